@@ -1,0 +1,1 @@
+"""Scaling laws of measured loss curves through the two-point deterministic equivalence of SGD."""
