@@ -1,0 +1,423 @@
+"""``ds.twopoint.plot`` and ``tree.twopoint.plot``: figures for one column of a paper, legible without colour vision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from scalingeq.datasets.schema import label, to_curves
+from scalingeq.datasets.shapes import find_layout
+from scalingeq.errors import DataError, ParameterError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.lines import Line2D
+
+    from scalingeq.inference.curves import Floats, TrainingCurves
+
+COLUMN = (3.4, 2.6)  # inches
+STYLE: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "legend.fontsize": 7,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "savefig.dpi": 200,
+}
+HELD_OUT_DASHES = (0, (4, 1.5))
+INK, FAINT = "0.15", "0.72"
+ROLE_COLOURS = {"not_used": FAINT, "fitted": "#0072B2", "held_out": "#D55E00"}  # blue and vermilion of Okabe and Ito
+BAND_COLOURS = ("#BBD9EC", "#7FB6DB")  # outer, inner
+EXPONENTS = {"loss": "loss_exponent", "params": "size_exponent", "tokens": "data_exponent", "steps": "data_exponent"}
+
+
+class MeasuredPlots:
+    """Plots of measured loss curves.
+
+    Examples
+    --------
+    >>> loss = [[3.0, 2.0, 1.5], [2.8, 1.7, 1.2]]
+    >>> ds = xr.Dataset({"loss": (("run", "step"), loss)}, {"step": [1, 10, 100], "params": ("run", [1e4, 1e5])})
+    >>> lines = MeasuredPlots(ds).curves()
+    >>> [line.get_label() for line in lines], lines[0].axes.get_xlabel()
+    (['0', '1'], 'optimiser steps done')
+    """
+
+    def __init__(self, ds: xr.Dataset) -> None:
+        self._ds = ds
+
+    def curves(self, ax: Axes | None = None, *, x: Literal["step", "tokens"] | None = None) -> list[Line2D]:
+        """Draw the loss of every run, whatever its schedule, in a colour that tells the model size.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; the default is a new figure of one column's width.
+        x : {"step", "tokens"}, optional
+            Horizontal axis; the default is the first of these that the dataset has.
+
+        Returns
+        -------
+        list of matplotlib.lines.Line2D
+            One line for each run, labelled with its name.
+
+        Raises
+        ------
+        DataError
+            If the dataset has no loss, none of the accepted shapes, or not the horizontal axis asked for.
+        """
+        ds = label(self._ds)
+        if "loss" not in ds:
+            raise DataError("loss: missing; name the variable: ds.twopoint.label(loss=...).twopoint.plot.curves()")
+        layout = find_layout(ds)
+        across = x or ("step" if "step" in ds else "tokens")
+        if across not in ds:
+            raise DataError(f"{across}: missing; name the variable or give the values: ds.twopoint.label({across}=...)")
+        abscissa, loss = (layout.spread(ds[name]) for name in (across, "loss"))
+        with _axes(ax) as ax:
+            colours = _run_colours(ax, ds, layout.names.size)
+            lines = []
+            for number, name in enumerate(layout.names):
+                mine = layout.run == number
+                (line,) = ax.plot(
+                    abscissa[mine], loss[mine], color=colours[number], label=str(name), linewidth=1.1,
+                    marker="o" if mine.sum() == 1 else "", markersize=3,
+                )  # fmt: skip
+                lines.append(line)
+            if "params" not in ds and layout.names.size > 1:
+                ax.legend(handles=lines[:8], title=None if len(lines) <= 8 else f"first 8 of {len(lines)} runs")
+            _log_axes(ax, _label(ds[across]), _label(ds["loss"]))
+        return lines
+
+
+class AnalysisPlots:
+    """Plots of an analysis, made by :meth:`scalingeq.accessors.measured.MeasuredTwoPoint.fit`."""
+
+    def __init__(self, tree: xr.DataTree) -> None:
+        self._tree = tree
+
+    def curves(self, ax: Axes | None = None, *, x: Literal["step", "tokens"] = "step") -> list[Line2D]:
+        """Draw the measured losses as points and the theory as lines with a band of one standard error.
+
+        What was fitted has filled points and solid lines, what was held out hollow points and dashed lines. Points
+        without weight in the fit (warm-up and first transient) are faint.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; the default is a new figure of one column's width.
+        x : {"step", "tokens"}
+            Horizontal axis.
+
+        Returns
+        -------
+        list of matplotlib.lines.Line2D
+            The theory's lines, labelled with the runs' names: one each for the fitted and the held-out part of a run.
+        """
+        record = _flat(self._tree)
+        curves = record.curves
+        across = getattr(curves, x)
+        observed = record.observed
+        with _axes(ax) as ax:
+            colours = _run_colours(ax, observed, curves.name.size)
+            held = record.role == record.flags["held_out"]
+            lines = []
+            for number, name in enumerate(curves.name):
+                mine = curves.run == number
+                for part, dashes in ((mine & ~held, "-"), (mine & held, HELD_OUT_DASHES)):
+                    if not part.any():
+                        continue
+                    _draw_points(ax, across, record, part, colours[number], hollow=bool(held[part].any()))
+                    shown = np.flatnonzero(part)
+                    if shown[0] and mine[shown[0] - 1]:  # the line goes on where the other part of the run ends
+                        shown = np.insert(shown, 0, shown[0] - 1)
+                    theory = record.predicted[shown]
+                    (line,) = ax.plot(
+                        across[shown], theory, color=colours[number], linestyle=dashes, linewidth=1.0, label=str(name)
+                    )
+                    lines.append(line)
+                    if record.stderr is not None:
+                        band = theory - record.stderr[shown], theory + record.stderr[shown]
+                        ax.fill_between(across[shown], *band, color=colours[number], alpha=0.25, linewidth=0)
+            _analysis_legend(ax, has_held_out=bool(held.any()))
+            _log_axes(ax, _x_label(observed, x), _label(observed["loss"]))
+        return lines
+
+    def frontier(
+        self,
+        frontier: xr.Dataset | None = None,
+        ax: Axes | None = None,
+        *,
+        quantity: Literal["loss", "params", "tokens", "steps"] = "loss",
+    ) -> Line2D:
+        """Draw a compute-optimal frontier with its bands and local exponents, and the measured runs in grey.
+
+        Parameters
+        ----------
+        frontier : xarray.Dataset, optional
+            From ``tree.twopoint.frontier(...)``; the default is the group ``frontier`` of the analysis, and if it has
+            none, the frontier from the cheapest observed run to 100 times the most expensive one.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; the default is a new figure of one column's width.
+        quantity : {"loss", "params", "tokens", "steps"}
+            What to draw against compute.
+
+        Returns
+        -------
+        matplotlib.lines.Line2D
+            The best fit's frontier.
+
+        Raises
+        ------
+        ParameterError
+            If there is no such quantity.
+        """
+        if quantity not in EXPONENTS:
+            raise ParameterError(f"quantity: no {quantity!r} on a frontier; pass one of {', '.join(EXPONENTS)}")
+        record = _flat(self._tree)
+        if frontier is None:
+            frontier = self._own_frontier(record.curves)
+        compute, best = frontier["compute"].values, frontier[f"best_{quantity}"].values
+        quantiles = np.sort(frontier["quantile"].values)
+        pairs = [(low, high) for low, high in zip(quantiles, quantiles[::-1], strict=True) if low < high]
+        with _axes(ax) as ax:
+            _draw_measured(ax, record.curves, quantity, str(frontier.attrs.get("flops", "")))
+            shades = BAND_COLOURS if len(pairs) > 1 else BAND_COLOURS[1:]
+            for number, (low, high) in enumerate(pairs):
+                band = frontier[quantity].sel(quantile=[low, high]).transpose("quantile", "compute").values
+                shade = shades[min(number, len(shades) - 1)]
+                ax.fill_between(compute, *band, color=shade, linewidth=0, label=f"{100 * (high - low):.3g} % band")
+            (line,) = ax.plot(compute, best, color="#004C7A", linewidth=1.4, label="frontier")
+            _log_axes(ax, _label(frontier["compute"]), _label(frontier[quantity]))
+            _annotate_exponents(ax, compute, best, frontier[f"best_{EXPONENTS[quantity]}"].values)
+            handles, texts = ax.get_legend_handles_labels()
+            ax.legend(handles[::-1], texts[::-1], loc="lower left" if quantity == "loss" else "upper left")
+        return line
+
+    def residuals(self, ax: Axes | None = None) -> list[Line2D]:
+        """Draw the log of measured over predicted loss against the step, and the spread of the fit as a band.
+
+        The vertical range is that of the fitted and held-out points; points without weight in the fit may lie outside.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; the default is a new figure of one column's width.
+
+        Returns
+        -------
+        list of matplotlib.lines.Line2D
+            One line for each run and part of it (not used, fitted, held out).
+        """
+        record = _flat(self._tree)
+        step, spread = record.curves.step, float(self._tree["parameters"]["residual_scale"])
+        with _axes(ax) as ax:
+            ax.axhspan(-spread, spread, color="0.9", linewidth=0, label=f"±{spread:.2g} (spread of the fit)")
+            ax.axhline(0, color=INK, linewidth=0.6)
+            lines, named = [], set()
+            for role, colour in ROLE_COLOURS.items():
+                for number in range(record.curves.name.size):
+                    mine = (record.curves.run == number) & (record.role == record.flags[role])
+                    if not mine.any():
+                        continue
+                    text = role.replace("_", " ") if role not in named else "_"
+                    named.add(role)
+                    (line,) = ax.plot(
+                        step[mine], record.residual[mine], color=colour, linewidth=0.5, marker="o", markersize=1.8,
+                        label=text, zorder=3 if role == "held_out" else 2,
+                    )  # fmt: skip
+                    lines.append(line)
+            used = np.abs(record.residual[record.role != record.flags["not_used"]])
+            reach = 1.3 * max(float(used.max()), 1.5 * spread)
+            ax.set(xscale="log", ylim=(-reach, reach), xlabel=_x_label(record.observed, "step"))
+            ax.set_ylabel("log (measured / predicted loss)")
+            ax.legend(loc="upper center", ncols=2, columnspacing=1.2, handlelength=1.4)
+        return lines
+
+    def _own_frontier(self, curves: TrainingCurves) -> xr.Dataset:
+        """The frontier that the analysis holds, or one over the range of the observed runs and beyond."""
+        if "frontier" in self._tree.children:
+            return self._tree["frontier"].to_dataset()
+        compute = _compute(curves, "6ND")
+        frontier: xr.Dataset = self._tree.twopoint.frontier(np.geomspace(compute.min(), 100 * compute.max(), 25))
+        return frontier
+
+
+class _Record(NamedTuple):
+    """The observations of an analysis, one after the other, and what the fit says of each."""
+
+    observed: xr.Dataset
+    curves: TrainingCurves
+    predicted: Floats
+    stderr: Floats | None
+    residual: Floats
+    role: Floats
+    flags: dict[str, float]
+
+
+def _flat(tree: xr.DataTree) -> _Record:
+    observed, prediction = (tree[name].to_dataset() for name in ("observed", "prediction"))
+    layout = find_layout(observed)
+    role = prediction["role"]
+    meanings = str(role.attrs["flag_meanings"]).split()
+    return _Record(
+        observed=observed,
+        curves=to_curves(observed),
+        predicted=layout.spread(prediction["loss"]),
+        stderr=layout.spread(prediction["loss_stderr"]) if "loss_stderr" in prediction else None,
+        residual=layout.spread(prediction["log_residual"]),
+        role=layout.spread(role),
+        flags=dict(zip(meanings, map(float, np.atleast_1d(role.attrs["flag_values"])), strict=True)),
+    )
+
+
+@contextmanager
+def _axes(ax: Axes | None) -> Iterator[Axes]:
+    """The caller's axes as they are, or new ones in this module's style; global settings stay what they were."""
+    if ax is not None:
+        yield ax
+        return
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+
+    with mpl.rc_context(STYLE):
+        yield plt.figure(figsize=COLUMN, layout="constrained").add_subplot()
+
+
+def _run_colours(ax: Axes, ds: xr.Dataset, runs: int) -> Sequence[Any]:
+    """One colour a run: by model size, with a colour bar where sizes differ; by number where sizes are not known."""
+    import matplotlib as mpl
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, LogNorm
+
+    if "params" not in ds:
+        return [f"C{number % 10}" for number in range(runs)]
+    params = np.broadcast_to(np.asarray(ds["params"].values, float), (runs,))
+    # The pale end of the map is left out: it would not be seen on white.
+    colours = ListedColormap(mpl.colormaps["viridis"](np.linspace(0.0, 0.82, 256))[::-1])
+    low, high = params.min(), params.max()
+    if low == high:
+        return [colours(0.7)] * runs
+    mapping = ScalarMappable(LogNorm(low, high), colours)
+    _size_bar(ax, mapping, np.unique(params), _label(ds["params"]))
+    return [mapping.to_rgba(size) for size in params]
+
+
+def _size_bar(ax: Axes, mapping: ScalarMappable, sizes: Floats, text: str) -> None:
+    """Colour bar with a tick at each size that has room for its number."""
+    ticks = [sizes[0]]
+    room = (sizes[-1] / sizes[0]) ** 0.07
+    for size in sizes[1:-1]:
+        if size / ticks[-1] > room and sizes[-1] / size > room:
+            ticks.append(size)
+    ticks.append(sizes[-1])
+    bar = ax.get_figure(root=False).colorbar(mapping, ax=ax, pad=0.02, aspect=28)  # type: ignore[union-attr]
+    bar.set_ticks(ticks, labels=[_short_number(tick) for tick in ticks])
+    bar.minorticks_off()
+    bar.outline.set_visible(False)
+    bar.set_label(text)
+
+
+def _short_number(value: float) -> str:
+    """Two or three digits and an SI prefix: 9.2k, 147k, 1.3M."""
+    from matplotlib.ticker import EngFormatter
+
+    leading = value / 1000.0 ** np.floor(np.log10(value) / 3)
+    return EngFormatter(sep="", places=1 if leading < 9.95 and leading != round(leading) else 0)(value)
+
+
+def _draw_points(ax: Axes, across: Floats, record: _Record, part: Any, colour: Any, *, hollow: bool) -> None:
+    """Draw the measured losses of a part of a run; those without weight in the fit are faint."""
+    weak = record.role[part] == record.flags["not_used"]
+    for chosen, alpha in ((weak, 0.25), (~weak, 1.0)):
+        ax.plot(
+            across[part][chosen], record.curves.loss[part][chosen], linestyle="", marker="o", markersize=2.4,
+            markeredgewidth=0.6, color=colour, markerfacecolor="white" if hollow else colour, alpha=alpha,
+        )  # fmt: skip
+
+
+def _analysis_legend(ax: Axes, *, has_held_out: bool) -> None:
+    from matplotlib.lines import Line2D
+
+    point: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 3, "markeredgewidth": 0.6, "color": INK}
+    entries = [Line2D([], [], **point, label="measured"), Line2D([], [], color=INK, linewidth=1.0, label="theory")]
+    if has_held_out:
+        entries.append(Line2D([], [], **point, markerfacecolor="white", label="measured, held out"))
+        entries.append(Line2D([], [], color=INK, linewidth=1.0, linestyle=HELD_OUT_DASHES, label="theory, held out"))
+    ax.legend(handles=entries, loc="lower left", handlelength=2.0)
+
+
+def _draw_measured(ax: Axes, curves: TrainingCurves, quantity: str, flops: str) -> None:
+    """Thin lines of the observed runs; none where the frontier's rule of compute is the user's own function."""
+    from scalingeq.inference.frontier import FLOPS_RULES
+
+    if flops not in FLOPS_RULES:
+        return
+    compute = _compute(curves, flops)
+    values = {"loss": curves.loss, "params": curves.params[curves.run], "tokens": curves.tokens, "steps": curves.step}
+    for number in range(curves.name.size):
+        mine = curves.run == number
+        text = "measured runs" if number == 0 else "_"
+        ax.plot(compute[mine], values[quantity][mine], color="0.6", linewidth=0.6, label=text, zorder=1.5)
+
+
+def _compute(curves: TrainingCurves, flops: str) -> Floats:
+    from scalingeq.inference.frontier import FLOPS_RULES
+
+    return FLOPS_RULES[flops](curves.params[curves.run], curves.tokens)
+
+
+def _annotate_exponents(ax: Axes, compute: Floats, best: Floats, exponent: Floats) -> None:
+    """Write the local exponent beside the line towards both of its ends."""
+    falling = best[-1] < best[0]
+    for position in sorted({len(compute) // 5, len(compute) - 1 - len(compute) // 5}):
+        ax.annotate(
+            f"slope ${exponent[position]:.2g}$",
+            (compute[position], best[position]),
+            xytext=(6, 12 if falling else -14),
+            textcoords="offset points",
+            ha="left",
+            fontsize=7,
+            color="#004C7A",
+            arrowprops={"arrowstyle": "-", "color": "#004C7A", "linewidth": 0.5, "shrinkB": 1},
+        )
+
+
+def _log_axes(ax: Axes, x_label: str, y_label: str) -> None:
+    ax.set(xscale="log", yscale="log", xlabel=x_label, ylabel=y_label)
+    _plain_numbers(ax.yaxis)
+
+
+def _plain_numbers(axis: Axis) -> None:
+    """Ticks at round numbers where a logarithmic axis has less than a decade: there the powers of ten leave it bare."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+
+    low, high = sorted(axis.get_view_interval())
+    if high < 10 * low:
+        round_numbers = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
+        axis.set_major_locator(MaxNLocator(6) if high < 1.8 * low else LogLocator(subs=round_numbers, numticks=20))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_locator(NullLocator())
+
+
+def _label(variable: xr.DataArray) -> str:
+    """Text of an axis: what the variable is, and its unit unless it is a pure number."""
+    text = str(variable.attrs.get("long_name", variable.name))
+    units = str(variable.attrs.get("units", "1"))
+    return text if units in ("1", "") else f"{text} [{units}]"
+
+
+def _x_label(observed: xr.Dataset, x: str) -> str:
+    if x in observed:
+        return _label(observed[x])
+    return "optimiser steps done" if x == "step" else f"training tokens seen [{observed['batch_size'].attrs['units']}]"

@@ -1,0 +1,195 @@
+"""``tree.twopoint.report()``: what an analysis says, as text and as HTML."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from html import escape
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from scalingeq.datasets.schema import to_curves
+
+LAW_TITLES = {"twopoint": "two-point theory", "additive": "additive law"}
+COMBINATIONS = {
+    "2 r": "exponent of the loss in time",
+    "2 alpha r": "exponent of the loss in effective width",
+    "2 alpha r width_exponent": "exponent of the loss in model size, where width limits it",
+}
+SAME = 1.02  # two laws whose errors differ by less than this factor are called equally good
+
+
+class Section(NamedTuple):
+    """A title, a table (heads of its columns, if any, and rows) and sentences below it."""
+
+    title: str
+    heads: tuple[str, ...] = ()
+    rows: Sequence[tuple[str, ...]] = ()
+    sentences: Sequence[str] = ()
+
+
+class Report:
+    """What an analysis says: identified combinations, parameters, errors of both laws, notes, data and provenance.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        An analysis. ``str(report)`` is plain text; notebooks show the HTML form.
+    """
+
+    def __init__(self, tree: xr.DataTree) -> None:
+        self._tree = tree
+
+    def __str__(self) -> str:
+        parts = [str(self._tree.attrs.get("title", "Analysis"))]
+        for section in self._sections():
+            parts += ["", section.title, *_text_table(section), *(f"  {line}" for line in section.sentences)]
+        return "\n".join(parts)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        parts = [f"<h3>{escape(str(self._tree.attrs.get('title', 'Analysis')))}</h3>"]
+        for section in self._sections():
+            parts.append(f"<h4>{escape(section.title)}</h4>")
+            rows = [_html_row("th", section.heads)] * bool(section.heads)
+            rows += [_html_row("td", row) for row in section.rows]
+            parts += [f"<table>{''.join(rows)}</table>"] * bool(rows)
+            parts += [f"<p>{escape(line)}</p>" for line in section.sentences]
+        return "\n".join(parts)
+
+    def _sections(self) -> list[Section]:
+        parameters, prediction, observed = (
+            self._tree[name].to_dataset() for name in ("parameters", "prediction", "observed")
+        )
+        notes = [line for line in str(parameters.attrs.get("notes", "")).splitlines() if line]
+        return [
+            _identified(parameters),
+            _parameters(parameters),
+            _scores(prediction),
+            *([Section("Notes", sentences=notes)] if notes else []),
+            _data(observed),
+            _provenance(self._tree),
+        ]
+
+
+def _identified(parameters: xr.Dataset) -> Section:
+    from scalingeq.inference.uncertainty import identified_combinations
+
+    names = [str(name) for name in parameters["parameter"].values]
+    values = dict(zip(names, map(float, parameters["value"].values), strict=True))
+    found = identified_combinations(values, parameters["covariance"].values)
+    rows = [(name, f"{value:.4g}", _error(error), COMBINATIONS[name]) for name, (value, error) in found.items()]
+    return Section("What the curves determine best", ("combination", "value", "std. error", "meaning"), rows)
+
+
+def _parameters(parameters: xr.Dataset) -> Section:
+    rows = [
+        (
+            str(row["parameter"].item()),
+            f"{row['value'].item():.4g}",
+            _error(row["stderr"].item()),
+            str(row["parameter_units"].item()),
+            _status(row),
+            str(row["meaning"].item()),
+        )
+        for row in (parameters.isel(parameter=number) for number in range(parameters.sizes["parameter"]))
+    ]
+    reference = float(parameters["reference_params"])
+    return Section(
+        "Parameters",
+        ("parameter", "value", "std. error", "unit", "status", "meaning"),
+        rows,
+        [f"Amplitudes and widths refer to a model of {reference:,.0f} parameters."],
+    )
+
+
+def _status(row: xr.Dataset) -> str:
+    if str(row["expr"].item()):
+        return "constrained"
+    if not row["vary"].item():
+        return "held"
+    return "fitted" if np.isfinite(row["stderr"].item()) else "at bound"
+
+
+def _scores(prediction: xr.Dataset) -> Section:
+    laws = [str(law) for law in prediction["law"].values]
+    titles = {
+        "fitted_error": ("RMS log error, fitted points", ".4f"),
+        "held_out_error": ("RMS log error, held-out points", ".4f"),
+        "held_out_end_error": ("log error at the end of the longest held-out run", "+.4f"),
+    }
+    rows = [
+        (text, *(format(value, digits) for value in prediction[name].values.tolist()))
+        for name, (text, digits) in titles.items()
+        if name in prediction
+    ]
+    sentences = []
+    if "held_out_end_error" in prediction:
+        sentences.append("The end's error is positive where the law predicts too high a loss.")
+    if "held_out_error" in prediction:
+        sentences.append(_reading(dict(zip(laws, map(float, prediction["held_out_error"].values), strict=True))))
+    else:
+        sentences.append("Nothing was held out, so these errors say how the laws fit, not how they predict.")
+    return Section("Errors as measured", ("", *(LAW_TITLES.get(law, law) for law in laws)), rows, sentences)
+
+
+def _reading(error: dict[str, float]) -> str:
+    """Say in words which law predicted the held-out points better."""
+    ours, other = error["twopoint"], error["additive"]
+    texts = f"{100 * ours:.3g} % against {100 * other:.3g} %"
+    if ours > SAME * other:
+        return f"On the held-out points the two-point theory is worse than the additive law: {texts} RMS."
+    if other > SAME * ours:
+        return f"On the held-out points the two-point theory is better than the additive law: {texts} RMS."
+    return f"On the held-out points both laws do equally well: {texts} RMS."
+
+
+def _data(observed: xr.Dataset) -> Section:
+    curves = to_curves(observed)
+    sizes = np.unique(curves.params)
+    unit = str(observed["batch_size"].attrs["units"])
+    rows = [
+        ("runs", f"{curves.name.size}"),
+        ("observations", f"{curves.run.size}"),
+        ("model sizes", _span(sizes) + (f" ({sizes.size} sizes)" if sizes.size > 1 else "")),
+        (f"{unit} seen", f"up to {curves.tokens.max():.3g}"),
+        ("learning rate", _span(curves.learning_rate)),
+        (f"batch size [{unit}]", _span(curves.batch_size)),
+        (f"loss [{observed['loss'].attrs['units']}]", _span(curves.loss)),
+    ]
+    limited = curves.dataset_size[np.isfinite(curves.dataset_size)]
+    if limited.size:
+        rows.append((f"unique {unit}", f"{_span(limited)} in {limited.size} runs that repeat them"))
+    return Section("Data", rows=rows)
+
+
+def _provenance(tree: xr.DataTree) -> Section:
+    stored = json.loads(str(tree.attrs.get("provenance", "{}")))
+    rows = []
+    for name, value in stored.items():
+        text = ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
+        rows.append((name.replace("_", " "), text))
+    return Section("Provenance", rows=rows)
+
+
+def _error(value: float) -> str:
+    return f"± {value:.2g}" if np.isfinite(value) and value > 0 else "-"
+
+
+def _span(values: np.ndarray) -> str:
+    low, high = float(np.min(values)), float(np.max(values))
+    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+
+
+def _html_row(tag: str, cells: tuple[str, ...]) -> str:
+    return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+
+def _text_table(section: Section) -> list[str]:
+    """Lines of the table, its columns aligned."""
+    rows = [section.heads, *section.rows] if section.heads else list(section.rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from scalingeq.accessors.reporting import Report
+
+
+def section(text: str, title: str) -> str:
+    return next(part for part in text.split("\n\n") if part.startswith(title))
+
+
+def test_report_starts_with_what_is_identified(made_up_analysis):
+    text = str(Report(made_up_analysis()))
+    titles = [part.splitlines()[0] for part in text.split("\n\n")[1:]]
+    assert titles[:3] == ["What the curves determine best", "Parameters", "Errors as measured"]
+    assert titles[3:] == ["Notes", "Data", "Provenance"]
+    assert re.search(r"2 alpha r\s+0\.5508\s+± 0\.097", section(text, titles[0]))
+
+
+def test_parameters_have_errors_units_and_status(made_up_analysis):
+    text = section(str(Report(made_up_analysis())), "Parameters")
+    assert re.search(r"alpha\s+1\.53\s+± 0\.21\s+1\s+fitted", text)
+    assert re.search(r"irreducible\s+0\.6\s+± 0\.05\s+nats per byte\s+fitted", text)
+    assert re.search(r"width_scale\s+30\s+-\s+1\s+at bound", text)
+    assert re.search(r"noise_scale\s+0\s+-\s+bytes\s+held", text)
+    assert "9,216 parameters" in text
+
+
+def test_a_constrained_parameter_is_called_so(made_up_analysis):
+    tree = made_up_analysis()
+    expressions = tree["parameters"].expr.values.astype(object)
+    expressions[1] = "0.5 / alpha"
+    tree["parameters"]["expr"] = ("parameter", expressions)
+    assert re.search(r"\br\s+0\.18\s.*constrained", str(Report(tree)))
+
+
+@pytest.mark.parametrize(
+    "error, words",
+    [
+        (0.031, "the two-point theory is worse than the additive law: 3.1 % against 2 %"),
+        (0.010, "the two-point theory is better than the additive law: 1 % against 2 %"),
+        (0.0201, "both laws do equally well"),
+    ],
+)
+def test_errors_are_read_out_as_they_are(made_up_analysis, error, words):
+    text = section(str(Report(made_up_analysis(theory_error=error))), "Errors")
+    assert words in text
+    assert re.search(rf"held-out points\s+{error:.4f}\s+0\.0200", text)
+    assert re.search(rf"longest held-out run\s+\+{error:.4f}\s+-0\.0200", text)
+
+
+def test_without_held_out_points_nothing_is_claimed(made_up_analysis):
+    text = section(str(Report(made_up_analysis(hold_out=None))), "Errors")
+    assert "Nothing was held out" in text
+    assert "better" not in text
+    assert "worse" not in text
+
+
+@pytest.mark.parametrize("shape", ["grid", "padded", "ragged", "one run"])
+def test_data_are_summed_up_in_every_shape(made_up_analysis, shape):
+    tree = made_up_analysis(shape, hold_out=None)
+    text = section(str(Report(tree)), "Data")
+    assert re.search(rf"runs\s+{tree['observed'].sizes.get('run', 1)}\n", text)
+    assert re.search(rf"observations\s+{int(tree['observed'].loss.count())}\n", text)
+    assert re.search(r"batch size \[bytes\]\s+1024", text)
+
+
+def test_notes_and_provenance_are_shown(made_up_analysis):
+    report = Report(made_up_analysis())
+    assert "noise_scale held at 0" in section(str(report), "Notes")
+    assert re.search(r"versions\s+numpy 2", section(str(report), "Provenance"))
+    assert repr(report) == str(report)
+
+
+def test_html_has_the_same_content_and_is_escaped(made_up_analysis):
+    tree = made_up_analysis()
+    tree["parameters"].attrs["notes"] = "<script>alert(1)</script>"
+    html = Report(tree)._repr_html_()
+    assert "<td>alpha</td><td>1.53</td><td>± 0.21</td>" in html
+    assert "<script>" not in html
+    assert "&lt;script&gt;" in html
