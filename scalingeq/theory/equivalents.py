@@ -1,0 +1,675 @@
+"""Deterministic equivalents of the resolvent of a random-feature model trained on finite data.
+
+A random resolvent at the Laplace frequency s is replaced by a deterministic one at the renormalised frequencies
+s -> kappa1 -> kappa2, one step for each source of randomness: the data, then the features (arXiv:2502.05074, where they
+are called omega, omega1, omega2). Losses need a product of two resolvents at different frequencies, whose equivalent is
+the two-point one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from scalingeq.errors import ConvergenceError, ParameterError, raise_problems
+from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray, Nodes, Spectrum
+
+#: Elements of the arrays (frequency, node) that one pass works on, so that they stay in the processor's cache.
+CHUNK = 40_000
+#: Relative Newton step after which the values, corrected to first order, are exact to about its square.
+LAST_STEP = 1e-6
+
+
+class OnePoint(NamedTuple):
+    """The renormalised frequencies at s and the sums over the spectrum that every equivalent is made of.
+
+    Attributes
+    ----------
+    s, kappa2, kappa1 : ndarray of complex, shape (...)
+        Laplace frequency, the renormalised one, and the one renormalised by the data alone.
+    degrees : ndarray of complex, shape (...)
+        Degrees of freedom df(kappa2).
+    power, squares : ndarray of complex, shape (...)
+        Sums of target power / (eigenvalue + kappa2) and of eigenvalue**2 / (eigenvalue + kappa2).
+    per_width, per_sample : ndarray, shape (...)
+        One over the width and one over the number of samples.
+    """
+
+    s: ComplexArray
+    kappa2: ComplexArray
+    kappa1: ComplexArray
+    degrees: ComplexArray
+    power: ComplexArray
+    squares: ComplexArray
+    per_width: FloatArray
+    per_sample: FloatArray
+
+
+def degrees_of_freedom(kappa: ArrayLike, spectrum: AnySpectrum) -> NDArray[np.inexact]:
+    """Degrees of freedom, the sum of ``eigenvalue / (eigenvalue + kappa)`` over the modes.
+
+    Parameters
+    ----------
+    kappa : array_like of float or complex, shape (...)
+        Frequencies off the negative real axis, in the units of the eigenvalues.
+    spectrum : PowerLaw or Spectrum
+        Spectrum of the inputs.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        Degrees of freedom, a number of modes; real where ``kappa`` is.
+
+    Raises
+    ------
+    ParameterError
+        Where a frequency is on the negative real axis, zero, or not finite.
+
+    Notes
+    -----
+    df_1 of arXiv:2502.05074.
+
+    Examples
+    --------
+    >>> from scalingeq.theory import PowerLaw, degrees_of_freedom
+    >>> degrees_of_freedom([0.25, 1.0], PowerLaw(alpha=2.0, r=0.5, dim=2))
+    array([1.3, 0.7])
+    """
+    values = np.asarray(kappa)
+    _check_frequencies({"kappa": values})
+    nodes = spectrum.nodes(_smallest(values))
+    return np.asarray((1 / (values[..., None] + nodes.eigenvalue)) @ (nodes.count * nodes.eigenvalue))
+
+
+def s_transform(degrees: ArrayLike, size: ArrayLike) -> NDArray[np.inexact]:
+    """S-transform of a white Wishart factor, the ratio by which it raises the renormalised frequency.
+
+    Parameters
+    ----------
+    degrees : array_like, shape (...)
+        Degrees of freedom at the frequency.
+    size : array_like, shape (...)
+        Degrees of freedom of the Wishart factor: number of samples, or width.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        ``1 / (1 - degrees / size)``, without units: kappa1 / s for the data, kappa2 / kappa1 for the features.
+
+    Notes
+    -----
+    arXiv:2502.05074, section on free multiplicative convolution: S(df) = 1 / (1 - df / n).
+
+    Examples
+    --------
+    >>> s_transform([0.0, 50.0], 100)
+    array([1., 2.])
+    """
+    return np.asarray(1 / (1 - np.asarray(degrees) / np.asarray(size)))
+
+
+def renormalised_frequency(
+    s: ArrayLike, spectrum: AnySpectrum, width: ArrayLike = math.inf, samples: ArrayLike = math.inf
+) -> tuple[NDArray[np.inexact], NDArray[np.inexact]]:
+    """Renormalised frequencies kappa2 and kappa1 at the Laplace frequency s.
+
+    Parameters
+    ----------
+    s : array_like of float or complex, shape (...)
+        Laplace frequencies off the negative real axis, in the units of the eigenvalues (a rate in flow time).
+    spectrum : PowerLaw or Spectrum
+        Spectrum of the inputs.
+    width, samples : array_like, broadcast with s
+        Number of features and of training samples; infinity is allowed.
+
+    Returns
+    -------
+    kappa2, kappa1 : ndarray, shape (...)
+        The solution of ``s = kappa2 (1 - df/width) (1 - df/samples)`` that continues the real one at s > 0, and
+        ``kappa1 = s / (1 - df/samples)``; real where s is.
+
+    Raises
+    ------
+    ParameterError
+        Where a frequency is on the negative real axis or zero, or a size is not positive.
+    ConvergenceError
+        Where Newton's method fails.
+
+    Notes
+    -----
+    omega_2 and omega_1 of arXiv:2502.05074, with s = i omega.
+
+    Examples
+    --------
+    >>> from scalingeq.theory import PowerLaw, renormalised_frequency
+    >>> kappa2, kappa1 = renormalised_frequency([0.1, 1.0], PowerLaw(alpha=1.5, r=0.4), width=20)
+    >>> kappa2.round(6), kappa1
+    (array([0.161891, 1.099375]), array([0.1, 1. ]))
+    """
+    values = np.asarray(s)
+    _check_frequencies({"s": values})
+    point = one_point(values, spectrum, width, samples)
+    if np.iscomplexobj(values):
+        return point.kappa2, point.kappa1
+    return point.kappa2.real, point.kappa1.real
+
+
+def one_point(
+    s: ArrayLike, spectrum: AnySpectrum, width: ArrayLike = math.inf, samples: ArrayLike = math.inf
+) -> OnePoint:
+    """Renormalised frequencies and sums at any Laplace frequencies; arguments as in `renormalised_frequency`.
+
+    Examples
+    --------
+    >>> from scalingeq.theory import PowerLaw
+    >>> print(one_point(0.1, PowerLaw(alpha=2.0, r=0.5, dim=2)).degrees.real.round(6))
+    1.623377
+    """
+    check_sizes({"width": width, "samples": samples})
+    frequency = np.asarray(s, dtype=np.complex128)
+    frequency, per_width, per_sample = np.broadcast_arrays(
+        frequency, 1 / np.asarray(width, dtype=np.float64), 1 / np.asarray(samples, dtype=np.float64)
+    )
+    shape = frequency.shape
+    flat = frequency.ravel()
+    nodes = spectrum.nodes(_smallest(flat))
+    below = flat.imag < 0
+    upper = np.where(below, flat.conj(), flat)
+    kappa = _by_angle(upper, nodes, per_width.ravel(), per_sample.ravel())
+    point = _finish(upper, kappa, nodes, per_width.ravel(), per_sample.ravel())
+    return OnePoint(
+        frequency,
+        *(np.where(below, field.conj(), field).reshape(shape) for field in point[1:6]),
+        per_width,
+        per_sample,
+    )
+
+
+def one_point_along(path: ComplexArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray) -> OnePoint:
+    """Renormalised frequencies and sums along paths that leave the positive real axis in even steps.
+
+    Parameters
+    ----------
+    path : ndarray of complex, shape (path, point)
+        Laplace frequencies; the first of each path is real and positive, the others lie above, one smooth step apart,
+        so that the path and its mirror image are one.
+    nodes : Nodes
+        Nodes of the spectrum.
+    per_width, per_sample : ndarray, shape (path,)
+        One over the width and one over the number of samples.
+
+    Returns
+    -------
+    OnePoint
+        Fields of shape (path, point); ``per_width`` and ``per_sample`` of shape (path, 1).
+
+    Raises
+    ------
+    ConvergenceError
+        Where Newton's method fails.
+    """
+    rows, points = path.shape
+    step = max(1, CHUNK // nodes.eigenvalue.size)
+    kappa = np.concatenate(
+        [
+            _follow(path[i : i + step], nodes, per_width[i : i + step], per_sample[i : i + step])
+            for i in range(0, rows, step)
+        ]
+    )
+    point = _finish(path.ravel(), kappa.ravel(), nodes, per_width.repeat(points), per_sample.repeat(points))
+    return OnePoint(*(field.reshape(path.shape) for field in point[:6]), per_width[:, None], per_sample[:, None])
+
+
+def forcing_one_point(point: OnePoint, noise_variance: ArrayLike) -> ComplexArray:
+    """Laplace transform, at twice the time, of the train loss of gradient flow.
+
+    Parameters
+    ----------
+    point : OnePoint
+        Equivalents at the frequencies.
+    noise_variance : array_like, broadcast with them
+        Variance of the label noise.
+
+    Returns
+    -------
+    ndarray of complex
+        ``(kappa2 sum c/(lambda + kappa2) + noise variance) / kappa1`` (arXiv:2502.05074, train forcing).
+
+    Examples
+    --------
+    >>> from scalingeq.theory import PowerLaw
+    >>> print(forcing_one_point(one_point(1.0, PowerLaw(alpha=2.0, r=0.5, dim=1)), 0.1).real)
+    0.6
+    """
+    return np.asarray((point.kappa2 * point.power + noise_variance) / point.kappa1)
+
+
+def kernel_one_point(point: OnePoint) -> ComplexArray:
+    """Laplace transform, at twice the time, of the kernel of the train loss.
+
+    Parameters
+    ----------
+    point : OnePoint
+        Equivalents at the frequencies.
+
+    Returns
+    -------
+    ndarray of complex
+        ``Tr Sigma - s df(kappa2)`` (arXiv:2502.05074, train kernel), written so that nothing cancels.
+
+    Examples
+    --------
+    >>> from scalingeq.theory import PowerLaw
+    >>> print(kernel_one_point(one_point(1.0, PowerLaw(alpha=2.0, r=0.5, dim=1))).real)
+    0.5
+    """
+    a, b = point.degrees * point.per_width, point.degrees * point.per_sample
+    return np.asarray(point.squares + point.kappa2 * point.degrees * (a + b - a * b))
+
+
+class TwoPoint(NamedTuple):
+    """The two-point equivalents at a pair of frequencies, before the factors of 1/s.
+
+    Attributes
+    ----------
+    signal : ndarray of complex
+        What the features leave of the target, b.
+    variance : ndarray of complex
+        The data's share gamma_1 times the number of samples.
+    per_sample : ndarray
+        One over the number of samples.
+    """
+
+    signal: ComplexArray
+    variance: ComplexArray
+    per_sample: FloatArray
+
+
+def two_point(first: OnePoint, second: OnePoint, cross: ComplexArray, target: ComplexArray) -> TwoPoint:
+    """Two-point equivalents of the data and the features (arXiv:2502.05074, the two-point equivalent applied twice).
+
+    Parameters
+    ----------
+    first, second : OnePoint
+        Equivalents at s and at s', broadcast with each other.
+    cross, target : ndarray of complex
+        Sums of eigenvalue and of target power over ``(eigenvalue + kappa2)(eigenvalue + kappa2')``.
+
+    Returns
+    -------
+    TwoPoint
+        Equivalents at each pair.
+    """
+    kappa = first.kappa2 * second.kappa2
+    # sum a lambda/((lambda + k)(lambda + k')) = sum a/(lambda + k') - k sum a/((lambda + k)(lambda + k'))
+    squares = second.degrees - first.kappa2 * cross
+    target_squares = second.power - first.kappa2 * target
+    per_width = first.per_width
+    features = cross * per_width / (1 - squares * per_width)
+    return TwoPoint(
+        signal=kappa * (target + features * target_squares),
+        variance=squares + kappa * features * cross,
+        per_sample=first.per_sample,
+    )
+
+
+def forcing_from(pair: TwoPoint, noise_variance: ArrayLike) -> ComplexArray:
+    """``s s'`` times the test forcing: (b + noise variance) / (1 - gamma_1)."""
+    return np.asarray((pair.signal + noise_variance) / (1 - pair.variance * pair.per_sample))
+
+
+def kernel_from(pair: TwoPoint) -> ComplexArray:
+    """Test kernel: P gamma_1 / (1 - gamma_1)."""
+    return np.asarray(pair.variance / (1 - pair.variance * pair.per_sample))
+
+
+def _pair(
+    s: ArrayLike, s_prime: ArrayLike, spectrum: AnySpectrum, width: ArrayLike, samples: ArrayLike
+) -> tuple[TwoPoint, ComplexArray]:
+    """Two-point equivalents at frequencies that broadcast, and ``s s'``."""
+    _check_frequencies({"s": np.asarray(s), "s_prime": np.asarray(s_prime)})
+    first, second = one_point(s, spectrum, width, samples), one_point(s_prime, spectrum, width, samples)
+    nodes = spectrum.nodes(min(_smallest(first.s), _smallest(second.s)))
+    product = 1 / ((first.kappa2[..., None] + nodes.eigenvalue) * (second.kappa2[..., None] + nodes.eigenvalue))
+    pair = two_point(first, second, product @ (nodes.count * nodes.eigenvalue), product @ nodes.target)
+    return pair, first.s * second.s
+
+
+def forcing_two_point(
+    s: ArrayLike,
+    s_prime: ArrayLike,
+    spectrum: AnySpectrum,
+    width: ArrayLike = math.inf,
+    samples: ArrayLike = math.inf,
+    noise_variance: ArrayLike = 0.0,
+) -> ComplexArray:
+    """Double Laplace transform of the test loss of gradient flow.
+
+    Parameters
+    ----------
+    s, s_prime : array_like of complex, shape (...)
+        Laplace frequencies off the negative real axis; they broadcast.
+    spectrum : PowerLaw or Spectrum
+        Spectrum of the inputs and of the target.
+    width, samples : array_like, broadcast with s
+        Number of features and of training samples.
+    noise_variance : array_like, broadcast with s
+        Variance of the label noise, in the units of the loss.
+
+    Returns
+    -------
+    ndarray of complex, shape (...)
+        ``(b + noise variance) / ((1 - gamma_1) s s')``; the loss at time t is its inverse transform at (t, t).
+
+    Raises
+    ------
+    ParameterError
+        Where a frequency is on the negative real axis or zero, or a size is not positive.
+
+    Notes
+    -----
+    The forcing function of arXiv:2502.05074 in the frequency domain.
+
+    Examples
+    --------
+    >>> from scalingeq.theory import PowerLaw, forcing_two_point
+    >>> print(forcing_two_point(1.0, 3.0, PowerLaw(alpha=2.0, r=0.5, dim=1)).real.round(6))
+    0.125
+    """
+    pair, product = _pair(s, s_prime, spectrum, width, samples)
+    return np.asarray(forcing_from(pair, noise_variance) / product)
+
+
+def kernel_two_point(
+    s: ArrayLike,
+    s_prime: ArrayLike,
+    spectrum: AnySpectrum,
+    width: ArrayLike = math.inf,
+    samples: ArrayLike = math.inf,
+) -> ComplexArray:
+    """Double Laplace transform of the test kernel of the Volterra equation.
+
+    Parameters
+    ----------
+    s, s_prime, spectrum, width, samples
+        As in `forcing_two_point`.
+
+    Returns
+    -------
+    ndarray of complex, shape (...)
+        ``P gamma_1 / (1 - gamma_1)``; the kernel at time t is its inverse transform at (t, t).
+
+    Raises
+    ------
+    ParameterError
+        Where a frequency is on the negative real axis or zero, or a size is not positive.
+
+    Notes
+    -----
+    The kernel of arXiv:2502.05074 in the frequency domain.
+
+    Examples
+    --------
+    >>> from scalingeq.theory import PowerLaw, kernel_two_point
+    >>> print(kernel_two_point(1.0, 3.0, PowerLaw(alpha=2.0, r=0.5, dim=1)).real.round(6))
+    0.125
+    """
+    return kernel_from(_pair(s, s_prime, spectrum, width, samples)[0])
+
+
+def two_point_equivalent(covariance: ArrayLike, M: ArrayLike, s: complex, s_prime: complex, n: float) -> ComplexArray:
+    """Deterministic equivalent of a fixed matrix between two resolvents of one sample covariance.
+
+    Parameters
+    ----------
+    covariance : array_like, shape (d, d)
+        Covariance of the rows of a Gaussian matrix, symmetric and positive semidefinite.
+    M : array_like, shape (d, d)
+        Any matrix that does not depend on the sample.
+    s, s_prime : complex
+        Frequencies off the negative real axis.
+    n : float
+        Number of rows in the sample.
+
+    Returns
+    -------
+    ndarray of complex, shape (d, d)
+        Equivalent of ``s s' (S + s)^-1 M (S + s')^-1`` with S the sample covariance.
+
+    Raises
+    ------
+    ParameterError
+        Where a matrix is not square, or a frequency or the size is outside its domain.
+
+    Notes
+    -----
+    The two-point deterministic equivalent, the main result of arXiv:2502.05074.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scalingeq.theory import two_point_equivalent
+    >>> two_point_equivalent(np.eye(2), np.eye(2), 1.0, 1.0, n=1e12).real.round(6)
+    array([[0.25, 0.  ],
+           [0.  , 0.25]])
+    """
+    sigma, middle = np.asarray(covariance), np.asarray(M)
+    check_sizes({"n": n})
+    _check_frequencies({"s": np.asarray(s), "s_prime": np.asarray(s_prime)})
+    if sigma.ndim != 2 or sigma.shape[0] != sigma.shape[1] or sigma.shape != middle.shape:
+        raise ParameterError(f"covariance has shape {sigma.shape}, M {middle.shape}: pass two square (d, d) matrices")
+    eigenvalue, basis = np.linalg.eigh(sigma)
+    spectrum = Spectrum(np.maximum(eigenvalue, 0), np.zeros_like(eigenvalue))
+    kappa = renormalised_frequency(np.array([s, s_prime], dtype=np.complex128), spectrum, samples=n)[0]
+    left, right = kappa[0] / (eigenvalue + kappa[0]), kappa[1] / (eigenvalue + kappa[1])
+    rotated = basis.T @ middle @ basis
+    # Traces of Sigma (Sigma + kappa)^-1 X (Sigma + kappa')^-1 over n, in the eigenbasis, for X = M and X = Sigma.
+    share = eigenvalue * left * right / (kappa[0] * kappa[1] * n)
+    rotated = rotated + np.diag(eigenvalue * (share @ np.diag(rotated)) / (1 - share @ eigenvalue))
+    return np.asarray(basis @ (left[:, None] * rotated * right) @ basis.T)
+
+
+def saturated_frequency(spectrum: AnySpectrum, size: float) -> float:
+    """Renormalised frequency at s = 0, where the degrees of freedom equal the smaller of width and samples.
+
+    Parameters
+    ----------
+    spectrum : PowerLaw or Spectrum
+        Spectrum of the inputs.
+    size : float
+        The smaller of width and samples.
+
+    Returns
+    -------
+    float
+        kappa2 with ``df(kappa2) = size``; 0 where the spectrum has no more modes than that.
+
+    Raises
+    ------
+    ParameterError
+        Where the size is not positive.
+
+    Examples
+    --------
+    >>> from scalingeq.theory import PowerLaw, degrees_of_freedom
+    >>> spectrum = PowerLaw(alpha=1.5, r=0.4)
+    >>> print(degrees_of_freedom(saturated_frequency(spectrum, 100.0), spectrum).round(6))
+    100.0
+    """
+    check_sizes({"size": size})
+    if size >= spectrum.rank:
+        return 0.0
+    smallest = spectrum.nodes(1.0).trace
+    # Go down until the root lies above: nodes that do not reach it cannot be trusted with it.
+    while degrees_of_freedom(smallest, spectrum) < size:
+        smallest *= 1e-3
+    nodes = spectrum.nodes(smallest)
+    return float(_real_root(np.zeros(1), nodes, np.array([1 / size]), np.zeros(1), smallest)[0])
+
+
+def check_sizes(sizes: dict[str, ArrayLike]) -> None:
+    """Raise a ParameterError that names every size that is not positive."""
+    raise_problems(size_problems(sizes), ParameterError)
+
+
+def size_problems(sizes: dict[str, ArrayLike]) -> list[str]:
+    """What is wrong with widths, sample counts and their like, which are positive or infinite."""
+    return [
+        f"{name} is {np.asarray(value)[~(np.asarray(value) > 0)].flat[0]!r}: pass positive numbers, or infinity"
+        for name, value in sizes.items()
+        if not np.all(np.asarray(value) > 0)
+    ]
+
+
+def _check_frequencies(frequencies: dict[str, NDArray[np.inexact]]) -> None:
+    raise_problems(
+        [
+            f"{name} contains {value[bad].flat[0]!r}: pass finite frequencies off the negative real axis, not 0"
+            for name, value in frequencies.items()
+            if np.any(bad := ~np.isfinite(value) | ((value.imag == 0) & (value.real <= 0)))
+        ],
+        ParameterError,
+    )
+
+
+def _smallest(frequency: NDArray[np.inexact]) -> float:
+    return float(np.min(np.abs(frequency), initial=math.inf)) if frequency.size else 1.0
+
+
+def _residual(
+    kappa: NDArray[np.inexact],
+    s: NDArray[np.inexact],
+    degrees: NDArray[np.inexact],
+    slope: NDArray[np.inexact],
+    per_width: FloatArray,
+    per_sample: FloatArray,
+) -> tuple[NDArray[np.inexact], NDArray[np.inexact]]:
+    """``kappa (1 - df/N)(1 - df/P) - s`` and its derivative; ``slope`` is minus the derivative of df."""
+    a, b = 1 - degrees * per_width, 1 - degrees * per_sample
+    return kappa * a * b - s, a * b + kappa * slope * (b * per_width + a * per_sample)
+
+
+def _real_root(s: FloatArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray, bottom: float) -> FloatArray:
+    """Renormalised frequency (row,) at real s >= 0, none below ``bottom``, by Newton's method inside a bracket."""
+    weight = nodes.count * nodes.eigenvalue
+    top = float((s + nodes.trace * (per_width + per_sample)).max())
+    grid = np.geomspace(bottom, 2 * max(top, bottom), 4 + int(4 * np.log10(max(top / bottom, 1.0))))
+    degrees = (1 / (grid[:, None] + nodes.eigenvalue)) @ weight
+    a, b = 1 - np.outer(per_width, degrees), 1 - np.outer(per_sample, degrees)
+    above = (a > 0) & (b > 0) & (grid * a * b >= s[:, None])
+    # Above the root the left-hand side grows: the bracket ends where the last run of true values starts.
+    index = np.maximum(grid.size - np.cumprod(above[:, ::-1], axis=1).sum(axis=1), 1)
+    low, high = grid[index - 1] * (1 - 1e-12), grid[np.minimum(index, grid.size - 1)]
+    kappa = high
+    for _ in range(100):
+        resolvent = 1 / (kappa[:, None] + nodes.eigenvalue)
+        degrees = resolvent @ weight
+        value, slope = _residual(kappa, s, degrees, (resolvent * resolvent) @ weight, per_width, per_sample)
+        below = (value < 0) | (degrees * per_width > 1) | (degrees * per_sample > 1)
+        low, high = np.where(below, kappa, low), np.where(below, high, kappa)
+        new = kappa - value / slope
+        new = np.where((new >= low) & (new <= high), new, np.sqrt(low * high))
+        done = np.abs(new - kappa) <= 1e-13 * kappa
+        kappa = new
+        if done.all():
+            return np.asarray(kappa)
+    raise ConvergenceError(
+        f"the renormalised frequency at s = {s[~done][0]:.6g} did not converge in 100 steps of Newton's method"
+    )
+
+
+def _newton(
+    kappa: ComplexArray, s: ComplexArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray
+) -> ComplexArray:
+    """One step of Newton's method; all arguments but the nodes have one shape (row,)."""
+    weight = (nodes.count * nodes.eigenvalue).astype(np.complex128)
+    resolvent = 1 / (kappa[:, None] + nodes.eigenvalue)
+    degrees = resolvent @ weight
+    value, slope = _residual(kappa, s, degrees, (resolvent * resolvent) @ weight, per_width, per_sample)
+    return np.asarray(kappa - value / slope)
+
+
+def _follow(path: ComplexArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray) -> ComplexArray:
+    """Renormalised frequency (row, point) along paths, extrapolating its logarithm from five points at a time."""
+    rows, points = path.shape
+    start = _real_root(path[:, 0].real, nodes, per_width, per_sample, float(path[:, 0].real.min()))
+    # Two columns for the mirror image come first: the point m is at column m + 2, its conjugate at column 2 - m.
+    log = np.zeros((rows, points + 2), dtype=np.complex128)
+    log[:, 2] = np.log(start)
+    for point in range(1, points):
+        at = point + 2
+        if point == 1:
+            guess = log[:, 2]
+        elif point == 2:
+            guess = 3 * log[:, 3] - 3 * log[:, 2] + log[:, 1]
+        else:
+            guess = 5 * (log[:, at - 1] - log[:, at - 4]) - 10 * (log[:, at - 2] - log[:, at - 3]) + log[:, at - 5]
+        kappa = np.exp(guess)
+        for _ in range(4 if point == 1 else 2 if point == 2 else 1):
+            kappa = _newton(kappa, path[:, point], nodes, per_width, per_sample)
+        log[:, at] = np.log(kappa)
+        if point <= 2:
+            log[:, 2 - point] = log[:, at].conj()
+    return np.exp(log[:, 2:])
+
+
+def _by_angle(s: ComplexArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray) -> ComplexArray:
+    """Renormalised frequency (row,) at s in the upper half plane, continued from |s| in even steps of the angle."""
+    if s.size == 0:
+        return s
+    steps = 1 if not s.imag.any() else 48
+    path = np.abs(s)[:, None] * np.exp(1j * np.angle(s)[:, None] * np.linspace(0, 1, steps + 1))
+    step = max(1, CHUNK // nodes.eigenvalue.size)
+    return np.concatenate(
+        [
+            _follow(path[i : i + step], nodes, per_width[i : i + step], per_sample[i : i + step])[:, -1]
+            for i in range(0, s.size, step)
+        ]
+    )
+
+
+def _finish(
+    s: ComplexArray, kappa: ComplexArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray
+) -> OnePoint:
+    """Polish kappa (row,) and take the sums there, everything to first order in the last step of Newton's method."""
+    modes = nodes.count * nodes.eigenvalue
+    weights = np.stack([modes, nodes.target, modes * nodes.eigenvalue], axis=1).astype(np.complex128)
+    kappa = kappa.copy()
+    sums = np.empty((s.size, 3), dtype=np.complex128)
+    size = max(1, CHUNK // nodes.eigenvalue.size)
+    for attempt in range(2):
+        left = np.arange(s.size)
+        for _ in range(10):
+            last = np.empty(left.size)
+            for i in range(0, left.size, size):
+                rows = left[i : i + size]
+                resolvent = 1 / (kappa[rows, None] + nodes.eigenvalue)
+                total, slope = resolvent @ weights, (resolvent * resolvent) @ weights
+                value, derivative = _residual(
+                    kappa[rows], s[rows], total[:, 0], slope[:, 0], per_width[rows], per_sample[rows]
+                )
+                step = -value / derivative
+                last[i : i + size] = np.abs(step) / np.abs(kappa[rows])
+                kappa[rows] += step
+                sums[rows] = total - slope * step[:, None]
+            left = left[last > LAST_STEP]
+            if left.size == 0:
+                break
+        # kappa2 / s is a Stieltjes function: on the right branch 0 <= arg kappa2 <= arg s, and only there.
+        angle = np.angle(kappa)
+        wrong = (angle < -1e-9) | (angle > np.angle(s) + 1e-9)
+        wrong[left] = True
+        if not wrong.any():
+            break
+        if attempt == 0:
+            kappa[wrong] = _by_angle(s[wrong], nodes, per_width[wrong], per_sample[wrong])
+    else:
+        raise ConvergenceError(
+            f"the renormalised frequency at s = {s[wrong][0]:.6g} did not converge to the branch that continues s > 0"
+        )
+    # Of the two forms of kappa1 the one is taken whose factor does not vanish at s = 0.
+    kappa1 = np.where(per_width >= per_sample, s / (1 - sums[:, 0] * per_sample), kappa * (1 - sums[:, 0] * per_width))
+    return OnePoint(s, kappa, kappa1, sums[:, 0], sums[:, 1], sums[:, 2], per_width, per_sample)

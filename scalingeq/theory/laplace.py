@@ -1,0 +1,125 @@
+"""Inverse Laplace transforms in one and two frequencies, on a hyperbola around the negative real axis."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scalingeq.theory.spectrum import ComplexArray, FloatArray
+
+#: One contour serves all times of a window [end / WINDOW, end], with NODES frequencies on its upper half.
+WINDOW = 10.0
+NODES = 20
+
+
+class Contour(NamedTuple):
+    """Upper half of the contour for times up to 1, starting on the real axis; scale ``frequency`` by 1/end.
+
+    Attributes
+    ----------
+    frequency : ndarray of complex, shape (frequency,)
+        Laplace frequencies, in units of 1/end of the window.
+    weight : ndarray of complex, shape (frequency,)
+        The inverse transform at time t is ``Re sum(weight * exp(frequency * t) * transform)``.
+    """
+
+    frequency: ComplexArray
+    weight: ComplexArray
+
+
+@lru_cache(maxsize=8)
+def hyperbola(window: float = WINDOW, nodes: int = NODES) -> Contour:
+    """Hyperbola contour of Weideman and Trefethen for the times [1/window, 1].
+
+    Parameters
+    ----------
+    window : float
+        Ratio of the last to the first time that the contour serves.
+    nodes : int
+        Number of frequencies on the upper half, the one on the real axis included.
+
+    Returns
+    -------
+    Contour
+        Frequencies and weights; they are shared, do not write into them.
+
+    Notes
+    -----
+    Weideman & Trefethen, Math. Comp. 76 (2007) 1341, section 4: the angle is the one of fastest convergence.
+
+    Examples
+    --------
+    >>> contour = hyperbola()
+    >>> t = 0.5
+    >>> value = (contour.weight * np.exp(contour.frequency * t) / contour.frequency**2).sum().real
+    >>> print(f"{value:.6f}")
+    0.500000
+    """
+    angle = np.linspace(np.pi / 4, np.pi / 2, 2002)[1:-1]
+    reach = np.arccosh(((np.pi - 2 * angle) * window + 4 * angle - np.pi) / ((4 * angle - np.pi) * np.sin(angle)))
+    best = np.argmax((np.pi**2 - 2 * np.pi * angle) / reach)
+    phi, step = angle[best], reach[best] / nodes
+    scale = (4 * np.pi * phi - np.pi**2) / reach[best] * nodes
+    u = step * np.arange(nodes)
+    frequency = scale * (1 + np.sin(1j * u - phi))
+    weight = step / np.pi * scale * np.cos(1j * u - phi)
+    weight[0] /= 2  # the node on the real axis is its own mirror image
+    return Contour(frequency, weight)
+
+
+class Windows(NamedTuple):
+    """Times sorted into the windows of one scaled contour.
+
+    Attributes
+    ----------
+    number : ndarray of int, shape of the times
+        Number of each time's window; window n ends at ``WINDOW ** n``.
+    phase : ndarray, shape of the times
+        Each time in units of its window's end, in (1/WINDOW, 1].
+    """
+
+    number: NDArray[np.int64]
+    phase: FloatArray
+
+
+def windows(time: FloatArray) -> Windows:
+    """Sort positive times into windows."""
+    number = np.ceil(np.log(time) / np.log(WINDOW)).astype(np.int64)
+    return Windows(number, time / WINDOW ** number.astype(np.float64))
+
+
+def propagate(phase: FloatArray) -> ComplexArray:
+    """Weights (..., frequency) that turn transforms on the contour into values at ``phase`` (...)."""
+    contour = hyperbola()
+    weights: ComplexArray = contour.weight * np.exp(np.multiply.outer(phase, contour.frequency))
+    return weights
+
+
+def inverse_one(phase: FloatArray, end: FloatArray, transform: ComplexArray) -> FloatArray:
+    """Inverse transform of ``transform`` (..., frequency), given on the contour of windows with ``end`` (...)."""
+    return np.asarray(np.einsum("...f,...f->...", propagate(phase), transform).real / end)
+
+
+def inverse_two(phase: FloatArray, end: FloatArray, same: ComplexArray, mirrored: ComplexArray) -> FloatArray:
+    """Inverse transform in two frequencies s, s' at the same time.
+
+    Parameters
+    ----------
+    phase, end : ndarray, shape (...)
+        Times in units of their window's end, and these ends.
+    same, mirrored : ndarray of complex, shape (..., frequency, frequency)
+        The transform at s and s' on the upper half of the contour, and at s and the conjugate of s'.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        Values at the times.
+    """
+    weights = propagate(phase)
+    # Over the full contour the weights of the two halves are w/2 and its conjugate.
+    total = np.einsum("...f,...fg,...g->...", weights, same, weights, optimize=True)
+    total += np.einsum("...f,...fg,...g->...", weights, mirrored, weights.conj(), optimize=True)
+    return np.asarray(total.real / 2 / end**2)

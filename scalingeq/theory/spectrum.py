@@ -1,0 +1,366 @@
+"""Spectra of the inputs and of the target, compressed so that no sum ever runs over the modes.
+
+Every quantity of the theory is a sum over modes of a function of the eigenvalue that varies on the scale of the
+eigenvalue itself, so that a few Gauss nodes for each factor of two replace any number of modes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from scalingeq.errors import ParameterError, raise_problems
+
+FloatArray: TypeAlias = NDArray[np.float64]
+ComplexArray: TypeAlias = NDArray[np.complex128]
+
+#: Gauss nodes in one block of modes.
+NODES_PER_BLOCK = 8
+#: The tail beyond the blocks starts where the eigenvalues are this small beside the smallest frequency; its own
+#: Gauss rule of TAIL_NODES nodes is then exact to the power 2 * TAIL_NODES of this ratio.
+TAIL_RATIO = 0.01
+TAIL_NODES = 3
+
+
+class Nodes(NamedTuple):
+    """Quadrature nodes of a spectrum.
+
+    Attributes
+    ----------
+    eigenvalue : ndarray, shape (node,)
+        Eigenvalue at each node, in the units of the input variance; the largest comes first.
+    count : ndarray, shape (node,)
+        Number of modes that the node stands for: ``sum(count * f(eigenvalue))`` replaces the sum of f over the modes.
+    target : ndarray, shape (node,)
+        Target power that the node stands for, in the units of the loss.
+    """
+
+    eigenvalue: FloatArray
+    count: FloatArray
+    target: FloatArray
+
+    @property
+    def trace(self) -> float:
+        """Trace of the covariance."""
+        return float(self.count @ self.eigenvalue)
+
+    @property
+    def power(self) -> float:
+        """Total power of the target: the loss of the zero predictor, without label noise."""
+        return float(self.target.sum())
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """Power-law spectrum: eigenvalues ``k**-alpha`` and target power ``k**-(2 alpha r + 1)``, k = 1 ... dim.
+
+    Parameters
+    ----------
+    alpha : float
+        Capacity exponent, positive; above 1 where ``dim`` is infinite.
+    r : float
+        Source exponent, positive.
+    dim : float, optional
+        Number of modes, at least 1, or infinity.
+
+    Raises
+    ------
+    ParameterError
+        Where an exponent is not positive and finite, ``dim`` is not a whole number of modes, or the trace diverges.
+
+    Notes
+    -----
+    Source and capacity conditions of arXiv:2502.05074 (section on power laws).
+
+    Examples
+    --------
+    >>> spectrum = PowerLaw(alpha=1.5, r=0.4, dim=1e9)
+    >>> nodes = spectrum.nodes(1e-6)
+    >>> print(f"{nodes.trace:.6f} from {nodes.count.size} nodes")
+    2.612312 from 133 nodes
+    """
+
+    alpha: float
+    r: float
+    dim: float = math.inf
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name} is {value!r}: pass a positive finite number"
+            for name, value in (("alpha", self.alpha), ("r", self.r))
+            if not (math.isfinite(value) and value > 0)
+        ]
+        if not self.dim >= 1 or (math.isfinite(self.dim) and self.dim != math.floor(self.dim)):
+            problems.append(f"dim is {self.dim!r}: pass a whole number of modes, at least 1, or infinity")
+        elif not problems and math.isinf(self.dim) and self.alpha <= 1:
+            problems.append(
+                f"alpha is {self.alpha!r} with an infinite dim: the trace of the covariance, the sum of k**-alpha, "
+                "diverges for alpha <= 1; pass a finite dim or alpha > 1"
+            )
+        raise_problems(problems, ParameterError)
+
+    @property
+    def rank(self) -> float:
+        """Number of modes with a positive eigenvalue."""
+        return float(self.dim)
+
+    def nodes(self, smallest_frequency: float) -> Nodes:
+        """Quadrature nodes that serve every frequency of at least ``smallest_frequency`` in modulus.
+
+        Parameters
+        ----------
+        smallest_frequency : float
+            Smallest modulus of the renormalised frequencies that the nodes are used with, positive.
+
+        Returns
+        -------
+        Nodes
+            About eight nodes for each factor of two in k (more where ``alpha`` is large), whatever ``dim``.
+
+        Examples
+        --------
+        >>> PowerLaw(alpha=2.0, r=0.5, dim=3).nodes(1e-3).eigenvalue
+        array([1.        , 0.25      , 0.11111111])
+        """
+        parts = math.ceil(self.alpha / 1.5)
+        # Only steps of a block are asked for, so that fits, which vary alpha and r, meet few distinct rules.
+        octaves = math.log2(TAIL_RATIO * smallest_frequency) / -self.alpha - math.log2(_first_block(parts))
+        stop = _block_edge(parts, max(parts, math.ceil(parts * octaves)))
+        whole = 2 * stop > self.dim
+        k, weight = _integer_rule(parts, self.dim + 1 if whole else stop)
+        eigenvalue, target = k**-self.alpha, weight * k ** -(2 * self.alpha * self.r + 1)
+        if whole:
+            return Nodes(eigenvalue, weight, target)
+        # Two rules for the tail: one for the modes (weighted by their eigenvalue), one for the target's power.
+        tail, trace = _tail_rule(self.alpha, self.alpha, stop, self.dim)
+        tail_target, power = _tail_rule(2 * self.alpha * self.r + 1, self.alpha, stop, self.dim)
+        none = np.zeros(TAIL_NODES)
+        return Nodes(
+            np.concatenate([eigenvalue, tail, tail_target]),
+            np.concatenate([weight, trace / tail, none]),
+            np.concatenate([target, none, power]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """Measured spectrum: any eigenvalues, each with the target's power in its mode.
+
+    Parameters
+    ----------
+    eigenvalues : array_like, shape (mode,)
+        Eigenvalues of the input covariance, not negative, in any order. A mode with eigenvalue 0 is never learned: its
+        target power acts as label noise does.
+    target_power : array_like, shape (mode,)
+        Power of the target in each mode, ``w_k**2 lambda_k``, not negative, in the units of the loss.
+
+    Raises
+    ------
+    ParameterError
+        Where the arrays are empty, of unlike shape, negative or not finite, or no eigenvalue is positive.
+
+    Notes
+    -----
+    The 64 largest modes are kept as they are; below them each factor of two in the eigenvalue with more than sixteen
+    modes is replaced by the eight-node Gauss rule of the modes and the one of the target's power.
+
+    Examples
+    --------
+    >>> spectrum = Spectrum([0.25, 1.0, 0.0], [0.5, 1.0, 0.1])
+    >>> spectrum.nodes(1e-3)
+    Nodes(eigenvalue=array([1.  , 0.25, 0.  ]), count=array([1., 1., 0.]), target=array([1. , 0.5, 0.1]))
+    """
+
+    eigenvalues: ArrayLike
+    target_power: ArrayLike
+
+    def __post_init__(self) -> None:
+        values = {"eigenvalues": self.eigenvalues, "target_power": self.target_power}
+        arrays = {name: np.array(value, dtype=np.float64) for name, value in values.items()}
+        problems = []
+        for name, array in arrays.items():
+            if array.ndim != 1 or array.size == 0:
+                problems.append(f"{name} has shape {array.shape}: pass one value a mode, at least one")
+            elif bad := int(np.count_nonzero(~(np.isfinite(array) & (array >= 0)))):
+                problems.append(f"{name}: {bad} of {array.size} values are negative or not finite; pass none such")
+        eigenvalues, target_power = arrays["eigenvalues"], arrays["target_power"]
+        if eigenvalues.shape != target_power.shape:
+            problems.append(
+                f"target_power has shape {target_power.shape}, eigenvalues {eigenvalues.shape}: pass one power a mode"
+            )
+        elif not problems and not eigenvalues.any():
+            problems.append("eigenvalues are all 0: pass at least one positive eigenvalue")
+        raise_problems(problems, ParameterError)
+        for name, array in arrays.items():
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+        object.__setattr__(self, "_nodes", _compress(eigenvalues, target_power))
+
+    @property
+    def rank(self) -> float:
+        """Number of modes with a positive eigenvalue."""
+        return float(np.count_nonzero(self.eigenvalues))
+
+    def nodes(self, smallest_frequency: float) -> Nodes:
+        """Quadrature nodes of the spectrum; they serve every frequency.
+
+        Parameters
+        ----------
+        smallest_frequency : float
+            Not needed here; see :meth:`PowerLaw.nodes`.
+
+        Returns
+        -------
+        Nodes
+            At most some tens of nodes for each decade of the eigenvalues, whatever the number of modes.
+
+        Examples
+        --------
+        >>> Spectrum([2.0], [1.0]).nodes(1e-3).trace
+        2.0
+        """
+        nodes: Nodes = self._nodes  # type: ignore[attr-defined]
+        return nodes
+
+
+AnySpectrum: TypeAlias = PowerLaw | Spectrum
+
+
+def _first_block(parts: int) -> int:
+    """First integer that is not a node of its own."""
+    return 16 * parts
+
+
+def _block_edge(parts: int, block: int) -> float:
+    """First integer of a block, where ``parts`` blocks make a factor of two."""
+    return float(np.round(_first_block(parts) * 2.0 ** (block / parts)))
+
+
+@lru_cache(maxsize=128)
+def _integer_rule(parts: int, stop: float) -> tuple[FloatArray, FloatArray]:
+    """Nodes and weights for sums over the integers k = 1 ... stop - 1 of functions of log k."""
+    first = _first_block(parts)
+    edges = [float(first)]
+    while (edge := _block_edge(parts, len(edges))) < stop:
+        edges.append(edge)
+    if stop - edges[-1] > 2 * NODES_PER_BLOCK:
+        edges.append(stop)
+    if len(edges) == 1:
+        k = np.arange(1, stop, dtype=np.float64)
+        return k, np.ones_like(k)
+    left, size = np.array(edges[:-1]), np.diff(edges)
+    # Gram polynomials: the recurrence of the uniform measure on `size` integers (Golub & Welsch 1969).
+    i = np.arange(1, NODES_PER_BLOCK)
+    off = np.sqrt(i**2 * (size[:, None] ** 2 - i**2) / (4.0 * (4 * i**2 - 1)))
+    matrix = np.zeros((size.size, NODES_PER_BLOCK, NODES_PER_BLOCK))
+    matrix[:, i, i - 1] = off
+    offset, vectors = np.linalg.eigh(matrix)
+    k = (left + (size - 1) / 2)[:, None] + offset
+    weight = size[:, None] * vectors[:, 0, :] ** 2
+    # The modes before the blocks, and those of a last block too short for a rule, are their own nodes.
+    alone = np.concatenate([np.arange(1.0, first), np.arange(edges[-1], stop)])
+    return np.concatenate([alone[: first - 1], k.ravel(), alone[first - 1 :]]), np.concatenate(
+        [np.ones(first - 1), weight.ravel(), np.ones(alone.size - first + 1)]
+    )
+
+
+def _power_sum(exponent: FloatArray, first: float, last: float) -> FloatArray:
+    """Sum of ``k**-exponent`` for k = first ... last by Euler and Maclaurin; ``first`` is 32 or more."""
+
+    def half(k: float) -> FloatArray:
+        if math.isinf(k):
+            return np.zeros_like(exponent)
+        e, power = exponent, k**-exponent
+        rising = e * (e + 1) * (e + 2)
+        return power * (e / (12 * k) - rising / (720 * k**3) + rising * (e + 3) * (e + 4) / (30240 * k**5))
+
+    ends = first**-exponent + (0.0 if math.isinf(last) else last**-exponent)
+    if math.isinf(last):
+        integral = first ** (1 - exponent) / (exponent - 1)
+    else:
+        width = math.log(last / first)
+        x = (1 - exponent) * width
+        ratio = np.where(np.abs(x) < 1e-12, 1.0, np.expm1(x) / np.where(np.abs(x) < 1e-12, 1.0, x))
+        integral = first ** (1 - exponent) * width * ratio
+    return np.asarray(integral + ends / 2 + half(first) - half(last), dtype=np.float64)
+
+
+def _tail_rule(exponent: float, alpha: float, first: float, last: float) -> tuple[FloatArray, FloatArray]:
+    """Gauss rule in ``k**-alpha`` of the measure ``k**-exponent`` on k = first ... last, from its exact moments."""
+    orders = np.arange(2 * TAIL_NODES)
+    # In units of the first eigenvalue the nodes lie in (0, 1].
+    moments = _power_sum(exponent + alpha * orders, first, last) * first ** (alpha * orders)
+    if moments[0] < 1e-18:  # steeper than any sum can see
+        return np.full(TAIL_NODES, first**-alpha), np.full(TAIL_NODES, moments[0] / TAIL_NODES)
+    node, weight = _gauss_from_moments(moments / moments[0])
+    return node * first**-alpha, weight * moments[0]
+
+
+def _gauss_from_moments(moments: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Gauss rule of a probability measure from its first moments (Golub & Welsch 1969, section 4)."""
+    n = moments.size // 2
+    hankel = moments[np.arange(n)[:, None] + np.arange(n)]
+    factor = np.linalg.cholesky(hankel)
+    shifted = moments[1 + np.arange(n)[:, None] + np.arange(n)]
+    jacobi = np.linalg.solve(factor, np.linalg.solve(factor, shifted).T)
+    node, vectors = np.linalg.eigh((jacobi + jacobi.T) / 2)
+    return node, vectors[0] ** 2
+
+
+def _compress(eigenvalues: FloatArray, target_power: FloatArray) -> Nodes:
+    """Nodes of a measured spectrum, the largest eigenvalue first."""
+    order = np.argsort(-eigenvalues, kind="stable")
+    value, power = eigenvalues[order], target_power[order]
+    positive = int(np.count_nonzero(value))
+    pieces = list(_blocks(value[:positive], power[:positive]))
+    if positive < value.size:
+        pieces.append((np.zeros(1), np.zeros(1), power[positive:].sum(keepdims=True)))
+    return Nodes(*(np.concatenate(piece) for piece in zip(*pieces, strict=True)))
+
+
+def _blocks(value: FloatArray, power: FloatArray) -> Iterator[tuple[FloatArray, FloatArray, FloatArray]]:
+    """Eigenvalue, count and target power of the nodes of each block of sorted positive eigenvalues."""
+    explicit = 64
+    yield value[:explicit], np.ones_like(value[:explicit]), power[:explicit]
+    value, power = value[explicit:], power[explicit:]
+    octave = np.ceil(np.log2(value))
+    for block in np.split(np.arange(value.size), np.flatnonzero(np.diff(octave)) + 1):
+        one, its_power = value[block], power[block]
+        if block.size <= 2 * NODES_PER_BLOCK:
+            yield one, np.ones_like(one), its_power
+            continue
+        for weight, is_count in ((np.ones_like(one), True), (its_power, False)):
+            node, total = _gauss_of_points(one, weight)
+            none = np.zeros_like(total)
+            yield (node, total, none) if is_count else (node, none, total)
+
+
+def _gauss_of_points(point: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Gauss rule of a measure on points, by the Lanczos process with full orthogonalisation."""
+    total = float(weight.sum())
+    basis: list[FloatArray] = []
+    diagonal: list[float] = []
+    off: list[float] = []
+    scale = float(np.abs(point).max())
+    vector = np.sqrt(weight / total) if total > 0 else np.zeros_like(weight)
+    norm = float(np.linalg.norm(vector))
+    while norm > 1e-10 and len(basis) < NODES_PER_BLOCK:
+        basis.append(vector / norm)
+        off.append(norm)
+        vector = point / scale * basis[-1]
+        diagonal.append(float(basis[-1] @ vector))
+        for _ in range(2):
+            for old in basis:
+                vector = vector - (old @ vector) * old
+        norm = float(np.linalg.norm(vector))
+    if not basis:
+        return point[:0], weight[:0]
+    matrix = np.diag(diagonal) + np.diag(off[1:], -1)
+    node, vectors = np.linalg.eigh(matrix)
+    return node * scale, total * vectors[0] ** 2
