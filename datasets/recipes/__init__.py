@@ -1,0 +1,1 @@
+"""The recipes that made the measured curves of this package, from nothing to labelled files."""

@@ -1,8 +1,8 @@
 """Make ``stdlib_lm.nc``: transformers trained on the Python standard library, from nothing to labelled curves.
 
 ``python -m scalingeq.datasets.recipes.stdlib_lm train --folder RUNS`` trains (again: resumes) every run of the plan,
-``... assemble --folder RUNS --output stdlib_lm.nc`` labels what has been trained. Needs ``pip install
-'scalingeq[recipes]'``.
+which needs ``pip install 'scalingeq[recipes]'``; ``... assemble --folder RUNS --output stdlib_lm.nc`` labels what has
+been trained and writes its card beside it.
 """
 
 from __future__ import annotations
@@ -11,29 +11,22 @@ import multiprocessing
 from pathlib import Path
 from typing import Any
 
+import click
+
 from .corpus import load_corpus
-from .training import Plan, train
-
-WIDTHS = (16, 32, 48, 64, 80, 96, 128, 192)
-MILLION = 1_000_000
+from .plan import Plan, plans
 
 
-def plans() -> list[Plan]:
-    """Every run of the data set: first the sizes, then what identifies noise, data and schedule; long runs first."""
-    sizes = [Plan(f"width-{w}", w, 10 * MILLION) for w in WIDTHS]
-    batches = [Plan(f"width-64-batch-{b}", 64, 10 * MILLION, batch=b) for b in (2, 4, 32)]
-    unique = [
-        Plan(f"width-{w}-unique-{megabytes}MB", w, 10 * MILLION, unique_bytes=round(megabytes * MILLION))
-        for w in (32, 96)
-        for megabytes in (0.1, 0.4, 1.6, 6.4)
-    ]
-    cosine = [Plan(f"width-{w}-cosine", w, 3 * MILLION, schedule="cosine") for w in (16, 32, 48, 64, 96, 128)]
-    seeds = [Plan(f"width-{w}-seed-{s}", w, 10 * MILLION, seed=s) for w in (16, 32, 64) for s in (1, 2)]
-    return [plan for group in (sizes, batches, unique, cosine, seeds) for plan in sorted(group, key=lambda p: -p.width)]
+@click.group()
+def main() -> None:
+    """Train byte-level transformers on the Python standard library and label their curves."""
 
 
+@main.command("train")
+@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), required=True, help="Where runs are kept.")
+@click.option("--processes", type=click.IntRange(min=1), default=2, show_default=True, help="Runs at a time.")
 def train_all(folder: Path, processes: int) -> None:
-    """Train every run of the plan in ``folder``, ``processes`` at a time, with a progress bar over all bytes."""
+    """Train every run of the plan that FOLDER does not hold yet; resumes those that were stopped."""
     from tqdm import tqdm
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,6 +43,24 @@ def train_all(folder: Path, processes: int) -> None:
                 result.get()
 
 
+@main.command("assemble")
+@click.option(
+    "--folder", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True, help="The runs."
+)
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="NetCDF file to write.")
+def assemble_all(folder: Path, output: Path) -> None:
+    """Label the runs in FOLDER as OUTPUT, and write their card beside it (.md)."""
+    from .assemble import assemble, card, read_runs
+
+    ds = assemble(read_runs(folder), load_corpus(), [plan.name for plan in plans()])
+    packed = {name: {"zlib": True, "complevel": 9} for name in ds.variables if ds[name].dtype.kind in "iuf"}
+    ds.to_netcdf(output, engine="netcdf4", encoding=packed)
+    output.with_suffix(".md").write_text(card(ds), encoding="utf-8")
+    click.echo(
+        f"{output}: {ds.sizes['run']} runs, {output.stat().st_size / 1e3:.0f} kB; missing: {ds.attrs['missing_runs']}"
+    )
+
+
 _worker: dict[str, Any] = {}
 
 
@@ -58,6 +69,8 @@ def _start_worker(done: Any) -> None:
 
 
 def _train_one(plan: Plan, folder: Path) -> None:
+    from .training import train
+
     def report(count: int) -> None:
         with _worker["done"].get_lock():
             _worker["done"].value += count
@@ -66,5 +79,4 @@ def _train_one(plan: Plan, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    import sys
-    train_all(Path(sys.argv[1]), 2)
+    main()

@@ -8,7 +8,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,46 +16,11 @@ import torch
 from torch.nn import functional
 
 from .corpus import CONTEXT, Corpus, windows
+from .plan import BASE_WIDTH, PEAK_RATE, Plan
 from .transformer import Transformer
 
-PEAK_RATE = 5e-3  # of the base width; hidden layers and head have it times BASE_WIDTH / width
-BASE_WIDTH = 64
-WARMUP_STEPS = 50
-COSINE_FLOOR = 0.1  # share of the peak at the end of a cosine
-POINTS_PER_DECADE = 10
 CHECKPOINT_SECONDS = 60.0
 EVALUATION_BATCH = 64
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What one run does. ``unique_bytes`` None draws every window once; ``batch`` counts windows of CONTEXT bytes."""
-
-    name: str
-    width: int
-    total_bytes: int
-    schedule: str = "constant"
-    batch: int = 8
-    unique_bytes: int | None = None
-    seed: int = 0
-
-    @property
-    def steps(self) -> int:
-        return self.total_bytes // (self.batch * CONTEXT)
-
-    def rate(self, step: int) -> float:
-        """Learning rate of the update number ``step`` (from 1) at the base width."""
-        warm = min(1.0, step / WARMUP_STEPS)
-        if self.schedule == "constant":
-            return PEAK_RATE * warm
-        phase = (step - WARMUP_STEPS) / (self.steps - WARMUP_STEPS)
-        cosine = 0.5 * (1.0 + math.cos(math.pi * min(max(phase, 0.0), 1.0)))
-        return PEAK_RATE * warm * (COSINE_FLOOR + (1.0 - COSINE_FLOOR) * cosine)
-
-    def evaluation_steps(self) -> np.ndarray:
-        """Steps after which the held-out loss is measured: evenly spaced in log, the last one included."""
-        points = round(POINTS_PER_DECADE * math.log10(self.steps)) + 1
-        return np.unique(np.geomspace(1, self.steps, points).round().astype(int))
 
 
 class WindowOrder:
@@ -71,8 +36,10 @@ class WindowOrder:
     def batch(self, step: int) -> np.ndarray:
         """Windows (batch, CONTEXT + 1) of the update number ``step`` (from 1)."""
         position = np.arange((step - 1) * self.plan.batch, step * self.plan.batch)
-        chosen = [self._window(epoch, offset) for epoch, offset in zip(*divmod(position, self.unique.size), strict=True)]
-        return windows(self.stream, CONTEXT * np.array(chosen))
+        turns = zip(*divmod(position, self.unique.size), strict=True)
+        return windows(
+            self.stream, CONTEXT * np.array([self._window(int(epoch), int(offset)) for epoch, offset in turns])
+        )
 
     def _window(self, epoch: int, offset: int) -> int:
         if epoch != self.epoch:
@@ -99,7 +66,8 @@ def cross_entropy(model: Transformer, batch: torch.Tensor) -> torch.Tensor:
 def evaluate(model: Transformer, held_out: torch.Tensor) -> np.ndarray:
     """Mean loss (window,) of every evaluation window, nats a byte."""
     parts = [cross_entropy(model, part).mean(1).cpu() for part in held_out.split(EVALUATION_BATCH)]
-    return torch.cat(parts).numpy()
+    losses: np.ndarray = torch.cat(parts).numpy()
+    return losses
 
 
 def train(plan: Plan, corpus: Corpus, folder: Path, report: Callable[[int], None]) -> None:

@@ -25,6 +25,7 @@ class Block(nn.Module):
         self.contract = nn.Linear(4 * width, width, bias=False)
 
     def forward(self, x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
+        """Return the residual stream (batch, position, width) after attention and perceptron."""
         batch, length, width = x.shape
         qkv = self.query_key_value(self.attention_norm(x)).view(batch, length, 3, self.heads, HEAD_DIM)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
@@ -63,6 +64,7 @@ class Transformer(nn.Module):
             nn.init.zeros_(block.contract.weight)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Return the logits."""
         x = self.embedding(tokens)
         for block in self.blocks:
             x = block(x, self.cosine, self.sine)
