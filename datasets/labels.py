@@ -48,7 +48,7 @@ def label(ds: xr.Dataset, *, units: Mapping[str, str] | None = None, **roles: An
         Measured curves under any names. A variable may also name its role in its attribute ``scaling_role``.
     units : mapping of str to str, optional
         Units by role. Those of ``tokens`` are shared by ``batch_size`` and ``dataset_size`` (default "tokens"), those
-        of ``loss`` by ``train_loss`` and ``loss_stderr`` (default "1"). Units that the data state are kept.
+        of ``loss`` by ``train_loss`` and ``loss_stderr`` (default "1"). They replace what the data state.
     **roles
         For a role (``run``, ``step``, ``loss``, ``params``, ``learning_rate``, ``batch_size``, ...) the name of a
         variable as text, or what the record lacks as a number, an array over runs or observations, or a DataArray.
@@ -189,6 +189,12 @@ def _assign(ds: xr.Dataset, given: dict[str, Any]) -> xr.Dataset:
             ds = ds.assign({role: value})
             continue
         array = np.asarray(value)
+        if array.dtype.kind not in "iufU":
+            problems.append(f"{role}: {value!r} is neither the name of a variable nor numbers; pass one of these")
+            continue
+        if array.ndim == 0 and role in ds.dims:
+            problems.append(f"{role}: one value for a whole dimension of that name; pass an array of {ds.sizes[role]}")
+            continue
         if array.ndim == 0:
             ds = ds.assign({role: array})
             continue

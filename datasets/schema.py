@@ -128,10 +128,10 @@ def to_curves(ds: xr.Dataset, *, needs_loss: bool = True) -> TrainingCurves:
     constant = steady_rate & steady_batch
     if not constant.all():
         keep = np.nonzero(constant)[0].tolist()
-        others = f"choose the others with select_runs(ds, {keep})" if keep else "no run is left without one"
+        others = f"choose the others with select_runs(ds, {keep})" if keep else "give a run whose rate is"
         raise DataError(
             f"learning_rate, batch_size: change after warm-up in {_listed(layout.names[~constant])}; the theory "
-            f"here is that of constant rates: {others}, or see is_constant_rate(ds)"
+            f"here is that of constant rates: {others} (is_constant_rate(ds) tells which)"
         )
 
     def per_run(name: str, default: float) -> NDArray[np.float64]:
@@ -307,10 +307,9 @@ def _run_problems(ds: xr.Dataset, layout: Layout) -> list[str]:
     if "loss" in ds:
         seen = np.bincount(layout.run, ~np.isnan(layout.spread(ds["loss"])), layout.names.size) > 0
     if not seen.all():
-        problems.append(
-            f"loss: no values at all in {_listed(layout.names[~seen])}; "
-            f"drop with select_runs(ds, {np.nonzero(seen)[0].tolist()})"
-        )
+        keep = np.nonzero(seen)[0].tolist()
+        advice = f"drop with select_runs(ds, {keep})" if keep else "give a record that has some"
+        problems.append(f"loss: no values at all in {_listed(layout.names[~seen])}; {advice}")
     if not layout.is_table and (counts == 1).any():
         problems.append(
             f"step: only one observation in {_listed(layout.names[counts == 1])}; a curve needs two or more, "

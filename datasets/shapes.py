@@ -84,12 +84,13 @@ def find_layout(ds: xr.Dataset) -> Layout:
     (array([0, 0, 1, 1]), array([1, 2, 1, 2]))
     """
     raise_problems(_unknown_dimensions(ds), DataError)
-    step = ds.get("step")
     if "row_size" in ds:
         return _ragged(ds)
-    if step is None or step.dims == ("run",):
+    # A dimension without steps also answers to its name, with made-up numbers: only variables count.
+    if "step" not in ds.variables or ds["step"].dims in ((), ("run",)):
         return _table(ds)
-    (point,) = [str(dim) for dim in step.dims if dim != "run"] or ["step"]
+    step = ds["step"]
+    (point,) = [str(dim) for dim in step.dims if dim != "run"]
     expected = {"run", point} if "run" in ds.dims else {point}
     dims = tuple(map(str, ds["loss"].dims)) if "loss" in ds else tuple(d for d in ("run", point) if d in expected)
     if set(dims) != expected:

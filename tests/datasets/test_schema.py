@@ -87,6 +87,12 @@ def test_loss_is_not_needed_for_a_question(make):
     assert "loss" in check(ds, needs_loss=False)
 
 
+def test_last_losses_of_a_grid_are_a_table():
+    curves = to_curves(grid().isel(step=-1))
+    assert curves.step.tolist() == [8, 8, 8]
+    assert curves.tokens.tolist() == [64, 64, 128]
+
+
 def test_transposed_grid_comes_back_transposed():
     ds = grid().transpose("step", "run")
     curves = to_curves(ds)
@@ -173,6 +179,10 @@ def test_label_refuses_everything_at_once():
         label(grid(), learning_rate=np.ones(7))
     with pytest.raises(DataError, match="fits the dimensions"):
         label(grid().isel(step=slice(3)), learning_rate=np.ones(3))
+    with pytest.raises(DataError, match="learning_rate: None is neither"):
+        label(grid(), learning_rate=None)
+    with pytest.raises(DataError, match="step: one value for a whole dimension"):
+        label(grid(), step=3)
     with pytest.raises(DataError, match="parms: not a role"):
         label(grid(), units={"parms": "1"})
 
@@ -228,6 +238,9 @@ def change(make, name, where, value):
         (grid().assign_coords(params=("run", list("xyz"))), "params: holds <U1 values; numbers are needed"),
         (grid().assign_attrs(counting="some"), "counting: the attribute is 'some'"),
         (grid().assign_coords(params=grid().loss), "params: has the dimensions"),
+        (grid().drop_vars("step"), r"step: missing; pass label\(ds, step=NAME\)"),
+        (grid().isel(step=0, run=0), "step: missing"),
+        (grid().assign(loss=grid().loss * np.nan), "no values at all in run 'a', run 'b', run 'c'; give a record"),
         (table().drop_vars("tokens"), "tokens: missing; a table of final losses needs them"),
     ],
 )  # fmt: skip
