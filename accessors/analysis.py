@@ -1,0 +1,180 @@
+"""``tree.twopoint``: predictions, frontiers, reports and plots of an analysis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from scalingeq.errors import ArchiveError, DataError, ParameterError, raise_problems
+from scalingeq.inference import twopoint
+from scalingeq.inference.frontier import FLOPS_RULES, FlopsRule, frontier_draws
+
+from . import archive, groups
+
+if TYPE_CHECKING:
+    from .plotting import AnalysisPlots
+    from .reporting import Report
+
+QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
+
+
+def require_twopoint(tree: xr.DataTree) -> xr.DataTree:
+    """Return the analysis that a node belongs to, or refuse what is not a two-point analysis."""
+    if not isinstance(tree, xr.DataTree):
+        raise DataError(f"an analysis is an xarray.DataTree from ds.twopoint.fit(), not {type(tree).__name__}")
+    root = tree.root
+    archive.check_analysis(root)
+    law = archive.law_of(root)
+    if law != twopoint.LAW_NAME:
+        raise DataError(f"this is an analysis of the law {law!r}; .twopoint reads those of {twopoint.LAW_NAME!r}")
+    return root
+
+
+@xr.register_datatree_accessor("twopoint")
+class AnalysisTwoPoint:
+    """Predictions, frontiers, reports and plots of a fit; on any node of the tree the accessor is the whole tree's."""
+
+    def __init__(self, tree: xr.DataTree) -> None:
+        self._tree = tree
+
+    def predict(self, ds: xr.Dataset | None = None) -> xr.Dataset:
+        """Predict the observed curves, or those of another dataset, which needs no loss.
+
+        Parameters
+        ----------
+        ds : xarray.Dataset, optional
+            Runs with ``step`` (or ``tokens``), ``params``, ``learning_rate``, ``batch_size``.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``loss`` and ``loss_stderr``, labelled like ``ds``; ``measured_loss`` where ``ds`` has one.
+        """
+        from .measured import predicted
+
+        tree = require_twopoint(self._tree)
+        law = groups.read_parameters(tree["parameters"].to_dataset())
+        return predicted(tree["observed"].to_dataset() if ds is None else ds, law, "an analysis")
+
+    def frontier(
+        self,
+        compute: Any,
+        *,
+        flops: str | FlopsRule = "6ND",
+        learning_rate: float | None = None,
+        batch_size: float | None = None,
+        data_limit: float | None = None,
+        quantile: Sequence[float] = QUANTILES,
+    ) -> xr.Dataset:
+        """Lowest predicted loss at each compute, and the model size and duration that reach it.
+
+        Parameters
+        ----------
+        compute : array_like
+            FLOPs.
+        flops : str or callable
+            ``"6ND"``, or the compute of arrays (params, tokens).
+        learning_rate, batch_size : float, optional
+            Of the runs planned; default: the observed runs', where these agree.
+        data_limit : float, optional
+            Unique tokens that exist; more are repeats of them. Default: no limit.
+        quantile : sequence of float
+            Of the bands from the fit's covariance.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``loss, params, steps, tokens`` and the local exponents ``size_exponent, data_exponent, loss_exponent``
+            over ``(compute, quantile)``; ``best_loss, best_params, ...`` over ``compute`` at the best fit.
+
+        Raises
+        ------
+        ParameterError
+            If compute or quantiles are outside their domains, or rate and batch are not unique and not given.
+        """
+        tree = require_twopoint(self._tree)
+        observed = tree["observed"].to_dataset()
+        compute = np.atleast_1d(np.asarray(compute, float))
+        problems = _frontier_problems(compute, quantile, flops, data_limit)
+        plan = {}
+        for name, value in (("learning_rate", learning_rate), ("batch_size", batch_size)):
+            found = np.unique([value] if value is not None else _steady_values(observed, name))
+            if found.size != 1:
+                problems.append(
+                    f"{name}: the observed runs have {', '.join(f'{v:g}' for v in found)}; pass {name}=... for the runs planned"
+                )
+            elif not (np.isfinite(found[0]) and found[0] > 0):
+                problems.append(f"{name}: {found[0]:g} is not a positive number; pass one")
+            else:
+                plan[name] = float(found[0])
+        raise_problems(problems, ParameterError)
+        rule = FLOPS_RULES[flops] if isinstance(flops, str) else flops
+        law = groups.read_parameters(tree["parameters"].to_dataset())
+        best, draws = frontier_draws(
+            law.values,
+            law.covariance,
+            law.bounds,
+            compute,
+            reference_params=law.reference_params,
+            dataset_size=np.inf if data_limit is None else data_limit,
+            flops=rule,
+            **plan,
+        )
+        units = {"loss": observed["loss"].attrs["units"], "tokens": observed["batch_size"].attrs["units"]}
+        ds = groups.frontier_dataset(compute, quantile, best, draws, units, plan["batch_size"])
+        name = flops if isinstance(flops, str) else getattr(flops, "__name__", "function")
+        ds.attrs = {"flops": name, "learning_rate": plan["learning_rate"], "batch_size": plan["batch_size"]}
+        ds.attrs["data_limit"] = np.inf if data_limit is None else float(data_limit)
+        return archive.note(ds, "twopoint.frontier")
+
+    def report(self) -> Report:
+        """Parameters, what they determine, errors on held-out runs and what to mind, as text and HTML."""
+        from .reporting import Report
+
+        return Report(require_twopoint(self._tree))
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the analysis to NetCDF; an existing file is replaced whole or not at all."""
+        archive.save(require_twopoint(self._tree), path)
+
+    @property
+    def plot(self) -> AnalysisPlots:
+        """Plots of the analysis."""
+        from .plotting import AnalysisPlots
+
+        return AnalysisPlots(require_twopoint(self._tree))
+
+
+def open_analysis(path: str | PathLike[str]) -> xr.DataTree:
+    """Open an archived analysis into memory, or say what the file is instead."""
+    try:
+        tree = xr.open_datatree(path, engine="netcdf4").load()
+        tree.close()
+    except FileNotFoundError as error:
+        raise ArchiveError(f"{path}: no such file; pass an analysis written by fit") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ArchiveError(f"{path}: not a readable NetCDF file ({error}); pass an analysis written by fit") from error
+    return require_twopoint(tree)
+
+
+def _frontier_problems(compute: np.ndarray, quantile: Sequence[float], flops: Any, data_limit: float | None) -> list[str]:
+    problems = []
+    if compute.ndim != 1 or compute.size == 0 or not (np.isfinite(compute) & (compute > 0)).all():
+        problems.append("compute: not all positive and finite FLOPs; pass numbers such as np.geomspace(1e18, 1e24, 49)")
+    if not len(quantile) or not all(0 < q < 1 for q in quantile):
+        problems.append(f"quantile: {tuple(quantile)} are not all between 0 and 1; pass shares such as 0.16, 0.5, 0.84")
+    if isinstance(flops, str) and flops not in FLOPS_RULES:
+        problems.append(f"flops: no rule {flops!r}; known are {', '.join(FLOPS_RULES)}, or pass a function of (params, tokens)")
+    if data_limit is not None and not data_limit > 0:
+        problems.append(f"data_limit: {data_limit:g} is not a positive number of tokens; pass one, or None for no limit")
+    return problems
+
+
+def _steady_values(observed: xr.Dataset, name: str) -> np.ndarray:
+    from scalingeq.datasets.schema import to_curves
+
+    return np.asarray(getattr(to_curves(observed), name))

@@ -1,0 +1,228 @@
+"""The groups of an analysis: a fit's arrays as labelled datasets, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from scalingeq.datasets.schema import from_curves
+from scalingeq.inference.curves import Floats, TrainingCurves
+from scalingeq.inference.laws import AdditiveLaw
+from scalingeq.inference.twopoint import PARAMETERS
+from scalingeq.inference.uncertainty import predicted_band
+
+if TYPE_CHECKING:
+    from lmfit import Parameters
+
+    from scalingeq.inference.fitting import TwoPointFit
+    from scalingeq.inference.frontier import Frontier
+
+NOT_USED, FITTED, HELD_OUT = 0, 1, 2
+LAWS = ("twopoint", "additive")
+
+
+class FittedLaw(NamedTuple):
+    """What predictions need of a fit: values by name, covariance (parameter, parameter), bounds, reference size."""
+
+    values: dict[str, float]
+    covariance: Floats | None
+    bounds: dict[str, tuple[float, float]]
+    reference_params: float
+
+
+def law_of(fit: TwoPointFit) -> FittedLaw:
+    """What predictions need of a fit that has just been made."""
+    names = [name for name in fit.params if name in PARAMETERS]
+    position = [list(fit.params).index(name) for name in names]
+    return FittedLaw(
+        values={name: float(fit.params[name].value) for name in names},
+        covariance=fit.covariance[np.ix_(position, position)],
+        bounds={name: (float(fit.params[name].min), float(fit.params[name].max)) for name in names},
+        reference_params=fit.reference_params,
+    )
+
+
+def parameters_group(fit: TwoPointFit, loss_units: str, token_units: str, notes: tuple[str, ...]) -> xr.Dataset:
+    """Label the parameters of a fit; ``notes`` come before its own."""
+    parameters = list(fit.params.values())
+    names = [parameter.name for parameter in parameters]
+    numbers = {
+        "value": ([p.value for p in parameters], "best fit"),
+        "stderr": ([np.nan if p.stderr is None else p.stderr for p in parameters], "standard error (NaN: not fitted)"),
+        "initial": ([p.init_value for p in parameters], "start of the fit"),
+        "min": ([p.min for p in parameters], "lower bound"),
+        "max": ([p.max for p in parameters], "upper bound"),
+    }
+    mixed = "see parameter_units"
+    ds = xr.Dataset(
+        {name: ("parameter", np.array(values, float), _about(text, mixed)) for name, (values, text) in numbers.items()},
+        {"parameter": ("parameter", names, _about("parameter of the two-point law", "1"))},
+    )
+    vary = np.array([p.vary for p in parameters], np.int8)
+    flags = {"flag_values": np.array([0, 1], np.int8), "flag_meanings": "held fitted"}
+    ds["vary"] = ("parameter", vary, _about("whether the fit moved it", "1") | flags)
+    ds["expr"] = ("parameter", [p.expr or "" for p in parameters], _about("constraint, never evaluated on opening", "1"))
+    ds["covariance"] = (
+        ("parameter", "parameter_"),
+        fit.covariance,
+        _about("covariance of the parameters (zero: held, or at a bound)", "products of parameter_units"),
+    )
+    ds = ds.assign_coords(
+        parameter_=("parameter_", names, _about("parameter of the two-point law", "1")),
+        parameter_units=("parameter", [_units(name, loss_units, token_units) for name in names]),
+        meaning=("parameter", [PARAMETERS[name].long_name if name in PARAMETERS else "constraint" for name in names]),
+    )
+    ds["parameter_units"].attrs = _about("unit of each parameter", "1")
+    ds["meaning"].attrs = _about("meaning of each parameter", "1")
+    ds["reference_params"] = ((), fit.reference_params, _about("model size that amplitudes refer to", "1"))
+    ds["residual_scale"] = ((), fit.residual_scale, _about("spread of the log residuals", "1"))
+    ds.attrs["notes"] = "\n".join((*notes, *fit.notes))
+    return ds
+
+
+def predicted_losses(ds: xr.Dataset, curves: TrainingCurves, law: FittedLaw, loss_units: str) -> xr.Dataset:
+    """Label the losses that a law predicts for the runs of ``ds``, with standard errors where it has a covariance."""
+    loss, stderr = predicted_band(law.values, law.covariance, curves, law.reference_params)
+    values, labels = {"loss": loss}, {"loss": ("test loss predicted by the two-point theory", loss_units)}
+    if stderr is not None:
+        values["loss_stderr"] = stderr
+        labels["loss_stderr"] = ("standard error of the predicted loss from the fit's covariance", loss_units)
+    return from_curves(ds, values, labels)
+
+
+def prediction_group(
+    ds: xr.Dataset, curves: TrainingCurves, law: FittedLaw, additive: AdditiveLaw, role: Floats
+) -> xr.Dataset:
+    """Label the predictions of both laws for the observed curves, what each point was used for, and the scores."""
+    units = ds["loss"].attrs["units"]
+    out = predicted_losses(ds, curves, law, units)
+    loss = predicted_band(law.values, None, curves, law.reference_params)[0]
+    other = additive.loss(curves.params[curves.run], curves.tokens)
+    labels = {
+        "additive_loss": ("test loss predicted by the additive law", units),
+        "log_residual": ("log of measured over predicted loss", "1"),
+        "role": ("what the observation was used for", "1"),
+    }
+    values = {"additive_loss": other, "log_residual": np.log(curves.loss / loss), "role": role}
+    out = out.merge(from_curves(ds, values, labels))
+    out["role"].attrs |= {
+        "flag_values": np.array([NOT_USED, FITTED, HELD_OUT], float),
+        "flag_meanings": "not_used fitted held_out",
+    }
+    return out.merge(scores(curves, {"twopoint": loss, "additive": other}, role))
+
+
+def additive_group(law: AdditiveLaw, loss_units: str, token_units: str) -> xr.Dataset:
+    """Label the additive law that the analysis is compared with."""
+    about = {
+        "irreducible": (loss_units, "E"),
+        "size_amplitude": (loss_units, "A, at the reference size"),
+        "data_amplitude": (loss_units, "B, at the reference tokens"),
+        "size_exponent": ("1", "a"),
+        "data_exponent": ("1", "b"),
+        "reference_params": ("1", "size that A refers to"),
+        "reference_tokens": (token_units, "tokens that B refers to"),
+    }
+    text = "E + A (params/reference)^-a + B (tokens/reference)^-b: "
+    return xr.Dataset({name: ((), getattr(law, name), _about(text + what, units)) for name, (units, what) in about.items()})
+
+
+def frontier_dataset(
+    compute: Floats, quantile: Sequence[float], best: Frontier, draws: Frontier, units: Mapping[str, str], batch_size: float
+) -> xr.Dataset:
+    """Label a frontier: quantiles over the draws, and the best fit."""
+    texts = {
+        "loss": ("test loss on the frontier", units["loss"]),
+        "params": ("model size on the frontier", "1"),
+        "tokens": ("tokens seen on the frontier", units["tokens"]),
+        "size_exponent": ("d ln params / d ln compute along the frontier", "1"),
+        "data_exponent": ("d ln tokens / d ln compute along the frontier", "1"),
+        "loss_exponent": ("d ln loss / d ln compute along the frontier", "1"),
+    }
+    ds = xr.Dataset(
+        coords={
+            "compute": ("compute", compute, _about("training compute", "FLOP")),
+            "quantile": ("quantile", np.asarray(quantile, float), _about("quantile of the fit's covariance", "1")),
+        }
+    )
+    for name, (text, unit) in texts.items():
+        bands = np.quantile(getattr(draws, name), np.asarray(quantile, float), axis=0).T
+        ds[name] = (("compute", "quantile"), bands, _about(text, unit))
+        ds[f"best_{name}"] = ("compute", getattr(best, name), _about(f"{text}, best fit", unit))
+    for prefix in ("", "best_"):
+        ds[f"{prefix}steps"] = ds[f"{prefix}tokens"] / batch_size
+        ds[f"{prefix}steps"].attrs = _about("optimiser steps on the frontier" + ", best fit" * bool(prefix), "1")
+    return ds
+
+
+def read_additive(group: xr.Dataset) -> AdditiveLaw:
+    """Return the law of :func:`additive_group`."""
+    return AdditiveLaw(**{str(name): float(group[name]) for name in group.data_vars})
+
+
+def read_parameters(group: xr.Dataset) -> FittedLaw:
+    """Return what predictions need of :func:`parameters_group`; evaluates no stored expression."""
+    group = group.load()
+    names = [str(name) for name in group["parameter"].values]
+    keep = [number for number, name in enumerate(names) if name in PARAMETERS]
+    names = [names[number] for number in keep]
+    value, low, high = (group[name].values[keep] for name in ("value", "min", "max"))
+    return FittedLaw(
+        values=dict(zip(names, map(float, value), strict=True)),
+        covariance=group["covariance"].values[np.ix_(keep, keep)],
+        bounds={name: (float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)},
+        reference_params=float(group["reference_params"]),
+    )
+
+
+def scores(curves: TrainingCurves, predicted: dict[str, Floats], role: Floats) -> xr.Dataset:
+    """RMS log error of each law on the fitted and the held-out part, and at the end of the longest held-out run."""
+    laws = xr.DataArray(list(LAWS), dims="law", attrs=_about("law", "1"))
+    ds = xr.Dataset(coords={"law": laws})
+    misfit = {law: np.log(predicted[law] / curves.loss) for law in LAWS}
+    for name, value, text in (("fitted", FITTED, "fitted"), ("held_out", HELD_OUT, "held-out")):
+        mask = role == value
+        if mask.any():
+            errors = [float(np.sqrt(np.mean(misfit[law][mask] ** 2))) for law in LAWS]
+            ds[f"{name}_error"] = ("law", errors, _about(f"RMS log error of the {text} observations", "1"))
+    held = np.flatnonzero(role == HELD_OUT)
+    if held.size:
+        last = held[np.argmax(curves.tokens[held])]
+        ds["held_out_end_error"] = (
+            "law",
+            [float(misfit[law][last]) for law in LAWS],
+            _about(f"log error at the end of the longest held-out run, {curves.name[curves.run[last]]}", "1"),
+        )
+    return ds
+
+
+def stored_expressions(group: xr.Dataset) -> dict[str, str]:
+    """Constraint expressions by parameter, as text."""
+    return {str(n): str(e) for n, e in zip(group["parameter"].values, group["expr"].values, strict=True) if str(e)}
+
+
+def to_lmfit(group: xr.Dataset, *, evaluate_expressions: bool) -> Parameters:
+    """Parameters of a stored fit as lmfit's, to refit with; expressions are evaluated only when asked for."""
+    from lmfit import Parameters
+
+    params = Parameters()
+    expressions = stored_expressions(group) if evaluate_expressions else {}
+    for number, name in enumerate(map(str, group["parameter"].values)):
+        row = {key: float(group[key].values[number]) for key in ("value", "min", "max")}
+        params.add(name, **row, vary=bool(group["vary"].values[number]))
+    for name, expression in expressions.items():
+        params[name].set(expr=expression)
+    return params
+
+
+def _about(long_name: str, units: str) -> dict[str, str]:
+    return {"long_name": long_name, "units": units}
+
+
+def _units(name: str, loss_units: str, token_units: str) -> str:
+    if name not in PARAMETERS:
+        return "1"
+    return {"loss": loss_units, "tokens": token_units, "1/tokens": f"1/{token_units}"}.get(PARAMETERS[name].units, "1")

@@ -1,0 +1,240 @@
+"""``ds.twopoint``: the theory on measured loss curves."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from scalingeq.datasets.schema import check, from_curves, is_constant_rate, label, select_runs, to_curves
+from scalingeq.datasets.shapes import find_layout
+from scalingeq.errors import DataError
+from scalingeq.inference import twopoint
+
+from . import groups
+from .archive import note, provenance
+from .selection import selected
+
+if TYPE_CHECKING:
+    from lmfit import Parameter, Parameters
+
+    from .plotting import MeasuredPlots
+
+RECORDED = "twopoint_parameters"
+
+
+@xr.register_dataset_accessor("twopoint")
+class MeasuredTwoPoint:
+    """Theory, fits and plots of the measured loss curves in a dataset.
+
+    The dataset holds ``loss`` over ``(run, step)``, padded ``(run, obs)`` or ragged ``(obs)``, and ``params``,
+    ``learning_rate`` and ``batch_size`` of each run.
+    """
+
+    def __init__(self, ds: xr.Dataset) -> None:
+        self._ds = ds
+
+    def label(self, *, units: Mapping[str, str] | None = None, **roles: Any) -> xr.Dataset:
+        """Rename and complete the record: :func:`scalingeq.datasets.label`."""
+        return label(self._ds, units=units, **roles)
+
+    def check(self) -> xr.Dataset:
+        """Return the record with the labels of the schema, or say all that is wrong: :func:`scalingeq.datasets.check`."""
+        return check(self._ds)
+
+    def fit(
+        self,
+        params: Parameters | None = None,
+        *,
+        hold_out: Mapping[str, Any] | None = None,
+        weights: xr.DataArray | None = None,
+        progress: bool = False,
+        **parameters: float | Parameter,
+    ) -> xr.DataTree:
+        """Fit the two-point law to all runs jointly, residuals in log loss, through lmfit.
+
+        Parameters
+        ----------
+        params : lmfit.Parameters, optional
+            All parameters of the law with their bounds; the default frees what the runs can determine.
+        hold_out : mapping, optional
+            Selection kept out of the fit and scored in ``/prediction``: ``{"params": "largest"}``,
+            ``{"step": slice(1000, None)}``, ``{"seed": [1, 2]}``, entries combined with "and".
+        weights : xarray.DataArray, optional
+            Weight of each observation (zero: left out), in the shape of ``loss`` or broadcasting to it. The default
+            leaves out the warm-up and the first 2 % of each run, and weighs every run as 4 points.
+        progress : bool, default False
+            Show a progress bar.
+        **parameters : float or lmfit.Parameter
+            By name: a number holds the parameter at it, an ``lmfit.Parameter`` replaces it whole.
+
+        Returns
+        -------
+        xarray.DataTree
+            Groups ``observed``, ``parameters``, ``prediction`` and ``additive`` (the additive law on the same points).
+
+        Raises
+        ------
+        DataError
+            If the record is not a training record, or ``hold_out`` selects nothing or all.
+        FitError
+            If there is too little to fit.
+
+        Examples
+        --------
+        >>> import scalingeq
+        >>> ds = scalingeq.datasets.load("stdlib-lm")
+        >>> few = scalingeq.datasets.select_runs(ds, [0, 1])
+        >>> tree = few.twopoint.fit(alpha=1.5, r=0.2)
+        >>> float(tree["parameters"].value.sel(parameter="alpha"))
+        1.5
+        """
+        from tqdm import tqdm
+
+        from scalingeq.inference.fitting import default_parameters, default_weights, fit_two_point
+
+        ds = _constant_runs(check(self._ds))
+        curves = to_curves(ds)
+        held = selected(ds, curves, hold_out)
+        weight = default_weights(curves) if weights is None else _flat_weights(ds, weights)
+        training = np.where(held, 0.0, weight)
+        if not (training > 0).any():
+            raise DataError("weights: no observation outside hold_out has a weight above zero; pass some that have")
+        if params is None:
+            params, notes = default_parameters(curves.select(training > 0))
+        else:
+            params, notes = params.copy(), ()
+        _set_parameters(params, parameters)
+        with tqdm(total=100, desc="fit", unit="%", disable=not progress, bar_format="{desc} {bar} {n:.0f} %") as bar:
+            fit = fit_two_point(curves, params, weights=training, progress=lambda share: bar.update(100 * share - bar.n))
+
+        law = groups.law_of(fit)
+        role = np.where(held, groups.HELD_OUT, np.where(training > 0, groups.FITTED, groups.NOT_USED))
+        units, tokens = ds["loss"].attrs["units"], _token_units(ds)
+        tree = xr.DataTree.from_dict(
+            {
+                "observed": ds,
+                "parameters": groups.parameters_group(fit, units, tokens, notes),
+                "prediction": groups.prediction_group(ds, curves, law, fit.additive, role.astype(float)),
+                "additive": groups.additive_group(fit.additive, units, tokens),
+            },
+            name="two-point analysis",
+        )
+        tree.attrs["title"] = "Two-point theory fitted to measured loss curves"
+        tree.attrs["provenance"] = provenance(ds, twopoint.LAW_NAME, twopoint.LAW_VERSION, seed=0)
+        return tree
+
+    def predict(self, fit: xr.DataTree | None = None, **parameters: float) -> xr.Dataset:
+        """Theory beside the measured curves.
+
+        Parameters
+        ----------
+        fit : xarray.DataTree, optional
+            An analysis; its parameters are used.
+        **parameters : float
+            Without ``fit``: ``alpha`` and ``r``, and any other parameter of the law; those not given leave their
+            effect out. Without any of both: the parameters recorded in the dataset, else a default fit.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``loss`` (and ``loss_stderr`` from a fit) in the shape of the dataset, ``measured_loss`` where there is one;
+            which parameters it comes from is in ``attrs["twopoint_parameters"]`` and ``attrs["history"]``.
+
+        Examples
+        --------
+        >>> import scalingeq
+        >>> ds = scalingeq.datasets.load("stdlib-lm")
+        >>> theory = ds.twopoint.predict(alpha=1.5, r=0.3, scale=5.0)
+        >>> theory.loss.dims == ds.loss.dims
+        True
+        """
+        from .analysis import require_twopoint
+
+        if fit is not None and parameters:
+            raise DataError(f"predict: got an analysis and also {', '.join(parameters)}; pass one of both")
+        ds = label(self._ds)
+        if fit is not None:
+            law, history = groups.read_parameters(require_twopoint(fit)["parameters"].to_dataset()), "an analysis passed"
+        elif parameters or RECORDED in ds.attrs:
+            given = dict(parameters) or json.loads(ds.attrs[RECORDED])
+            # Amplitudes refer to the smallest model unless the record says otherwise.
+            reference = given.pop("reference_params", None) or float(np.min(ds["params"])) if "params" in ds else 1.0
+            law = groups.FittedLaw(twopoint.complete(given), None, {}, reference)
+            history = "parameters passed" if parameters else "parameters recorded in the dataset"
+        else:
+            tree = self.fit()
+            law, history = groups.read_parameters(tree["parameters"].to_dataset()), "a default fit to these curves"
+        return predicted(ds, law, history)
+
+    @property
+    def plot(self) -> MeasuredPlots:
+        """Plots of the measured curves."""
+        from .plotting import MeasuredPlots
+
+        return MeasuredPlots(self._ds)
+
+
+def predicted(ds: xr.Dataset, law: groups.FittedLaw, history: str) -> xr.Dataset:
+    """Predictions of a law in the shape of a dataset."""
+    ds = _constant_runs(check(ds, needs_loss=False))
+    curves = to_curves(ds, needs_loss=False)
+    units = ds["loss"].attrs["units"] if "loss" in ds else "1"
+    out = groups.predicted_losses(ds, curves, law, units)
+    if "loss" in ds:
+        out["measured_loss"] = ds["loss"]
+    out.attrs[RECORDED] = json.dumps(law.values | {"reference_params": law.reference_params})
+    return note(out, f"twopoint.predict with {history}")
+
+
+def _constant_runs(ds: xr.Dataset) -> xr.Dataset:
+    """Runs whose rate and batch stay constant after the warm-up; a warning names the others."""
+    constant = np.atleast_1d(is_constant_rate(ds).values)
+    if constant.all() or not constant.any():  # none at all: the conversion refuses with the reason
+        return ds
+    left_out = [str(name) for name, keep in zip(ds["run"].values, constant, strict=True) if not keep]
+    warnings.warn(
+        f"left out, as the theory here is that of a constant learning rate: {', '.join(left_out)}; "
+        "select the others yourself with scalingeq.datasets.select_runs to silence this",
+        stacklevel=3,
+    )
+    return select_runs(ds, np.flatnonzero(constant))
+
+
+def _flat_weights(ds: xr.Dataset, weights: xr.DataArray) -> np.ndarray:
+    """Weights (obs,) in the order of the curves."""
+    try:
+        aligned = weights.reindex_like(ds["loss"]) if weights.indexes else weights
+        flat = find_layout(ds).spread(aligned).astype(float)
+    except (KeyError, ValueError, IndexError) as error:
+        raise DataError(f"weights: dimensions {dict(weights.sizes)} do not fit those of loss, {dict(ds['loss'].sizes)}") from error
+    if not (np.isfinite(flat) & (flat >= 0)).all():
+        raise DataError("weights: negative or missing values; pass a finite weight of zero or more for every observation")
+    return np.asarray(flat)
+
+
+def _set_parameters(params: Parameters, given: Mapping[str, float | Parameter]) -> None:
+    """Hold a parameter at a number, or replace it by the lmfit parameter given."""
+    from lmfit import Parameter
+
+    unknown = [name for name in given if name not in twopoint.PARAMETERS]
+    if unknown:
+        raise DataError(
+            [f"{name}: no such parameter; known are {', '.join(twopoint.PARAMETERS)}" for name in unknown]
+        )
+    for name, value in given.items():
+        if isinstance(value, Parameter):
+            params[name].set(value=value.value, vary=value.vary, min=value.min, max=value.max, expr=value.expr or "")
+        else:
+            info = twopoint.PARAMETERS[name]
+            if not info.minimum <= value <= info.maximum:
+                raise DataError(f"{name}: {value:g} is outside [{info.minimum:g}, {info.maximum:g}]; pass a value inside")
+            params[name].set(value=float(value), vary=False, min=info.minimum, max=info.maximum)
+
+
+def _token_units(ds: xr.Dataset) -> str:
+    return str(ds["batch_size"].attrs["units"])

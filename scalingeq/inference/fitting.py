@@ -1,0 +1,427 @@
+"""Fit the two-point law to measured curves: all runs jointly, residuals in log loss, through lmfit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import FitError, InstabilityError, raise_problems
+from . import twopoint
+from .curves import Floats, TrainingCurves
+from .laws import AdditiveLaw, fit_additive
+from .robust import huber_residual, huber_slope, point_weights
+from .twopoint import PARAMETERS, basis_losses, settings_of, unlearnable_shape
+
+if TYPE_CHECKING:
+    from lmfit import Parameters
+
+BURN_IN = 0.02
+"""Share of a run's steps before which the default weights are zero: the transient is no power law yet."""
+
+SOURCE_PRIOR = 0.3
+"""Standard deviation of the weak prior on ln(2 alpha r) around 0, where the width floor makes the law additive."""
+
+CAPACITY_PRIOR = (-0.5, 0.7)
+"""Mean and standard deviation of the weak prior on ln(alpha - 1): most of its mass has alpha between 1.2 and 2.5."""
+
+TIME_PRIOR = (30.0, 1.5)
+"""Centre of the weak prior on the intrinsic time at which the curves begin to be used, and its deviation in the log.
+
+Late curves are the same for all (scale, time_scale, width_scale) on a line, as power laws have no scale of their own:
+the prior picks a point of it that lies inside the power law.
+"""
+
+SEARCH_POINTS, SEARCH_STARTS = 128, 4  # a power of two: balanced Sobol points
+MAXIMUM_STEPS = 100
+UNSTABLE = 1e3  # residual where SGD diverges: far above any other, so that the fit turns back
+LINEAR = ("scale", "irreducible", "unlearnable")
+
+
+@dataclass(frozen=True)
+class TwoPointFit:
+    """A fit as arrays and lmfit parameters.
+
+    Attributes
+    ----------
+    params : lmfit.Parameters
+        Values, bounds and standard errors.
+    covariance : ndarray, shape (parameter, parameter)
+        Of all parameters in the order of ``params``; zero where a parameter was held or stopped at a bound.
+    reference_params : float
+        Model size that the amplitudes refer to: the smallest of the fit.
+    residual_scale : float
+        Spread of the log residuals, each curve counted as 4 points.
+    additive : AdditiveLaw
+        The additive law fitted to the same points with the same weights.
+    used : ndarray of bool, shape (obs,)
+        Observations with a weight above zero.
+    notes : tuple of str
+        What a reader of the parameters must know: parameters held, at a bound, or not determined.
+    evaluations : int
+        Evaluations of the law.
+    """
+
+    params: Parameters
+    covariance: Floats
+    reference_params: float
+    residual_scale: float
+    additive: AdditiveLaw
+    used: np.ndarray
+    notes: tuple[str, ...]
+    evaluations: int
+
+
+def default_weights(curves: TrainingCurves) -> Floats:
+    """Weight (obs,) of each observation: zero in the warm-up and the first 2 % of a run, else √(4/points of the run).
+
+    Examples
+    --------
+    >>> one = np.ones(1)
+    >>> curves = TrainingCurves(np.zeros(5, int), np.array([1.0, 10, 30, 100, 1000]), np.ones(5), np.ones(5),
+    ...     np.ones(5), np.array(["a"]), one, one, one, one, 20 * one)
+    >>> default_weights(curves).tolist()
+    [0.0, 0.0, 1.0, 1.0, 1.0]
+    """
+    last = np.zeros(curves.name.size)
+    np.maximum.at(last, curves.run, curves.step)
+    kept = curves.step >= np.maximum(BURN_IN * last, curves.warmup_steps)[curves.run]
+    # A table of final losses has one point a run: nothing of it is a transient.
+    kept |= np.bincount(curves.run, minlength=last.size)[curves.run] == 1
+    weight = np.zeros(curves.run.size)
+    weight[kept] = point_weights(curves.select(kept))
+    return weight
+
+
+def default_parameters(curves: TrainingCurves) -> tuple[Parameters, tuple[str, ...]]:
+    """Parameters of a default fit: what the runs can determine is free, the rest is held; the notes say why.
+
+    Width and the unlearnable part need three model sizes, noise two ratios of rate to batch size, samples a run that
+    repeats its data.
+
+    Examples
+    --------
+    >>> one = np.ones(1)
+    >>> curves = TrainingCurves(np.zeros(2, int), np.array([1.0, 2.0]), np.array([8.0, 16.0]), np.array([2.0, 1.0]),
+    ...     np.full(2, np.nan), np.array(["a"]), one, one, 8 * one, np.inf * one, 0 * one)
+    >>> params, notes = default_parameters(curves)
+    >>> [name for name in params if params[name].vary]
+    ['alpha', 'r', 'scale', 'irreducible', 'time_scale']
+    """
+    from lmfit import Parameters
+
+    runs = np.unique(curves.run)
+    sizes = np.unique(curves.params[runs]).size
+    noise_ratios = np.unique((curves.learning_rate / curves.batch_size)[runs]).size
+    repeats = bool(np.isfinite(curves.dataset_size[runs]).any())
+    held = twopoint.complete({"alpha": 1.5, "r": 0.3})
+    # A free parameter starts at a finite value: one that is infinite leaves its effect out for good.
+    start = {"width_scale": 300.0, "width_exponent": 0.7, "unlearnable_exponent": 0.4, "samples_scale": 1.0}
+    notes = []
+    free = {"alpha", "r", "scale", "irreducible", "time_scale"}
+    if sizes >= 3:
+        free |= {"unlearnable", "unlearnable_exponent", "width_scale", "width_exponent"}
+    else:
+        notes.append(f"width and unlearnable part held out: {sizes} model size(s), 3 or more determine them")
+    if noise_ratios >= 2:
+        free.add("noise_scale")
+    else:
+        notes.append("noise_scale held at 0: all runs share one ratio of learning rate to batch size")
+    if repeats:
+        free.add("samples_scale")
+    params = Parameters()
+    for name, info in PARAMETERS.items():
+        minimum = twopoint.MINIMUM_WIDTH if name == "width_scale" else info.minimum
+        value = start.get(name, held[name]) if name in free else held[name]
+        params.add(name, value=value, vary=name in free, min=minimum, max=info.maximum)
+    return params, tuple(notes)
+
+
+class _Objective:
+    """Residuals of the law and their derivatives, for one set of observations."""
+
+    def __init__(self, curves: TrainingCurves, weight: Floats, scale: float, params: Parameters) -> None:
+        self.used = curves.select(weight > 0)
+        self.weight = weight[weight > 0]
+        self.reference_params = float(self.used.params[np.unique(self.used.run)].min())
+        self.settings, self.index = settings_of(self.used)
+        self.log_loss = np.log(self.used.loss)
+        # A known measurement error adds to the misfit of the law that the additive fit's spread stands for.
+        measured = np.nan_to_num(self.used.loss_stderr / self.used.loss)
+        self.spread = np.sqrt(scale**2 + measured**2)
+        first = np.concatenate([[True], np.diff(self.used.run) > 0])
+        rate = self.used.learning_rate[self.used.run[first]]
+        self.first_time = float(np.median(rate * self.settings.step[:, 0]))
+        self.has_prior = params["alpha"].vary or params["r"].vary
+        self.evaluations = 0
+
+    def _basis(self, values: Mapping[str, float]) -> tuple[Floats, Floats]:
+        self.evaluations += 1
+        signal, noise = basis_losses(values, self.settings, self.reference_params)
+        return signal[self.index], noise[self.index]
+
+    def _size(self, values: Mapping[str, float]) -> Floats:
+        return unlearnable_shape(values, self.used.params[self.used.run], self.reference_params)
+
+    def columns(self, values: Mapping[str, float]) -> Floats:
+        """Loss (obs, 3) of a unit of each of the parameters in which the law is linear."""
+        signal, noise = self._basis(values)
+        return np.stack([signal, noise, noise * self._size(values)], axis=1)
+
+    def _prior(self, values: Mapping[str, float]) -> Floats:
+        mean, deviation = CAPACITY_PRIOR
+        source = np.log(2 * values["alpha"] * values["r"]) / SOURCE_PRIOR
+        time = np.log(values["time_scale"] * self.first_time / TIME_PRIOR[0]) / TIME_PRIOR[1]
+        return np.array([source, (np.log(values["alpha"] - 1) - mean) / deviation, time])
+
+    def residuals(self, params: Parameters) -> Floats:
+        """Huber residuals (obs,), then those of the priors."""
+        values = params.valuesdict()
+        prior = self._prior(values) if self.has_prior else np.empty(0)
+        try:
+            loss = self.columns(values) @ [values[name] for name in LINEAR]
+        except InstabilityError:
+            return np.append(np.full(self.weight.size, UNSTABLE), prior)
+        misfit = self.weight * (np.log(loss) - self.log_loss) / self.spread
+        return np.append(huber_residual(misfit), prior)
+
+    def log_jacobian(self, values: Mapping[str, float], free: list[str]) -> tuple[Floats, Floats]:
+        """Log loss (obs,) and its derivatives (obs, free)."""
+        amplitudes = np.array([values[name] for name in LINEAR])
+        columns = self.columns(values)
+        loss = columns @ amplitudes
+        derivative = np.empty((loss.size, len(free)))
+        for number, name in enumerate(free):
+            if name in LINEAR:
+                derivative[:, number] = columns[:, LINEAR.index(name)]
+            elif name == "unlearnable_exponent":
+                ratio = np.log(self.used.params[self.used.run] / self.reference_params)
+                derivative[:, number] = -values["unlearnable"] * columns[:, 2] * ratio
+            else:
+                derivative[:, number] = (self._moved(values, name, 1) @ amplitudes - loss) / twopoint.difference(values, name)
+        return np.log(loss), derivative / loss[:, None]
+
+    def _moved(self, values: Mapping[str, float], name: str, sign: int) -> Floats:
+        return self.columns({**values, name: values[name] + sign * twopoint.difference(values, name)})
+
+    def jacobian(self, params: Parameters) -> Floats:
+        """Derivatives (residual, free) of :meth:`residuals`."""
+        values = params.valuesdict()
+        free = [name for name in params if params[name].vary]
+        try:
+            log_loss, derivative = self.log_jacobian(values, free)
+        except InstabilityError:
+            return np.zeros((self.weight.size + 3 * self.has_prior, len(free)))
+        factor = self.weight / self.spread
+        derivative *= (huber_slope(factor * (log_loss - self.log_loss)) * factor)[:, None]
+        if not self.has_prior:
+            return derivative
+        prior = np.zeros((3, len(free)))
+        for number, name in enumerate(free):
+            if name in ("alpha", "r"):
+                prior[0, number] = 1 / (values[name] * SOURCE_PRIOR)
+            if name == "alpha":
+                prior[1, number] = 1 / ((values[name] - 1) * CAPACITY_PRIOR[1])
+            if name == "time_scale":
+                prior[2, number] = 1 / (values[name] * TIME_PRIOR[1])
+        return np.vstack([derivative, prior])
+
+
+def fit_two_point(
+    curves: TrainingCurves,
+    params: Parameters | None = None,
+    *,
+    weights: Floats | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> TwoPointFit:
+    """Fit the law to all runs at once.
+
+    A quasi-random search over the parameters in which the law is not linear, with the linear ones solved for, finds
+    starts near the additive law's exponents; the best are refined by lmfit's Levenberg-Marquardt and the best of
+    these is the fit.
+
+    Parameters
+    ----------
+    curves : TrainingCurves
+        Observations.
+    params : lmfit.Parameters, optional
+        All parameters of the law; default :func:`default_parameters`. Values of free parameters are one more start.
+    weights : ndarray, shape (obs,), optional
+        Default :func:`default_weights`; zero leaves an observation out.
+    progress : callable, optional
+        Told the share of the work done, from 0 to 1.
+
+    Returns
+    -------
+    TwoPointFit
+
+    Raises
+    ------
+    FitError
+        If there are fewer observations than free parameters, or no start leads to a finite loss.
+    """
+    weight = default_weights(curves) if weights is None else weights
+    given = params
+    chosen = curves.select(weight > 0)
+    params, notes = default_parameters(chosen) if params is None else (params.copy(), ())
+    free = [name for name in params if params[name].vary]
+    problems = []
+    if missing := [name for name in PARAMETERS if name not in params]:
+        problems.append(f"params: {', '.join(missing)} missing; start from scalingeq.inference.default_parameters")
+    if chosen.run.size <= len(free):
+        problems.append(
+            f"loss: {chosen.run.size} observations with weight above zero for {len(free)} free parameters; "
+            "add runs or points, or hold parameters by passing their values"
+        )
+    raise_problems(problems, FitError)
+
+    additive = fit_additive(chosen)
+    scale = _spread_of(additive, chosen, weight[weight > 0])
+    objective = _Objective(curves, weight, scale, params)
+    tell = progress or (lambda share: None)
+    starts = [] if given is None else [params]
+    starts += _search(objective, params, additive, lambda share: tell(0.4 * share))
+    fits = []
+    for number, start in enumerate(starts):
+        fits.append(_refine(objective, start))
+        tell(0.4 + 0.6 * (number + 1) / len(starts))
+    best = min(fits, key=lambda fit: _cost(objective, fit))
+    if _cost(objective, best) >= 0.5 * (UNSTABLE**2):
+        raise FitError("no start of the fit gives a stable loss; pass params with a smaller noise_scale or time_scale")
+    covariance, residual_scale, at_bound = _covariance(objective, best)
+    notes += tuple(
+        f"{name} stopped at its bound {best[name].value:.4g}: its standard error is not defined" for name in at_bound
+    )
+    return TwoPointFit(
+        params=best,
+        covariance=covariance,
+        reference_params=objective.reference_params,
+        residual_scale=residual_scale,
+        additive=additive,
+        used=weight > 0,
+        notes=notes,
+        evaluations=objective.evaluations,
+    )
+
+
+def _spread_of(law: AdditiveLaw, curves: TrainingCurves, weight: Floats) -> float:
+    """Weighted spread of a law's log residuals, never below a thousandth of a per cent."""
+    misfit = np.log(law.loss(curves.params[curves.run], curves.tokens) / curves.loss)
+    return max(float(np.sqrt(np.sum((weight * misfit) ** 2) / np.sum(weight**2))), 1e-5)
+
+
+def _cost(objective: _Objective, params: Parameters) -> float:
+    return float(np.sum(objective.residuals(params) ** 2))
+
+
+def _search(
+    objective: _Objective, params: Parameters, additive: AdditiveLaw, tell: Callable[[float], None]
+) -> list[Parameters]:
+    """Best starts of a quasi-random search, with the linear parameters solved for."""
+    from scipy.optimize import nnls
+    from scipy.stats import qmc
+
+    settings = objective.settings
+    longest = float((settings.learning_rate[:, None] * settings.step).max())
+    noise_unit = float((settings.batch_size / settings.learning_rate).min())
+    unique = settings.dataset_size[np.isfinite(settings.dataset_size)]
+    samples_unit = 1.0 / float(np.median(unique)) if unique.size else 1.0
+    # (low, high) of a log-uniform search: around the additive law's exponents, and whatever time and width allow.
+    ranges = {
+        "alpha": (1.15, 3.0),
+        "r": (0.25 * additive.data_exponent, additive.data_exponent),
+        "time_scale": (1e2 / longest, 1e7 / longest),
+        "width_scale": (twopoint.MINIMUM_WIDTH, 1e4),
+        "width_exponent": (0.3, 1.5),
+        "unlearnable_exponent": (0.1, 1.2),
+        "noise_scale": (1e-3 * noise_unit, 0.5 * noise_unit),
+        "samples_scale": (1e1 * samples_unit, 1e4 * samples_unit),
+    }
+    searched = [name for name in ranges if params[name].vary]
+    points = qmc.Sobol(max(len(searched), 1), seed=0).random(SEARCH_POINTS)
+    low, high = (np.log([ranges[name][side] for name in searched]) for side in (0, 1))
+    row = objective.weight / (objective.spread * objective.used.loss)
+    found: list[tuple[float, Parameters]] = []
+    for number, point in enumerate(points):
+        start = params.copy()
+        for name, value in zip(searched, np.exp(low + point[: len(searched)] * (high - low)), strict=True):
+            start[name].set(value=float(np.clip(value, start[name].min, start[name].max)))
+        tell((number + 1) / SEARCH_POINTS)
+        try:
+            columns = objective.columns(start.valuesdict())
+        except InstabilityError:
+            continue
+        amplitudes = np.array([start[name].value for name in LINEAR])
+        linear = np.array([start[name].vary for name in LINEAR])
+        target = (objective.used.loss - columns[:, ~linear] @ amplitudes[~linear]) * row
+        amplitudes[linear] = nnls(columns[:, linear] * row[:, None], target)[0]
+        for name, amplitude in zip(LINEAR, amplitudes, strict=True):
+            if start[name].vary:
+                # A little above zero: at a bound the derivative of lmfit's transformed variable vanishes.
+                start[name].set(value=float(max(amplitude, 1e-3 * objective.used.loss.min())))
+        found.append((_cost(objective, start), start))
+    found.sort(key=lambda item: item[0])
+    return [start for _, start in found[:SEARCH_STARTS]]
+
+
+def _refine(objective: _Objective, start: Parameters) -> Parameters:
+    """Trust-region least squares from one start, with the bounds as they are: parameters may lie on them."""
+    from lmfit import minimize
+
+    # With constraint expressions the derivative must run through them: left to lmfit's difference quotients.
+    exact = not any(parameter.expr for parameter in start.values())
+    settings = {"Dfun": objective.jacobian} if exact else {"diff_step": twopoint.STEP}
+    result = minimize(
+        objective.residuals,
+        start,
+        method="least_squares",
+        max_nfev=MAXIMUM_STEPS,
+        calc_covar=False,
+        x_scale="jac",
+        ftol=1e-8,
+        xtol=1e-8,
+        **settings,
+    )
+    return result.params
+
+
+def _covariance(objective: _Objective, params: Parameters) -> tuple[Floats, float, list[str]]:
+    """Covariance of all parameters, spread of the residuals, and names of those at a bound; sets ``stderr``.
+
+    The curvature of the penalised misfit at its minimum, scaled by the misfit per degree of freedom where each curve
+    counts as 4 points.
+    """
+    names = list(params)
+    free = [name for name in names if params[name].vary]
+    at_bound = [name for name in free if _is_at_bound(params[name])]
+    inside = [name for name in free if name not in at_bound]
+    for parameter in params.values():
+        parameter.stderr = None  # the optimiser's own knows neither the priors nor the correlation along a run
+    for name in at_bound:
+        params[name].set(vary=False)
+    jacobian, residuals = objective.jacobian(params), objective.residuals(params)
+    for name in at_bound:
+        params[name].set(vary=True)
+    observations = objective.weight.size
+    effective = float(np.sum(objective.weight**2))
+    freedom = max(effective - len(inside), 1.0)
+    variance = float(np.sum(residuals[:observations] ** 2)) / freedom
+    # The priors' rows are information of their own, not to be rescaled with the misfit.
+    information = jacobian[:observations].T @ jacobian[:observations] / max(variance, 1e-12)
+    information += jacobian[observations:].T @ jacobian[observations:]
+    unit = 1 / np.sqrt(np.maximum(np.diag(information), 1e-300))
+    inverse = np.linalg.pinv(information * np.outer(unit, unit), rcond=1e-12, hermitian=True) * np.outer(unit, unit)
+    covariance = np.zeros((len(names), len(names)))
+    position = [names.index(name) for name in inside]
+    covariance[np.ix_(position, position)] = inverse
+    for name, index in zip(inside, position, strict=True):
+        params[name].stderr = float(np.sqrt(covariance[index, index]))
+    return covariance, float(np.sqrt(variance * np.mean(objective.spread**2))), at_bound
+
+
+def _is_at_bound(parameter: object) -> bool:
+    value, low, high = (getattr(parameter, name) for name in ("value", "min", "max"))
+    near = [abs(value - bound) <= 1e-3 * max(abs(bound), 1e-3) for bound in (low, high) if np.isfinite(bound)]
+    return any(near)

@@ -1,0 +1,123 @@
+"""What a fit's covariance says of anything computed from its parameters: draws, bands and identified combinations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from . import twopoint
+from .curves import Floats, TrainingCurves
+
+LOGARITHMIC = ("scale", "time_scale", "width_scale", "samples_scale", "noise_scale")
+"""Parameters with a scale but no natural size: their error is taken as normal in the logarithm."""
+
+
+def draw_parameters(
+    values: Mapping[str, float], covariance: Floats, bounds: Mapping[str, tuple[float, float]], count: int, seed: int = 0
+) -> list[dict[str, float]]:
+    """Draw parameter sets from the normal approximation around a fit, cut off at the bounds.
+
+    Parameters
+    ----------
+    values : mapping
+        Best fit, every parameter.
+    covariance : ndarray, shape (parameter, parameter)
+        In the order of ``values``; zero for what was held.
+    bounds : mapping
+        (minimum, maximum) by name.
+    count : int
+        Number of draws.
+    seed : int
+        Of the random numbers.
+
+    Examples
+    --------
+    >>> draws = draw_parameters({"alpha": 1.5}, np.array([[0.01]]), {"alpha": (1.4, 8.0)}, 1000)
+    >>> min(draw["alpha"] for draw in draws) >= 1.4
+    True
+    """
+    names = list(values)
+    centre = np.array([values[name] for name in names])
+    free = np.flatnonzero(np.diag(covariance) > 0)
+    logarithmic = np.array([names[i] in LOGARITHMIC for i in free], bool)
+    unit = np.where(logarithmic, centre[free], 1.0)
+    scaled = covariance[np.ix_(free, free)] / np.outer(unit, unit)
+    eigenvalues, vectors = np.linalg.eigh(scaled)
+    root = vectors * np.sqrt(np.maximum(eigenvalues, 0.0))
+    low, high = (np.array([bounds[names[i]][side] for i in free]) for side in (0, 1))
+    generator = np.random.default_rng(seed)
+    kept = np.empty((0, free.size))
+    for _ in range(100):
+        step = generator.standard_normal((4 * count, free.size)) @ root.T
+        moved = centre[free] + np.where(logarithmic, 0.0, step)
+        # Far tails of a direction that is not determined at all would overflow; the bounds cut them off anyway.
+        moved[:, logarithmic] *= np.exp(np.clip(step[:, logarithmic], -50.0, 50.0))
+        kept = np.vstack([kept, moved[((moved >= low) & (moved <= high)).all(axis=1)]])
+        if len(kept) >= count:
+            break
+    else:  # almost no mass inside: the bound is the estimate
+        kept = np.vstack([kept, np.clip(moved, low, high)])
+    full = np.tile(centre, (count, 1))
+    full[:, free] = kept[:count]
+    return [dict(zip(names, row, strict=True)) for row in full.tolist()]
+
+
+def identified_combinations(values: Mapping[str, float], covariance: Floats) -> dict[str, tuple[float, float]]:
+    """Value and standard error of the combinations that curves determine better than the parameters themselves.
+
+    The time exponent 2r, the width-limited exponent 2αr, and 2αr · width_exponent, by linear propagation.
+
+    Examples
+    --------
+    >>> names = list(twopoint.PARAMETERS)
+    >>> values = dict.fromkeys(names, 1.0) | {"r": 0.25, "alpha": 2.0}
+    >>> identified_combinations(values, np.zeros((len(names), len(names))))["2 alpha r"]
+    (1.0, 0.0)
+    """
+    alpha, r, exponent = (values[name] for name in ("alpha", "r", "width_exponent"))
+    gradients: dict[str, tuple[float, Sequence[float]]] = {
+        "2 r": (2 * r, (0.0, 2.0, 0.0)),
+        "2 alpha r": (2 * alpha * r, (2 * r, 2 * alpha, 0.0)),
+        "2 alpha r width_exponent": (2 * alpha * r * exponent, (2 * r * exponent, 2 * alpha * exponent, 2 * alpha * r)),
+    }
+    names = list(values)
+    position = [names.index(name) for name in ("alpha", "r", "width_exponent")]
+    block = covariance[np.ix_(position, position)]
+    return {
+        name: (float(value), float(np.sqrt(max(np.array(gradient) @ block @ np.array(gradient), 0.0))))
+        for name, (value, gradient) in gradients.items()
+    }
+
+
+def propagate(derivative: Floats, covariance: Floats) -> Floats:
+    """Standard error of quantities with derivatives (..., parameter), to first order.
+
+    Examples
+    --------
+    >>> propagate(np.array([[1.0, 1.0]]), np.eye(2)).round(3).tolist()
+    [1.414]
+    """
+    return np.asarray(np.sqrt(np.maximum(np.einsum("...i,ij,...j->...", derivative, covariance, derivative), 0.0)))
+
+
+def predicted_band(
+    values: Mapping[str, float], covariance: Floats | None, curves: TrainingCurves, reference_params: float
+) -> tuple[Floats, Floats | None]:
+    """Loss (obs,) that the law predicts for each observation, and its standard error where there is a covariance.
+
+    Examples
+    --------
+    >>> one = np.ones(1)
+    >>> curves = TrainingCurves(np.zeros(2, int), np.array([10.0, 100.0]), np.ones(2), np.ones(2), np.ones(2),
+    ...     np.array(["a"]), 1e4 * one, 0.1 * one, 8 * one, np.inf * one, 0 * one)
+    >>> loss, stderr = predicted_band(twopoint.complete(dict(alpha=1.5, r=0.4)), None, curves, 1e4)
+    >>> loss.shape, stderr
+    ((2,), None)
+    """
+    settings, index = twopoint.settings_of(curves)
+    loss = twopoint.predict(values, settings, reference_params)[index]
+    if covariance is None:
+        return loss, None
+    derivative = twopoint.log_loss_jacobian(values, settings, reference_params)[index]
+    return loss, loss * propagate(derivative, covariance)

@@ -1,0 +1,102 @@
+"""The frontier: a true minimum at every compute, exponents equal to the slopes along it, and the law's own limits."""
+
+import numpy as np
+import pytest
+
+from scalingeq import ConvergenceError, ParameterError
+from scalingeq.inference import twopoint
+from scalingeq.inference.frontier import FLOPS_RULES, frontier, frontier_draws, tokens_for
+from scalingeq.inference.twopoint import Settings, complete
+
+LAW = complete(
+    dict(alpha=1.5, r=0.3, scale=2.0, irreducible=0.5, unlearnable=0.4, unlearnable_exponent=0.4, width_scale=60.0,
+         width_exponent=0.6, time_scale=10.0, noise_scale=20.0)
+)  # fmt: skip
+PLAN = dict(reference_params=1e4, learning_rate=0.01, batch_size=1000.0)
+
+
+def loss_of(law, params, compute):
+    params = np.atleast_1d(params)
+    one = np.ones(params.size)
+    steps = compute / (6 * params) / PLAN["batch_size"]
+    settings = Settings(steps[:, None], params, 0.01 * one, 1000.0 * one, np.inf * one)
+    return twopoint.predict(law, settings, 1e4)[:, 0]
+
+
+def test_it_is_the_minimum_over_a_fine_grid():
+    compute = np.array([1e15, 1e17, 1e19])
+    best = frontier(LAW, compute, **PLAN)
+    for number, budget in enumerate(compute):
+        sizes = best.params[number] * np.exp(np.linspace(-3, 3, 401))
+        losses = loss_of(LAW, sizes, budget)
+        assert best.loss[number] <= losses.min() * (1 + 1e-8)
+        assert abs(np.log(sizes[losses.argmin()] / best.params[number])) < 0.05
+        np.testing.assert_allclose(loss_of(LAW, best.params[number], budget), best.loss[number], rtol=1e-8)
+    np.testing.assert_allclose(6 * best.params * best.tokens, compute, rtol=1e-9)
+
+
+def test_exponents_are_the_slopes_along_the_frontier():
+    compute = 1e17 * np.exp(np.array([-0.1, 0.0, 0.1]))
+    best = frontier(LAW, compute, **PLAN)
+    for values, exponent in (
+        (best.loss, best.loss_exponent),
+        (best.params, best.size_exponent),
+        (best.tokens, best.data_exponent),
+    ):
+        slope = np.log(values[2] / values[0]) / 0.2
+        assert exponent[1] == pytest.approx(slope, abs=5e-3)
+    np.testing.assert_allclose(best.size_exponent + best.data_exponent, 1.0, atol=1e-3)  # compute = 6 N D
+
+
+def test_the_frontier_falls_and_grows():
+    best = frontier(LAW, np.geomspace(1e14, 1e20, 13), **PLAN)
+    assert np.all(np.diff(best.loss) < 0)
+    assert np.all(np.diff(best.params) > 0)
+    assert np.all(np.diff(best.tokens) > 0)
+
+
+def test_draws_surround_the_best_fit():
+    names = list(LAW)
+    covariance = np.zeros((len(names), len(names)))
+    covariance[names.index("r"), names.index("r")] = 0.005**2
+    bounds = {name: (info.minimum, info.maximum) for name, info in twopoint.PARAMETERS.items()}
+    best, draws = frontier_draws(LAW, covariance, bounds, np.array([1e17]), draws=30, **PLAN)
+    assert draws.loss.shape == (30, 1)
+    assert draws.loss.min() < best.loss[0] < draws.loss.max()
+    _, again = frontier_draws(LAW, covariance, bounds, np.array([1e17]), draws=30, **PLAN)
+    np.testing.assert_array_equal(draws.loss, again.loss)
+
+
+def test_a_data_limit_costs_loss_and_favours_smaller_data():
+    law = LAW | {"samples_scale": 1e-3}
+    free = frontier(law, np.array([1e18]), **PLAN)
+    limited = frontier(law, np.array([1e18]), dataset_size=float(free.tokens[0] / 30), **PLAN)
+    assert limited.loss[0] > free.loss[0]
+
+
+def test_a_law_without_size_effect_has_no_frontier():
+    law = complete({"alpha": 1.5, "r": 0.3})
+    with pytest.raises(ParameterError, match="three or more sizes"):
+        frontier(law, np.array([1e15]), **PLAN)
+
+
+def test_compute_too_small_for_an_optimum_is_refused():
+    with pytest.raises(ConvergenceError, match="nearer"):
+        frontier(LAW, np.array([2e4]), **PLAN)
+
+
+def test_compute_that_pays_for_nothing_is_refused():
+    with pytest.raises(ParameterError, match="one step"):
+        frontier(LAW, np.array([10.0]), **PLAN)
+
+
+def test_tokens_solve_any_growing_rule():
+    def with_attention(params, tokens):
+        return 6 * params * tokens + 1e3 * tokens
+
+    params = np.array([1e4, 1e6])
+    tokens = tokens_for(np.array(1e15), params, with_attention)
+    np.testing.assert_allclose(with_attention(params, tokens), 1e15, rtol=1e-10)
+    np.testing.assert_allclose(tokens_for(np.array(1e15), params, FLOPS_RULES["6ND"]), 1e15 / 6 / params, rtol=1e-12)
+    with pytest.raises(ParameterError, match="does not grow"):
+        tokens_for(np.array(1e15), params, lambda params, tokens: params * np.ones_like(tokens))
