@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.cm import ScalarMappable
     from matplotlib.lines import Line2D
+    from numpy.typing import NDArray
 
     from scalingeq.inference.curves import Floats, TrainingCurves
 
@@ -32,7 +33,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
-    "savefig.dpi": 200,
+    "figure.dpi": 200,
 }
 HELD_OUT_DASHES = (0, (4, 1.5))
 INK, FAINT = "0.15", "0.72"
@@ -110,7 +111,7 @@ class AnalysisPlots:
         """Draw the measured losses as points and the theory as lines with a band of one standard error.
 
         What was fitted has filled points and solid lines, what was held out hollow points and dashed lines. Points
-        without weight in the fit (warm-up and first transient) are faint.
+        without weight in the fit (warm-up and first transient) are faint; the axes start near the first fitted one.
 
         Parameters
         ----------
@@ -137,7 +138,7 @@ class AnalysisPlots:
                 for part, dashes in ((mine & ~held, "-"), (mine & held, HELD_OUT_DASHES)):
                     if not part.any():
                         continue
-                    _draw_points(ax, across, record, part, colours[number], hollow=bool(held[part].any()))
+                    _draw_points(ax, across, record, part, colours[number])
                     shown = np.flatnonzero(part)
                     if shown[0] and mine[shown[0] - 1]:  # the line goes on where the other part of the run ends
                         shown = np.insert(shown, 0, shown[0] - 1)
@@ -150,6 +151,7 @@ class AnalysisPlots:
                         band = theory - record.stderr[shown], theory + record.stderr[shown]
                         ax.fill_between(across[shown], *band, color=colours[number], alpha=0.25, linewidth=0)
             _analysis_legend(ax, has_held_out=bool(held.any()))
+            ax.set(**_fitted_range(record, across))
             _log_axes(ax, _x_label(observed, x), _label(observed["loss"]))
         return lines
 
@@ -197,7 +199,7 @@ class AnalysisPlots:
                 band = frontier[quantity].sel(quantile=[low, high]).transpose("quantile", "compute").values
                 shade = shades[min(number, len(shades) - 1)]
                 ax.fill_between(compute, *band, color=shade, linewidth=0, label=f"{100 * (high - low):.3g} % band")
-            (line,) = ax.plot(compute, best, color="#004C7A", linewidth=1.4, label="frontier")
+            (line,) = ax.plot(compute, best, color="#004C7A", linewidth=1.4, label="best fit")
             _log_axes(ax, _label(frontier["compute"]), _label(frontier[quantity]))
             _annotate_exponents(ax, compute, best, frontier[f"best_{EXPONENTS[quantity]}"].values)
             handles, texts = ax.get_legend_handles_labels()
@@ -207,7 +209,7 @@ class AnalysisPlots:
     def residuals(self, ax: Axes | None = None) -> list[Line2D]:
         """Draw the log of measured over predicted loss against the step, and the spread of the fit as a band.
 
-        The vertical range is that of the fitted and held-out points; points without weight in the fit may lie outside.
+        The range of the axes is that of the points from the first fitted step on; earlier ones may lie outside.
 
         Parameters
         ----------
@@ -237,9 +239,10 @@ class AnalysisPlots:
                         label=text, zorder=3 if role == "held_out" else 2,
                     )  # fmt: skip
                     lines.append(line)
-            used = np.abs(record.residual[record.role != record.flags["not_used"]])
-            reach = 1.3 * max(float(used.max()), 1.5 * spread)
-            ax.set(xscale="log", ylim=(-reach, reach), xlabel=_x_label(record.observed, "step"))
+            first = step[record.role == record.flags["fitted"]].min()
+            reach = 1.2 * max(float(np.abs(record.residual[step >= first]).max()), 1.5 * spread)
+            ax.set(xscale="log", xlim=(0.3 * first, 1.15 * step.max()), ylim=(-reach, 1.4 * reach))
+            ax.set_xlabel(_x_label(record.observed, "step"))
             ax.set_ylabel("log (measured / predicted loss)")
             ax.legend(loc="upper center", ncols=2, columnspacing=1.2, handlelength=1.4)
         return lines
@@ -304,12 +307,13 @@ def _run_colours(ax: Axes, ds: xr.Dataset, runs: int) -> Sequence[Any]:
         return [f"C{number % 10}" for number in range(runs)]
     params = np.broadcast_to(np.asarray(ds["params"].values, float), (runs,))
     # The pale end of the map is left out: it would not be seen on white.
-    colours = ListedColormap(mpl.colormaps["viridis"](np.linspace(0.0, 0.82, 256))[::-1])
+    colours = ListedColormap(mpl.colormaps["plasma"](np.linspace(0.0, 0.85, 256))[::-1])
     low, high = params.min(), params.max()
     if low == high:
         return [colours(0.7)] * runs
     mapping = ScalarMappable(LogNorm(low, high), colours)
-    _size_bar(ax, mapping, np.unique(params), _label(ds["params"]))
+    counting = ds.attrs.get("counting")
+    _size_bar(ax, mapping, np.unique(params), f"parameters ({counting})" if counting else "parameters")
     return [mapping.to_rgba(size) for size in params]
 
 
@@ -321,7 +325,7 @@ def _size_bar(ax: Axes, mapping: ScalarMappable, sizes: Floats, text: str) -> No
         if size / ticks[-1] > room and sizes[-1] / size > room:
             ticks.append(size)
     ticks.append(sizes[-1])
-    bar = ax.get_figure(root=False).colorbar(mapping, ax=ax, pad=0.02, aspect=28)  # type: ignore[union-attr]
+    bar = ax.figure.colorbar(mapping, ax=ax, pad=0.02, aspect=28)
     bar.set_ticks(ticks, labels=[_short_number(tick) for tick in ticks])
     bar.minorticks_off()
     bar.outline.set_visible(False)
@@ -336,13 +340,22 @@ def _short_number(value: float) -> str:
     return EngFormatter(sep="", places=1 if leading < 9.95 and leading != round(leading) else 0)(value)
 
 
-def _draw_points(ax: Axes, across: Floats, record: _Record, part: Any, colour: Any, *, hollow: bool) -> None:
-    """Draw the measured losses of a part of a run; those without weight in the fit are faint."""
-    weak = record.role[part] == record.flags["not_used"]
-    for chosen, alpha in ((weak, 0.25), (~weak, 1.0)):
+def _fitted_range(record: _Record, across: Floats) -> dict[str, tuple[float, float]]:
+    """Limits of the axes from a little before the first fitted point on: the transient would dwarf what follows."""
+    start = 0.6 * across[record.role == record.flags["fitted"]].min()
+    seen = across >= start
+    losses = np.concatenate([record.curves.loss[seen], record.predicted[seen]])
+    return {"xlim": (start, 1.15 * across.max()), "ylim": (losses.min() / 1.05, 1.05 * losses.max())}
+
+
+def _draw_points(ax: Axes, across: Floats, record: _Record, part: NDArray[np.bool_], colour: Any) -> None:
+    """Draw the measured losses of a part of a run: faint without weight in the fit, hollow and on top if held out."""
+    styles = {"not_used": (colour, 0.25, 2), "fitted": (colour, 1.0, 2), "held_out": ("white", 1.0, 3)}
+    for role, (face, alpha, order) in styles.items():
+        chosen = part & (record.role == record.flags[role])
         ax.plot(
-            across[part][chosen], record.curves.loss[part][chosen], linestyle="", marker="o", markersize=2.4,
-            markeredgewidth=0.6, color=colour, markerfacecolor="white" if hollow else colour, alpha=alpha,
+            across[chosen], record.curves.loss[chosen], linestyle="", marker="o", markersize=2.4, markeredgewidth=0.6,
+            color=colour, markerfacecolor=face, alpha=alpha, zorder=order,
         )  # fmt: skip
 
 
@@ -399,13 +412,17 @@ def _log_axes(ax: Axes, x_label: str, y_label: str) -> None:
 
 
 def _plain_numbers(axis: Axis) -> None:
-    """Ticks at round numbers where a logarithmic axis has less than a decade: there the powers of ten leave it bare."""
+    """Plain round numbers on a logarithmic axis of less than three decades: powers of ten would leave it bare."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
     low, high = sorted(axis.get_view_interval())
-    if high < 10 * low:
+    if high < 1000 * low:
         round_numbers = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
-        axis.set_major_locator(MaxNLocator(6) if high < 1.8 * low else LogLocator(subs=round_numbers, numticks=20))
+        if high < 1.8 * low:
+            axis.set_major_locator(MaxNLocator(6))
+        else:
+            subs = round_numbers if high < 10 * low else (1.0, 2.0, 5.0)
+            axis.set_major_locator(LogLocator(subs=subs, numticks=20))
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_minor_locator(NullLocator())
 

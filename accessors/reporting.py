@@ -45,7 +45,8 @@ class Report:
     def __str__(self) -> str:
         parts = [str(self._tree.attrs.get("title", "Analysis"))]
         for section in self._sections():
-            parts += ["", section.title, *_text_table(section), *(f"  {line}" for line in section.sentences)]
+            lines = [*text_table(section.heads, section.rows), *section.sentences]
+            parts += ["", section.title, *(f"  {line}" for line in lines)]
         return "\n".join(parts)
 
     __repr__ = __str__
@@ -188,8 +189,14 @@ def _html_row(tag: str, cells: tuple[str, ...]) -> str:
     return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
 
-def _text_table(section: Section) -> list[str]:
-    """Lines of the table, its columns aligned."""
-    rows = [section.heads, *section.rows] if section.heads else list(section.rows)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+def text_table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Lines of a table, its columns aligned; without heads where these are empty.
+
+    Examples
+    --------
+    >>> text_table(("law", "error"), [("additive", "0.01")])
+    ['law       error', 'additive  0.01']
+    """
+    lines = [heads, *rows] if heads else list(rows)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]

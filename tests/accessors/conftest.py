@@ -18,7 +18,7 @@ def _close_figures():
     plt.close("all")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def measured_curves():
     """Maker of training records in the shapes of the schema."""
     return measured

@@ -26,10 +26,11 @@ def test_measured_curves_draw_one_line_for_each_run(measured_curves, shape):
 
 
 def test_measured_curves_tell_sizes_by_colour(measured_curves):
-    lines = MeasuredPlots(measured_curves("grid")).curves()
+    ds = measured_curves("grid").assign_attrs(counting="non-embedding")
+    lines = MeasuredPlots(ds).curves()
     assert len({mpl.colors.to_hex(line.get_color()) for line in lines}) == 5
     bar = lines[0].figure.axes[1]
-    assert bar.get_ylabel() == "number of parameters"
+    assert bar.get_ylabel() == "parameters (non-embedding)"
     assert [text.get_text() for text in bar.get_yticklabels()] == ["9.2k", "37k", "147k", "590k", "1.3M"]
 
 
@@ -80,7 +81,7 @@ def test_frontier_has_bands_runs_and_slopes(made_up_analysis, made_up_frontier, 
     np.testing.assert_array_equal(line.get_ydata(), made_up_frontier[f"best_{quantity}"])
     axes = line.axes
     texts = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert texts == ["frontier", "68 % band", "95 % band", "measured runs"]
+    assert texts == ["best fit", "68 % band", "95 % band", "measured runs"]
     assert axes.get_xlabel() == "training compute [FLOP]"
     assert len(axes.texts) == 2
     assert all(slope in text.get_text() for text in axes.texts)
