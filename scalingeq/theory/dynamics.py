@@ -117,7 +117,7 @@ def flow_loss(
 
 
 def _select(curves: _Curves, chosen: NDArray[np.bool_] | IntArray) -> _Curves:
-    return _Curves(*(field[chosen] for field in curves[:5]), shape=curves.shape)
+    return _Curves._make([*(field[chosen] for field in curves[:5]), curves.shape])
 
 
 def _broadcast(
@@ -129,7 +129,7 @@ def _broadcast(
     kind: str,
     problems: list[str],
 ) -> _Curves:
-    """Check the arguments of a curve, all at once and with the ``problems`` found before, and give each curve its row."""
+    """Check the arguments of curves, all at once with the ``problems`` found before, and give each curve its row."""
     ((time_name, time),) = named_time.items()
     times = np.asarray(time, dtype=np.float64)
     per_curve = {"noise_rate": noise_rate, "width": width, "samples": samples, "noise_variance": noise_variance}
@@ -213,8 +213,9 @@ def _invert(schedule: _Schedule, transform: ComplexArray) -> FloatArray:
 def _equivalents(
     schedule: _Schedule, per_width: FloatArray, per_sample: FloatArray, spectrum: AnySpectrum
 ) -> tuple[OnePoint, IntArray, Nodes]:
-    """One-point equivalents (row, frequency) on the contours of each window of each problem, the row of each pair, and
-    the nodes; the sizes are given for each pair.
+    """One-point equivalents (row, frequency) on the contour of each window of each problem.
+
+    Also the row of each pair, and the nodes of the spectrum; the sizes are given for each pair.
     """
     _, first, row = np.unique(schedule.problem * 2048 + schedule.number + 1024, return_index=True, return_inverse=True)
     path = laplace.hyperbola().frequency / schedule.end[first, None]
@@ -223,7 +224,7 @@ def _equivalents(
 
 
 def _take(point: OnePoint, row: IntArray) -> OnePoint:
-    return OnePoint(*(field[row] for field in point))
+    return OnePoint._make(field[row] for field in point)
 
 
 def _one_frequency_loss(curves: _Curves, spectrum: AnySpectrum, kernel: Exponentials | None = None) -> FloatArray:
@@ -300,12 +301,12 @@ def _two_points(
     sizes = np.ones(schedule.number.size)
     point, row, nodes = _equivalents(schedule, sizes * per_width, sizes * per_sample, spectrum)
     # One equivalent for each window; curves that share the window share it.
-    weights = np.stack([nodes.count * nodes.eigenvalue, nodes.target])[:, None, None]
+    weights = np.stack([nodes.modes * nodes.eigenvalue, nodes.target])[:, None, None]
     resolvent = 1 / (point.kappa2[..., None] + nodes.eigenvalue)
     left, right = resolvent * weights, resolvent.swapaxes(-1, -2)
-    first = OnePoint(*(field[..., :, None] for field in point))
-    second = OnePoint(*(field[..., None, :] for field in point))
-    mirrored = OnePoint(*(field.conj() for field in second))
+    first = OnePoint._make(field[..., :, None] for field in point)
+    second = OnePoint._make(field[..., None, :] for field in point)
+    mirrored = OnePoint._make(field.conj() for field in second)
     halves = []
     for other, matrix in ((second, right), (mirrored, right.conj())):
         pair = two_point(first, other, *(left @ matrix))

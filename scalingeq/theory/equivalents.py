@@ -81,7 +81,7 @@ def degrees_of_freedom(kappa: ArrayLike, spectrum: AnySpectrum) -> NDArray[np.in
     values = np.asarray(kappa)
     _check_frequencies({"kappa": values})
     nodes = spectrum.nodes(_smallest(values))
-    return np.asarray((1 / (values[..., None] + nodes.eigenvalue)) @ (nodes.count * nodes.eigenvalue))
+    return np.asarray((1 / (values[..., None] + nodes.eigenvalue)) @ (nodes.modes * nodes.eigenvalue))
 
 
 def s_transform(degrees: ArrayLike, size: ArrayLike) -> NDArray[np.inexact]:
@@ -180,12 +180,8 @@ def one_point(
     upper = np.where(below, flat.conj(), flat)
     kappa = _by_angle(upper, nodes, per_width.ravel(), per_sample.ravel())
     point = _finish(upper, kappa, nodes, per_width.ravel(), per_sample.ravel())
-    return OnePoint(
-        frequency,
-        *(np.where(below, field.conj(), field).reshape(shape) for field in point[1:6]),
-        per_width,
-        per_sample,
-    )
+    fields = (np.where(below, field.conj(), field).reshape(shape) for field in point[1:6])
+    return OnePoint._make([frequency, *fields, per_width, per_sample])
 
 
 def one_point_along(path: ComplexArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray) -> OnePoint:
@@ -220,7 +216,8 @@ def one_point_along(path: ComplexArray, nodes: Nodes, per_width: FloatArray, per
         ]
     )
     point = _finish(path.ravel(), kappa.ravel(), nodes, per_width.repeat(points), per_sample.repeat(points))
-    return OnePoint(*(field.reshape(path.shape) for field in point[:6]), per_width[:, None], per_sample[:, None])
+    fields = (field.reshape(path.shape) for field in point[:6])
+    return OnePoint._make([*fields, per_width[:, None], per_sample[:, None]])
 
 
 def forcing_one_point(point: OnePoint, noise_variance: ArrayLike) -> ComplexArray:
@@ -244,7 +241,7 @@ def forcing_one_point(point: OnePoint, noise_variance: ArrayLike) -> ComplexArra
     >>> print(forcing_one_point(one_point(1.0, PowerLaw(alpha=2.0, r=0.5, dim=1)), 0.1).real)
     0.6
     """
-    return np.asarray((point.kappa2 * point.power + noise_variance) / point.kappa1)
+    return np.asarray((point.kappa2 * point.power + np.asarray(noise_variance, dtype=np.float64)) / point.kappa1)
 
 
 def kernel_one_point(point: OnePoint) -> ComplexArray:
@@ -318,7 +315,9 @@ def two_point(first: OnePoint, second: OnePoint, cross: ComplexArray, target: Co
 
 def forcing_from(pair: TwoPoint, noise_variance: ArrayLike) -> ComplexArray:
     """``s s'`` times the test forcing: (b + noise variance) / (1 - gamma_1)."""
-    return np.asarray((pair.signal + noise_variance) / (1 - pair.variance * pair.per_sample))
+    return np.asarray(
+        (pair.signal + np.asarray(noise_variance, dtype=np.float64)) / (1 - pair.variance * pair.per_sample)
+    )
 
 
 def kernel_from(pair: TwoPoint) -> ComplexArray:
@@ -334,7 +333,7 @@ def _pair(
     first, second = one_point(s, spectrum, width, samples), one_point(s_prime, spectrum, width, samples)
     nodes = spectrum.nodes(min(_smallest(first.s), _smallest(second.s)))
     product = 1 / ((first.kappa2[..., None] + nodes.eigenvalue) * (second.kappa2[..., None] + nodes.eigenvalue))
-    pair = two_point(first, second, product @ (nodes.count * nodes.eigenvalue), product @ nodes.target)
+    pair = two_point(first, second, product @ (nodes.modes * nodes.eigenvalue), product @ nodes.target)
     return pair, first.s * second.s
 
 
@@ -554,7 +553,7 @@ def _residual(
 
 def _real_root(s: FloatArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray, bottom: float) -> FloatArray:
     """Renormalised frequency (row,) at real s >= 0, none below ``bottom``, by Newton's method inside a bracket."""
-    weight = nodes.count * nodes.eigenvalue
+    weight = nodes.modes * nodes.eigenvalue
     top = float((s + nodes.trace * (per_width + per_sample)).max())
     grid = np.geomspace(bottom, 2 * max(top, bottom), 4 + int(4 * np.log10(max(top / bottom, 1.0))))
     degrees = (1 / (grid[:, None] + nodes.eigenvalue)) @ weight
@@ -585,7 +584,7 @@ def _newton(
     kappa: ComplexArray, s: ComplexArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray
 ) -> ComplexArray:
     """One step of Newton's method; all arguments but the nodes have one shape (row,)."""
-    weight = (nodes.count * nodes.eigenvalue).astype(np.complex128)
+    weight = (nodes.modes * nodes.eigenvalue).astype(np.complex128)
     resolvent = 1 / (kappa[:, None] + nodes.eigenvalue)
     degrees = resolvent @ weight
     value, slope = _residual(kappa, s, degrees, (resolvent * resolvent) @ weight, per_width, per_sample)
@@ -635,7 +634,7 @@ def _finish(
     s: ComplexArray, kappa: ComplexArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray
 ) -> OnePoint:
     """Polish kappa (row,) and take the sums there, everything to first order in the last step of Newton's method."""
-    modes = nodes.count * nodes.eigenvalue
+    modes = nodes.modes * nodes.eigenvalue
     weights = np.stack([modes, nodes.target, modes * nodes.eigenvalue], axis=1).astype(np.complex128)
     kappa = kappa.copy()
     sums = np.empty((s.size, 3), dtype=np.complex128)

@@ -35,20 +35,20 @@ class Nodes(NamedTuple):
     ----------
     eigenvalue : ndarray, shape (node,)
         Eigenvalue at each node, in the units of the input variance; the largest comes first.
-    count : ndarray, shape (node,)
-        Number of modes that the node stands for: ``sum(count * f(eigenvalue))`` replaces the sum of f over the modes.
+    modes : ndarray, shape (node,)
+        Number of modes that the node stands for: ``sum(modes * f(eigenvalue))`` replaces the sum of f over the modes.
     target : ndarray, shape (node,)
         Target power that the node stands for, in the units of the loss.
     """
 
     eigenvalue: FloatArray
-    count: FloatArray
+    modes: FloatArray
     target: FloatArray
 
     @property
     def trace(self) -> float:
         """Trace of the covariance."""
-        return float(self.count @ self.eigenvalue)
+        return float(self.modes @ self.eigenvalue)
 
     @property
     def power(self) -> float:
@@ -82,7 +82,7 @@ class PowerLaw:
     --------
     >>> spectrum = PowerLaw(alpha=1.5, r=0.4, dim=1e9)
     >>> nodes = spectrum.nodes(1e-6)
-    >>> print(f"{nodes.trace:.6f} from {nodes.count.size} nodes")
+    >>> print(f"{nodes.trace:.6f} from {nodes.modes.size} nodes")
     2.612312 from 133 nodes
     """
 
@@ -174,7 +174,7 @@ class Spectrum:
     --------
     >>> spectrum = Spectrum([0.25, 1.0, 0.0], [0.5, 1.0, 0.1])
     >>> spectrum.nodes(1e-3)
-    Nodes(eigenvalue=array([1.  , 0.25, 0.  ]), count=array([1., 1., 0.]), target=array([1. , 0.5, 0.1]))
+    Nodes(eigenvalue=array([1.  , 0.25, 0.  ]), modes=array([1., 1., 0.]), target=array([1. , 0.5, 0.1]))
     """
 
     eigenvalues: ArrayLike
@@ -271,35 +271,34 @@ def _integer_rule(parts: int, stop: float) -> tuple[FloatArray, FloatArray]:
 
 
 def _power_sum(exponent: FloatArray, first: float, last: float) -> FloatArray:
-    """Sum of ``k**-exponent`` for k = first ... last by Euler and Maclaurin; ``first`` is 32 or more."""
+    """Sum of ``(k / first)**-exponent`` for k = first ... last by Euler and Maclaurin; ``first`` is 32 or more."""
 
-    def half(k: float) -> FloatArray:
-        if math.isinf(k):
-            return np.zeros_like(exponent)
-        e, power = exponent, k**-exponent
+    def derivatives(k: float) -> FloatArray:
+        e, power = exponent, (k / first) ** -exponent
         rising = e * (e + 1) * (e + 2)
-        return power * (e / (12 * k) - rising / (720 * k**3) + rising * (e + 3) * (e + 4) / (30240 * k**5))
+        return np.asarray(
+            power * (1 / 2 + e / (12 * k) - rising / (720 * k**3) + rising * (e + 3) * (e + 4) / (30240 * k**5))
+        )
 
-    ends = first**-exponent + (0.0 if math.isinf(last) else last**-exponent)
     if math.isinf(last):
-        integral = first ** (1 - exponent) / (exponent - 1)
-    else:
-        width = math.log(last / first)
-        x = (1 - exponent) * width
-        ratio = np.where(np.abs(x) < 1e-12, 1.0, np.expm1(x) / np.where(np.abs(x) < 1e-12, 1.0, x))
-        integral = first ** (1 - exponent) * width * ratio
-    return np.asarray(integral + ends / 2 + half(first) - half(last), dtype=np.float64)
+        return np.asarray(first / (exponent - 1) + derivatives(first))
+    octaves = math.log(last / first)
+    x = (1 - exponent) * octaves
+    x = np.where(np.abs(x) < 1e-12, 1e-12, x)
+    end = (last / first) ** -exponent
+    # The derivatives at the two ends differ in sign, the half of the end's own value does not.
+    return np.asarray(first * octaves * np.expm1(x) / x + derivatives(first) - derivatives(last) + end)
 
 
 def _tail_rule(exponent: float, alpha: float, first: float, last: float) -> tuple[FloatArray, FloatArray]:
     """Gauss rule in ``k**-alpha`` of the measure ``k**-exponent`` on k = first ... last, from its exact moments."""
-    orders = np.arange(2 * TAIL_NODES)
     # In units of the first eigenvalue the nodes lie in (0, 1].
-    moments = _power_sum(exponent + alpha * orders, first, last) * first ** (alpha * orders)
-    if moments[0] < 1e-18:  # steeper than any sum can see
-        return np.full(TAIL_NODES, first**-alpha), np.full(TAIL_NODES, moments[0] / TAIL_NODES)
+    moments = _power_sum(exponent + alpha * np.arange(2.0 * TAIL_NODES), first, last)
+    total = moments[0] * first**-exponent
+    if first ** (1 + alpha - exponent) < 1e-18:  # steeper than any sum can see
+        return np.full(TAIL_NODES, first**-alpha), np.full(TAIL_NODES, total / TAIL_NODES)
     node, weight = _gauss_from_moments(moments / moments[0])
-    return node * first**-alpha, weight * moments[0]
+    return node * first**-alpha, weight * total
 
 
 def _gauss_from_moments(moments: FloatArray) -> tuple[FloatArray, FloatArray]:

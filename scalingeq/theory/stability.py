@@ -116,7 +116,7 @@ class _Outside:
     def __init__(self, spectrum: AnySpectrum, width: float, samples: float) -> None:
         nodes = spectrum.nodes(spectrum.nodes(1.0).eigenvalue[0])
         self.top = nodes.eigenvalue[0]
-        self.weight = nodes.count * nodes.eigenvalue / self.top
+        self.weight = nodes.modes * nodes.eigenvalue / self.top
         self.below = 1 - nodes.eigenvalue / self.top
         self.sizes = np.array([width, samples])
 

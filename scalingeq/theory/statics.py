@@ -77,18 +77,18 @@ def static_loss(
     if kappa > 0:
         nodes = spectrum.nodes(kappa)
         resolvent = 1 / (kappa + nodes.eigenvalue)
-        modes = nodes.count * nodes.eigenvalue
-        degrees, power = modes @ resolvent, nodes.target @ resolvent
-        cross, target = modes @ resolvent**2, nodes.target @ resolvent**2
+        modes = nodes.modes * nodes.eigenvalue
+        degrees, power = float(modes @ resolvent), float(nodes.target @ resolvent)
+        cross, target = float(modes @ resolvent**2), float(nodes.target @ resolvent**2)
     else:
         # Every mode is learned, whatever the features; target power without a mode acts as label noise.
         degrees, power, cross, target = spectrum.rank, 0.0, 0.0, 0.0
         per_width = np.array(0.0)
         nodes = spectrum.nodes(1.0)
-        noise_variance += nodes.target[nodes.eigenvalue == 0].sum()
+        noise_variance += float(nodes.target[nodes.eigenvalue == 0].sum())
     if kind == "train":
         return float((1 - min(degrees / samples, 1.0)) * (kappa * power + noise_variance))
     fields = (0.0, kappa, 0.0, degrees, power, 0.0)
-    point = OnePoint(*(np.array(field, dtype=np.complex128) for field in fields), per_width, per_sample)
+    point = OnePoint._make([*(np.array(field, dtype=np.complex128) for field in fields), per_width, per_sample])
     pair = two_point(point, point, np.array(cross, dtype=np.complex128), np.array(target, dtype=np.complex128))
     return float(forcing_from(pair, noise_variance).real)

@@ -44,8 +44,8 @@ def check_kernel_norm(noise_rate: FloatArray, trace: float) -> None:
     threshold = 2 / trace
     if largest >= threshold:
         raise InstabilityError(
-            f"noise_rate (learning rate over batch size) is {largest:.6g}, {largest / threshold:.4g} times the threshold "
-            f"2 / Tr(covariance) = {threshold:.6g} where the loss of SGD diverges: pass a smaller noise_rate"
+            f"noise_rate (learning rate over batch size) is {largest:.6g}, {largest / threshold:.4g} times the "
+            f"threshold 2 / Tr(covariance) = {threshold:.6g} where the loss of SGD diverges: pass a smaller noise_rate"
         )
 
 
