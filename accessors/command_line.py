@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 TABLE_ROWS = 13
 DEMO_COMPUTE = np.geomspace(1e11, 1e17, 25)  # FLOPs: from the smallest measured runs to a thousand times the largest
 FRONTIER_POINTS = 49
+FIGURE_RESOLUTION = 220  # dots an inch
 
 
 class Commands(click.Group):
@@ -294,7 +295,7 @@ def _save_figure(draw: Callable[[], object], path: Path) -> None:
     draw()
     figure = plt.gcf()
     with _written_beside(path) as temporary:
-        figure.savefig(temporary)
+        figure.savefig(temporary, dpi=FIGURE_RESOLUTION)
     plt.close(figure)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from scalingeq.inference.curves import Floats, TrainingCurves
 
-COLUMN = (3.4, 2.6)  # inches
+COLUMN, RESOLUTION = (3.4, 2.6), 150  # inches, dots an inch
 STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.labelsize": 8,
@@ -33,7 +33,6 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
-    "figure.dpi": 200,
 }
 HELD_OUT_DASHES = (0, (4, 1.5))
 INK, FAINT = "0.15", "0.72"
@@ -102,7 +101,18 @@ class MeasuredPlots:
 
 
 class AnalysisPlots:
-    """Plots of an analysis, made by :meth:`scalingeq.accessors.measured.MeasuredTwoPoint.fit`."""
+    """Plots of an analysis, made by :meth:`scalingeq.accessors.measured.MeasuredTwoPoint.fit`.
+
+    Examples
+    --------
+    >>> import scalingeq
+    >>> runs = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), [0, 1])
+    >>> tree = runs.twopoint.fit(alpha=1.5, r=0.2)
+    >>> [line.get_label() for line in tree.twopoint.plot.curves()] == list(runs.run.values)
+    True
+    >>> tree.twopoint.plot.residuals()[0].axes.get_ylabel()
+    'log (measured / predicted loss)'
+    """
 
     def __init__(self, tree: xr.DataTree) -> None:
         self._tree = tree
@@ -182,7 +192,8 @@ class AnalysisPlots:
         Raises
         ------
         ParameterError
-            If there is no such quantity.
+            If there is no such quantity; or if there is no frontier yet, and the observed runs do not share one
+            learning rate and batch size to plan it with.
         """
         if quantity not in EXPONENTS:
             raise ParameterError(f"quantity: no {quantity!r} on a frontier; pass one of {', '.join(EXPONENTS)}")
@@ -293,8 +304,10 @@ def _axes(ax: Axes | None) -> Iterator[Axes]:
     import matplotlib as mpl
     import matplotlib.pyplot as plt
 
+    # Outside the context: the first figure starts the backend, whose settings have to stay.
+    figure = plt.figure(figsize=COLUMN, dpi=RESOLUTION, layout="constrained")
     with mpl.rc_context(STYLE):
-        yield plt.figure(figsize=COLUMN, layout="constrained").add_subplot()
+        yield figure.add_subplot()
 
 
 def _run_colours(ax: Axes, ds: xr.Dataset, runs: int) -> Sequence[Any]:

@@ -37,6 +37,16 @@ class Report:
     ----------
     tree : xarray.DataTree
         An analysis. ``str(report)`` is plain text; notebooks show the HTML form.
+
+    Examples
+    --------
+    >>> import scalingeq
+    >>> runs = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), [0, 1])
+    >>> runs.twopoint.fit(alpha=1.5, r=0.2).twopoint.report()
+    Two-point theory fitted to measured loss curves
+    <BLANKLINE>
+    What the curves determine best
+    ...
     """
 
     def __init__(self, tree: xr.DataTree) -> None:
