@@ -36,7 +36,8 @@ def largest_eigenvalue(spectrum: AnySpectrum, *, width: float = math.inf, sample
     Notes
     -----
     The edge is where the map from the renormalised frequency to s (arXiv:2502.05074), at negative real frequencies,
-    turns: between it and -infinity the resolvent has no singularity.
+    turns: between it and -infinity the resolvent has no singularity. Where one mode stands out, its random eigenvalue
+    spreads by a relative sqrt(2/width + 2/samples), and this edge is the upper end of that spread.
 
     Examples
     --------

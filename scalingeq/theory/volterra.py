@@ -82,7 +82,7 @@ def fit_exponentials(time: FloatArray, values: FloatArray, tolerance: FloatArray
     tolerance : ndarray, shape (time,)
         What an error is measured in, positive; its values themselves for relative errors.
     rate : ndarray, shape (term,)
-        Rates; a logarithmic grid with eight to the decade reaches 1e-7.
+        Rates; a logarithmic grid with twelve to the decade reaches 1e-8.
 
     Returns
     -------
