@@ -16,7 +16,7 @@ from scalingeq.errors import DataError
 from scalingeq.inference import twopoint
 
 from . import groups
-from .archive import note, provenance
+from .archive import note, provenance, self_contained
 from .selection import selected
 
 if TYPE_CHECKING:
@@ -102,6 +102,8 @@ class MeasuredTwoPoint:
         held = selected(ds, curves, hold_out)
         weight = default_weights(curves) if weights is None else _flat_weights(ds, weights)
         training = np.where(held, 0.0, weight)
+        # What the weights leave out of a fit, the transient by default, is no test of the law either.
+        held &= weight > 0
         if not (training > 0).any():
             raise DataError("weights: no observation outside hold_out has a weight above zero; pass some that have")
         if params is None:
@@ -126,7 +128,7 @@ class MeasuredTwoPoint:
         )
         tree.attrs["title"] = "Two-point theory fitted to measured loss curves"
         tree.attrs["provenance"] = provenance(ds, twopoint.LAW_NAME, twopoint.LAW_VERSION, seed=0)
-        return tree
+        return self_contained(tree)
 
     def predict(self, fit: xr.DataTree | None = None, **parameters: float) -> xr.Dataset:
         """Theory beside the measured curves.

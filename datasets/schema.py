@@ -109,7 +109,8 @@ def to_curves(ds: xr.Dataset, *, needs_loss: bool = True) -> TrainingCurves:
     TrainingCurves
         Observations by run. ``tokens`` are steps times batch size where the data do not give them (in a table of
         final losses the steps are tokens over batch size); ``learning_rate`` is the one after warm-up;
-        ``dataset_size`` is infinite and ``warmup_steps`` 0 where missing.
+        ``dataset_size`` is infinite and ``warmup_steps`` 0 where missing; ``loss_stderr`` is without the part
+        ``offset_stderr`` that all observations share.
 
     Raises
     ------
@@ -141,6 +142,9 @@ def to_curves(ds: xr.Dataset, *, needs_loss: bool = True) -> TrainingCurves:
     def per_obs(name: str) -> NDArray[np.float64]:
         return layout.spread(ds[name]).astype(np.float64) if name in ds else np.full(layout.run.size, np.nan)
 
+    stderr = per_obs("loss_stderr")
+    if "offset_stderr" in ds:  # common to all curves of the record: it moves them together and parts none
+        stderr = np.sqrt(np.maximum(stderr**2 - per_obs("offset_stderr") ** 2, 0.0))
     batch = batch_size[layout.run]
     step = per_obs("step") if "step" in ds else per_obs("tokens") / batch
     return TrainingCurves(
@@ -148,7 +152,7 @@ def to_curves(ds: xr.Dataset, *, needs_loss: bool = True) -> TrainingCurves:
         step=step,
         tokens=per_obs("tokens") if "tokens" in ds else step * batch,
         loss=per_obs("loss"),
-        loss_stderr=per_obs("loss_stderr"),
+        loss_stderr=stderr,
         name=layout.names,
         params=per_run("params", np.nan),
         learning_rate=learning_rate,

@@ -24,8 +24,8 @@ BURN_IN = 0.02
 SOURCE_PRIOR = 0.3
 """Standard deviation of the weak prior on ln(2 alpha r) around 0, where the width floor makes the law additive."""
 
-CAPACITY_PRIOR = (-0.5, 0.7)
-"""Mean and standard deviation of the weak prior on ln(alpha - 1): most of its mass has alpha between 1.2 and 2.5."""
+CAPACITY_PRIOR = (0.6, 0.7)
+"""Centre of the weak prior on alpha - 1 and its deviation in the log: most of its mass has alpha between 1.2 and 2.5."""
 
 TIME_PRIOR = (30.0, 1.5)
 """Centre of the weak prior on the intrinsic time at which the curves begin to be used, and its deviation in the log.
@@ -34,7 +34,16 @@ Late curves are the same for all (scale, time_scale, width_scale) on a line, as 
 the prior picks a point of it that lies inside the power law.
 """
 
-SEARCH_POINTS, SEARCH_STARTS = 128, 4  # a power of two: balanced Sobol points
+UNLEARNABLE_PRIOR = (0.4, 0.7)
+"""Centre of the weak prior on the exponent of the unlearnable loss, and its deviation in the log.
+
+At exponent zero the unlearnable loss is the irreducible one, and runs could not tell their sum apart.
+"""
+
+LOWEST = {"width_scale": twopoint.MINIMUM_WIDTH, "unlearnable_exponent": 0.01}
+"""Bounds of a fit that are tighter than those of the law."""
+
+SEARCH_POINTS, SEARCH_STARTS = 64, 3  # a power of two: balanced Sobol points
 MAXIMUM_STEPS = 100
 UNSTABLE = 1e3  # residual where SGD diverges: far above any other, so that the fit turns back
 LINEAR = ("scale", "irreducible", "unlearnable")
@@ -133,8 +142,8 @@ def default_parameters(curves: TrainingCurves) -> tuple[Parameters, tuple[str, .
         free.add("samples_scale")
     params = Parameters()
     for name, info in PARAMETERS.items():
-        minimum = twopoint.MINIMUM_WIDTH if name == "width_scale" else info.minimum
         value = start.get(name, held[name]) if name in free else held[name]
+        minimum = LOWEST.get(name, info.minimum) if name in free else info.minimum
         params.add(name, value=value, vary=name in free, min=minimum, max=info.maximum)
     return params, tuple(notes)
 
@@ -154,7 +163,7 @@ class _Objective:
         first = np.concatenate([[True], np.diff(self.used.run) > 0])
         rate = self.used.learning_rate[self.used.run[first]]
         self.first_time = float(np.median(rate * self.settings.step[:, 0]))
-        self.has_prior = params["alpha"].vary or params["r"].vary
+        self.free = [name for name in params if params[name].vary]
         self.evaluations = 0
 
     def _basis(self, values: Mapping[str, float]) -> tuple[Floats, Floats]:
@@ -170,16 +179,25 @@ class _Objective:
         signal, noise = self._basis(values)
         return np.stack([signal, noise, noise * self._size(values)], axis=1)
 
-    def _prior(self, values: Mapping[str, float]) -> Floats:
-        mean, deviation = CAPACITY_PRIOR
-        source = np.log(2 * values["alpha"] * values["r"]) / SOURCE_PRIOR
-        time = np.log(values["time_scale"] * self.first_time / TIME_PRIOR[0]) / TIME_PRIOR[1]
-        return np.array([source, (np.log(values["alpha"] - 1) - mean) / deviation, time])
+    def _priors(self, values: Mapping[str, float]) -> tuple[Floats, Floats]:
+        """Residuals (prior,) of the weak priors that touch a free parameter, and derivatives (prior, free)."""
+        alpha, r, time_scale, exponent = (values[n] for n in ("alpha", "r", "time_scale", "unlearnable_exponent"))
+        # (quantity whose logarithm is normal, its centre, deviation, derivatives of the logarithm)
+        priors = (
+            (2 * alpha * r, 1.0, SOURCE_PRIOR, {"alpha": 1 / alpha, "r": 1 / r}),
+            (alpha - 1, *CAPACITY_PRIOR, {"alpha": 1 / (alpha - 1)}),
+            (time_scale * self.first_time, *TIME_PRIOR, {"time_scale": 1 / time_scale}),
+            (max(exponent, 1e-6), *UNLEARNABLE_PRIOR, {"unlearnable_exponent": 1 / max(exponent, 1e-6)}),
+        )
+        active = [prior for prior in priors if not set(self.free).isdisjoint(prior[3])]
+        residual = np.array([np.log(quantity / centre) / deviation for quantity, centre, deviation, _ in active])
+        slopes = [[slope.get(name, 0.0) / deviation for name in self.free] for _, _, deviation, slope in active]
+        return residual, np.reshape(slopes, (len(active), len(self.free)))
 
     def residuals(self, params: Parameters) -> Floats:
         """Huber residuals (obs,), then those of the priors."""
         values = params.valuesdict()
-        prior = self._prior(values) if self.has_prior else np.empty(0)
+        prior, _ = self._priors(values)
         try:
             loss = self.columns(values) @ [values[name] for name in LINEAR]
         except InstabilityError:
@@ -187,45 +205,35 @@ class _Objective:
         misfit = self.weight * (np.log(loss) - self.log_loss) / self.spread
         return np.append(huber_residual(misfit), prior)
 
-    def log_jacobian(self, values: Mapping[str, float], free: list[str]) -> tuple[Floats, Floats]:
+    def log_jacobian(self, values: Mapping[str, float]) -> tuple[Floats, Floats]:
         """Log loss (obs,) and its derivatives (obs, free)."""
         amplitudes = np.array([values[name] for name in LINEAR])
         columns = self.columns(values)
         loss = columns @ amplitudes
-        derivative = np.empty((loss.size, len(free)))
-        for number, name in enumerate(free):
+        derivative = np.empty((loss.size, len(self.free)))
+        for number, name in enumerate(self.free):
             if name in LINEAR:
                 derivative[:, number] = columns[:, LINEAR.index(name)]
             elif name == "unlearnable_exponent":
                 ratio = np.log(self.used.params[self.used.run] / self.reference_params)
                 derivative[:, number] = -values["unlearnable"] * columns[:, 2] * ratio
             else:
-                derivative[:, number] = (self._moved(values, name, 1) @ amplitudes - loss) / twopoint.difference(values, name)
+                derivative[:, number] = (self._moved(values, name) @ amplitudes - loss) / twopoint.difference(values, name)
         return np.log(loss), derivative / loss[:, None]
 
-    def _moved(self, values: Mapping[str, float], name: str, sign: int) -> Floats:
-        return self.columns({**values, name: values[name] + sign * twopoint.difference(values, name)})
+    def _moved(self, values: Mapping[str, float], name: str) -> Floats:
+        return self.columns({**values, name: values[name] + twopoint.difference(values, name)})
 
     def jacobian(self, params: Parameters) -> Floats:
         """Derivatives (residual, free) of :meth:`residuals`."""
         values = params.valuesdict()
-        free = [name for name in params if params[name].vary]
+        _, prior = self._priors(values)
         try:
-            log_loss, derivative = self.log_jacobian(values, free)
+            log_loss, derivative = self.log_jacobian(values)
         except InstabilityError:
-            return np.zeros((self.weight.size + 3 * self.has_prior, len(free)))
+            return np.vstack([np.zeros((self.weight.size, len(self.free))), prior])
         factor = self.weight / self.spread
         derivative *= (huber_slope(factor * (log_loss - self.log_loss)) * factor)[:, None]
-        if not self.has_prior:
-            return derivative
-        prior = np.zeros((3, len(free)))
-        for number, name in enumerate(free):
-            if name in ("alpha", "r"):
-                prior[0, number] = 1 / (values[name] * SOURCE_PRIOR)
-            if name == "alpha":
-                prior[1, number] = 1 / ((values[name] - 1) * CAPACITY_PRIOR[1])
-            if name == "time_scale":
-                prior[2, number] = 1 / (values[name] * TIME_PRIOR[1])
         return np.vstack([derivative, prior])
 
 
@@ -282,12 +290,17 @@ def fit_two_point(
     objective = _Objective(curves, weight, scale, params)
     tell = progress or (lambda share: None)
     starts = [] if given is None else [params]
-    starts += _search(objective, params, additive, lambda share: tell(0.4 * share))
-    fits = []
-    for number, start in enumerate(starts):
-        fits.append(_refine(objective, start))
-        tell(0.4 + 0.6 * (number + 1) / len(starts))
-    best = min(fits, key=lambda fit: _cost(objective, fit))
+    once = np.where(np.isinf(curves.dataset_size[curves.run]), weight, 0.0)
+    if params["samples_scale"].vary and np.count_nonzero(once) > len(free):
+        # Runs that repeat their data cost ten times the others: the latter alone find the basin.
+        held = params.copy()
+        held["samples_scale"].set(value=np.inf, vary=False)
+        first = _best_of_many(_Objective(curves, once, scale, held), held, additive, [], lambda share: tell(0.6 * share))
+        starts += [_with_samples(objective, params, first)]
+        best = _best(objective, [_refine(objective, start) for start in starts])
+    else:
+        best = _best_of_many(objective, params, additive, starts, tell)
+    tell(1.0)
     if _cost(objective, best) >= 0.5 * (UNSTABLE**2):
         raise FitError("no start of the fit gives a stable loss; pass params with a smaller noise_scale or time_scale")
     covariance, residual_scale, at_bound = _covariance(objective, best)
@@ -310,6 +323,39 @@ def _spread_of(law: AdditiveLaw, curves: TrainingCurves, weight: Floats) -> floa
     """Weighted spread of a law's log residuals, never below a thousandth of a per cent."""
     misfit = np.log(law.loss(curves.params[curves.run], curves.tokens) / curves.loss)
     return max(float(np.sqrt(np.sum((weight * misfit) ** 2) / np.sum(weight**2))), 1e-5)
+
+
+def _best_of_many(
+    objective: _Objective,
+    params: Parameters,
+    additive: AdditiveLaw,
+    starts: list[Parameters],
+    tell: Callable[[float], None],
+) -> Parameters:
+    """Refine the given starts and those of a search, and return the best."""
+    starts = starts + _search(objective, params, additive, lambda share: tell(0.3 * share))
+    fits = []
+    for number, start in enumerate(starts):
+        fits.append(_refine(objective, start))
+        tell(0.3 + 0.7 * (number + 1) / len(starts))
+    return _best(objective, fits)
+
+
+def _best(objective: _Objective, fits: list[Parameters]) -> Parameters:
+    return min(fits, key=lambda fit: _cost(objective, fit))
+
+
+def _with_samples(objective: _Objective, params: Parameters, first: Parameters) -> Parameters:
+    """Start of a fit of all runs from that of the one-pass runs: the best of a scan over ``samples_scale``."""
+    unique = objective.settings.dataset_size
+    size = float(np.median(unique[np.isfinite(unique)]))
+    candidates = []
+    for samples in np.geomspace(10.0, 1e6, 11):
+        start = first.copy()
+        bounds = params["samples_scale"]
+        start["samples_scale"].set(value=samples / size, vary=True, min=bounds.min, max=bounds.max)
+        candidates.append(start)
+    return _best(objective, candidates)
 
 
 def _cost(objective: _Objective, params: Parameters) -> float:
@@ -394,16 +440,13 @@ def _covariance(objective: _Objective, params: Parameters) -> tuple[Floats, floa
     counts as 4 points.
     """
     names = list(params)
-    free = [name for name in names if params[name].vary]
-    at_bound = [name for name in free if _is_at_bound(params[name])]
-    inside = [name for name in free if name not in at_bound]
+    at_bound = [name for name in objective.free if _is_at_bound(params[name])]
+    inside = [name for name in objective.free if name not in at_bound]
     for parameter in params.values():
         parameter.stderr = None  # the optimiser's own knows neither the priors nor the correlation along a run
-    for name in at_bound:
-        params[name].set(vary=False)
-    jacobian, residuals = objective.jacobian(params), objective.residuals(params)
-    for name in at_bound:
-        params[name].set(vary=True)
+    # What stopped at a bound counts as held there.
+    jacobian = objective.jacobian(params)[:, [objective.free.index(name) for name in inside]]
+    residuals = objective.residuals(params)
     observations = objective.weight.size
     effective = float(np.sum(objective.weight**2))
     freedom = max(effective - len(inside), 1.0)

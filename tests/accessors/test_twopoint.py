@@ -54,12 +54,14 @@ def test_the_tree_has_the_groups_of_an_analysis(tree):
 
 def test_held_out_points_are_scored_and_not_used(grid, tree):
     role = tree["prediction"].role
-    assert (role.sel(run="large") == groups.HELD_OUT).all()
+    # The transient, which the default weights leave out of fits, is no test of the law either.
+    tested = grid.step >= 0.02 * grid.step.max()
+    assert ((role.sel(run="large") == groups.HELD_OUT) == tested).all()
     assert not (role.sel(run=["small", "medium", "middle"]) == groups.HELD_OUT).any()
-    misfit = np.log(tree["prediction"].loss / grid.loss).sel(run="large")
+    misfit = np.log(tree["prediction"].loss / grid.loss).sel(run="large")[tested]
     rms = float(np.sqrt((misfit**2).mean()))
     assert float(tree["prediction"].held_out_error.sel(law="twopoint")) == pytest.approx(rms, rel=1e-12)
-    additive = np.log(tree["prediction"].additive_loss / grid.loss).sel(run="large")
+    additive = np.log(tree["prediction"].additive_loss / grid.loss).sel(run="large")[tested]
     assert float(tree["prediction"].held_out_error.sel(law="additive")) == pytest.approx(
         float(np.sqrt((additive**2).mean())), rel=1e-12
     )
