@@ -191,8 +191,9 @@ def demo(output: Path) -> None:
     )
     tree.twopoint.save(output / "fit.nc")
     plots = tree.twopoint.plot
-    for name, draw in (("curves", plots.curves), ("frontier", plots.frontier), ("residuals", plots.residuals)):
-        _save_figure(draw, output / f"{name}.png")
+    _save_figure(lambda: plots.curves(x="tokens"), output / "curves.png")
+    _save_figure(plots.frontier, output / "frontier.png")
+    _save_figure(plots.residuals, output / "residuals.png")
     click.echo(f"\nWrote fit.nc, curves.png, frontier.png and residuals.png in {output}")
 
 

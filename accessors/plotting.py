@@ -121,7 +121,7 @@ class AnalysisPlots:
         """Draw the measured losses as points and the theory as lines with a band of one standard error.
 
         What was fitted has filled points and solid lines, what was held out hollow points and dashed lines. Points
-        without weight in the fit (warm-up and first transient) are faint; the axes start near the first fitted one.
+        without weight in the fit (warm-up and first transient) are faint; some lie outside the axes.
 
         Parameters
         ----------
@@ -161,7 +161,7 @@ class AnalysisPlots:
                         band = theory - record.stderr[shown], theory + record.stderr[shown]
                         ax.fill_between(across[shown], *band, color=colours[number], alpha=0.25, linewidth=0)
             _analysis_legend(ax, has_held_out=bool(held.any()))
-            ax.set(**_fitted_range(record, across))
+            ax.set(**_used_range(record, across))
             _log_axes(ax, _x_label(observed, x), _label(observed["loss"]))
         return lines
 
@@ -212,6 +212,8 @@ class AnalysisPlots:
                 ax.fill_between(compute, *band, color=shade, linewidth=0, label=f"{100 * (high - low):.3g} % band")
             (line,) = ax.plot(compute, best, color="#004C7A", linewidth=1.4, label="best fit")
             _log_axes(ax, _label(frontier["compute"]), _label(frontier[quantity]))
+            if quantity == "loss":
+                ax.set(**_frontier_range(record.curves, frontier))
             _annotate_exponents(ax, compute, best, frontier[f"best_{EXPONENTS[quantity]}"].values)
             handles, texts = ax.get_legend_handles_labels()
             ax.legend(handles[::-1], texts[::-1], loc="lower left" if quantity == "loss" else "upper left")
@@ -220,7 +222,7 @@ class AnalysisPlots:
     def residuals(self, ax: Axes | None = None) -> list[Line2D]:
         """Draw the log of measured over predicted loss against the step, and the spread of the fit as a band.
 
-        The range of the axes is that of the points from the first fitted step on; earlier ones may lie outside.
+        The range of the axes is that of the fitted and held-out points; those not used may lie outside.
 
         Parameters
         ----------
@@ -250,12 +252,12 @@ class AnalysisPlots:
                         label=text, zorder=3 if role == "held_out" else 2,
                     )  # fmt: skip
                     lines.append(line)
-            first = step[record.role == record.flags["fitted"]].min()
-            reach = 1.2 * max(float(np.abs(record.residual[step >= first]).max()), 1.5 * spread)
-            ax.set(xscale="log", xlim=(0.3 * first, 1.15 * step.max()), ylim=(-reach, 1.4 * reach))
+            used = record.role != record.flags["not_used"]
+            reach = 1.1 * max(float(np.abs(record.residual[used]).max()), 1.5 * spread)
+            ax.set(xscale="log", xlim=(0.5 * step[used].min(), 1.15 * step.max()), ylim=(-reach, reach))
             ax.set_xlabel(_x_label(record.observed, "step"))
             ax.set_ylabel("log (measured / predicted loss)")
-            ax.legend(loc="upper center", ncols=2, columnspacing=1.2, handlelength=1.4)
+            _legend_above(ax)
         return lines
 
     def _own_frontier(self, curves: TrainingCurves) -> xr.Dataset:
@@ -353,12 +355,11 @@ def _short_number(value: float) -> str:
     return EngFormatter(sep="", places=1 if leading < 9.95 and leading != round(leading) else 0)(value)
 
 
-def _fitted_range(record: _Record, across: Floats) -> dict[str, tuple[float, float]]:
-    """Limits of the axes from a little before the first fitted point on: the transient would dwarf what follows."""
-    start = 0.6 * across[record.role == record.flags["fitted"]].min()
-    seen = across >= start
-    losses = np.concatenate([record.curves.loss[seen], record.predicted[seen]])
-    return {"xlim": (start, 1.15 * across.max()), "ylim": (losses.min() / 1.05, 1.05 * losses.max())}
+def _used_range(record: _Record, across: Floats) -> dict[str, tuple[float, float]]:
+    """Limits of the axes around the fitted and held-out points: the transient before them would dwarf the rest."""
+    used = record.role != record.flags["not_used"]
+    losses = np.concatenate([record.curves.loss[used], record.predicted[used]])
+    return {"xlim": (0.7 * across[used].min(), 1.15 * across.max()), "ylim": (losses.min() / 1.05, 1.05 * losses.max())}
 
 
 def _draw_points(ax: Axes, across: Floats, record: _Record, part: NDArray[np.bool_], colour: Any) -> None:
@@ -376,11 +377,16 @@ def _analysis_legend(ax: Axes, *, has_held_out: bool) -> None:
     from matplotlib.lines import Line2D
 
     point: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 3, "markeredgewidth": 0.6, "color": INK}
-    entries = [Line2D([], [], **point, label="measured"), Line2D([], [], color=INK, linewidth=1.0, label="theory")]
+    entries = [Line2D([], [], **point, label="measured"), Line2D([], [], color=INK, linewidth=1, label="theory")]
     if has_held_out:
         entries.append(Line2D([], [], **point, markerfacecolor="white", label="measured, held out"))
         entries.append(Line2D([], [], color=INK, linewidth=1.0, linestyle=HELD_OUT_DASHES, label="theory, held out"))
-    ax.legend(handles=entries, loc="lower left", handlelength=2.0)
+    _legend_above(ax, handles=entries)
+
+
+def _legend_above(ax: Axes, **handles: Any) -> None:
+    """Two columns above the axes, where no curve passes."""
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, columnspacing=1.4, handlelength=2.0, **handles)
 
 
 def _draw_measured(ax: Axes, curves: TrainingCurves, quantity: str, flops: str) -> None:
@@ -401,6 +407,14 @@ def _compute(curves: TrainingCurves, flops: str) -> Floats:
     from scalingeq.inference.frontier import FLOPS_RULES
 
     return FLOPS_RULES[flops](curves.params[curves.run], curves.tokens)
+
+
+def _frontier_range(curves: TrainingCurves, frontier: xr.Dataset) -> dict[str, tuple[float, float]]:
+    """Limits of the axes that show the frontier and the ends of all runs: their first losses would dwarf the rest."""
+    compute, last = _compute(curves, "6ND"), np.append(np.diff(curves.run) != 0, True)
+    low, high = float(frontier["loss"].min()), max(float(frontier["loss"].max()), curves.loss[last].max())
+    start = min(compute[curves.loss <= 1.2 * high].min(), float(frontier["compute"].min()))
+    return {"xlim": (0.6 * start, 1.6 * float(frontier["compute"].max())), "ylim": (low / 1.05, 1.2 * high)}
 
 
 def _annotate_exponents(ax: Axes, compute: Floats, best: Floats, exponent: Floats) -> None:
@@ -441,10 +455,10 @@ def _plain_numbers(axis: Axis) -> None:
 
 
 def _label(variable: xr.DataArray) -> str:
-    """Text of an axis: what the variable is, and its unit unless it is a pure number."""
+    """Text of an axis: what the variable is, and its unit unless this is a pure number or named already."""
     text = str(variable.attrs.get("long_name", variable.name))
     units = str(variable.attrs.get("units", "1"))
-    return text if units in ("1", "") else f"{text} [{units}]"
+    return text if units == "1" or units in text.split() else f"{text} [{units}]"
 
 
 def _x_label(observed: xr.Dataset, x: str) -> str:
