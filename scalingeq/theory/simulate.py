@@ -105,10 +105,11 @@ def simulate(
     runs = _Runs(spectrum, batch_size, width, samples, noise_variance, repetitions, np.random.default_rng(seed))
     losses, done = [], 0
     for number in at:
-        for _ in range(int(number) - done):
-            runs.step(learning_rate)
+        with np.errstate(over="ignore", invalid="ignore"):  # divergence is reported below
+            for _ in range(int(number) - done):
+                runs.step(learning_rate)
+            losses.append(runs.losses())
         done = int(number)
-        losses.append(runs.losses())
         if not np.all(np.isfinite(losses[-1])):
             raise InstabilityError(
                 f"SGD diverged before step {done} with learning_rate={learning_rate:g}, batch_size={batch_size:g}: "
@@ -188,9 +189,8 @@ class _Runs:
 
     def losses(self) -> tuple[FloatArray, FloatArray]:
         """Test and train loss (repetition,)."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            miss = self.target[:, None] - self.features @ self.weights
-            test = (miss**2).sum(axis=(1, 2)) + self.noise_variance
-            if self.one_pass:
-                return test, test
-            return test, np.asarray(((self.inputs @ self.weights - self.labels) ** 2).mean(axis=(1, 2)))
+        miss = self.target[:, None] - self.features @ self.weights
+        test = np.asarray((miss**2).sum(axis=(1, 2)) + self.noise_variance)
+        if self.one_pass:
+            return test, test
+        return test, np.asarray(((self.inputs @ self.weights - self.labels) ** 2).mean(axis=(1, 2)))

@@ -112,8 +112,7 @@ def test_volterra_equation_with_finite_data_against_the_time_domain(width, sampl
 
     def kernel_at(kind):
         def at(t):
-            values = kernel(np.maximum(t, 1e-9), spectrum, **sizes, kind=kind)
-            return values
+            return kernel(np.maximum(t, 1e-9), spectrum, **sizes, kind=kind)
 
         return at
 
