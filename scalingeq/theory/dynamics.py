@@ -317,13 +317,9 @@ def _two_points(
 def _invert_two(schedule: _Schedule, halves: list[ComplexArray]) -> FloatArray:
     """Values at the times of the inverse, at equal times, of the two halves (pair, frequency, frequency)."""
     values = np.empty(schedule.phase.size)
-    end = schedule.end
-    step = CHUNK // laplace.NODES**2
-    for i in range(0, values.size, step):
-        pair = schedule.pair[i : i + step]
-        values[i : i + step] = laplace.inverse_two(
-            schedule.phase[i : i + step], end[pair], *(half[pair] for half in halves)
-        )
+    for pair, end in enumerate(schedule.end):
+        at = schedule.pair == pair
+        values[at] = laplace.inverse_two(schedule.phase[at], float(end), *(half[pair] for half in halves))
     return values
 
 

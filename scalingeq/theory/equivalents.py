@@ -18,7 +18,7 @@ from scalingeq.errors import ConvergenceError, ParameterError, raise_problems
 from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray, Nodes, Spectrum
 
 #: Elements of the arrays (frequency, node) that one pass works on, so that they stay in the processor's cache.
-CHUNK = 40_000
+CHUNK = 20_000
 #: Relative Newton step after which the values, corrected to first order, are exact to about its square.
 LAST_STEP = 1e-6
 
@@ -580,15 +580,21 @@ def _real_root(s: FloatArray, nodes: Nodes, per_width: FloatArray, per_sample: F
     )
 
 
+def _resolvent_sums(kappa: ComplexArray, nodes: Nodes, weights: list[ComplexArray]) -> list[ComplexArray]:
+    """Sums of ``weight / (eigenvalue + kappa)`` and of ``weight / (eigenvalue + kappa)**2``, (row,) for each weight."""
+    resolvent = 1 / (kappa[:, None] + nodes.eigenvalue)
+    sums = [resolvent @ weight for weight in weights]
+    resolvent *= resolvent
+    return sums + [resolvent @ weight for weight in weights]
+
+
 def _newton(
     kappa: ComplexArray, s: ComplexArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray
 ) -> ComplexArray:
     """One step of Newton's method; all arguments but the nodes have one shape (row,)."""
-    weight = (nodes.modes * nodes.eigenvalue).astype(np.complex128)
-    resolvent = 1 / (kappa[:, None] + nodes.eigenvalue)
-    degrees = resolvent @ weight
-    value, slope = _residual(kappa, s, degrees, (resolvent * resolvent) @ weight, per_width, per_sample)
-    return np.asarray(kappa - value / slope)
+    degrees, slope = _resolvent_sums(kappa, nodes, [(nodes.modes * nodes.eigenvalue).astype(np.complex128)])
+    value, derivative = _residual(kappa, s, degrees, slope, per_width, per_sample)
+    return np.asarray(kappa - value / derivative)
 
 
 def _follow(path: ComplexArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray) -> ComplexArray:
@@ -635,9 +641,9 @@ def _finish(
 ) -> OnePoint:
     """Polish kappa (row,) and take the sums there, everything to first order in the last step of Newton's method."""
     modes = nodes.modes * nodes.eigenvalue
-    weights = np.stack([modes, nodes.target, modes * nodes.eigenvalue], axis=1).astype(np.complex128)
+    weights = [weight.astype(np.complex128) for weight in (modes, nodes.target, modes * nodes.eigenvalue)]
     kappa = kappa.copy()
-    sums = np.empty((s.size, 3), dtype=np.complex128)
+    sums = np.empty((3, s.size), dtype=np.complex128)
     size = max(1, CHUNK // nodes.eigenvalue.size)
     for attempt in range(2):
         left = np.arange(s.size)
@@ -645,15 +651,12 @@ def _finish(
             last = np.empty(left.size)
             for i in range(0, left.size, size):
                 rows = left[i : i + size]
-                resolvent = 1 / (kappa[rows, None] + nodes.eigenvalue)
-                total, slope = resolvent @ weights, (resolvent * resolvent) @ weights
-                value, derivative = _residual(
-                    kappa[rows], s[rows], total[:, 0], slope[:, 0], per_width[rows], per_sample[rows]
-                )
+                *total, slope, target_slope, square_slope = _resolvent_sums(kappa[rows], nodes, weights)
+                value, derivative = _residual(kappa[rows], s[rows], total[0], slope, per_width[rows], per_sample[rows])
                 step = -value / derivative
                 last[i : i + size] = np.abs(step) / np.abs(kappa[rows])
                 kappa[rows] += step
-                sums[rows] = total - slope * step[:, None]
+                sums[:, rows] = np.array(total) - step * np.array([slope, target_slope, square_slope])
             left = left[last > LAST_STEP]
             if left.size == 0:
                 break
@@ -670,5 +673,5 @@ def _finish(
             f"the renormalised frequency at s = {s[wrong][0]:.6g} did not converge to the branch that continues s > 0"
         )
     # Of the two forms of kappa1 the one is taken whose factor does not vanish at s = 0.
-    kappa1 = np.where(per_width >= per_sample, s / (1 - sums[:, 0] * per_sample), kappa * (1 - sums[:, 0] * per_width))
-    return OnePoint(s, kappa, kappa1, sums[:, 0], sums[:, 1], sums[:, 2], per_width, per_sample)
+    kappa1 = np.where(per_width >= per_sample, s / (1 - sums[0] * per_sample), kappa * (1 - sums[0] * per_width))
+    return OnePoint(s, kappa, kappa1, sums[0], sums[1], sums[2], per_width, per_sample)

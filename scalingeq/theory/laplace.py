@@ -94,8 +94,10 @@ def windows(time: FloatArray) -> Windows:
 def propagate(phase: FloatArray) -> ComplexArray:
     """Weights (..., frequency) that turn transforms on the contour into values at ``phase`` (...)."""
     contour = hyperbola()
-    weights: ComplexArray = contour.weight * np.exp(np.multiply.outer(phase, contour.frequency))
-    return weights
+    # Curves that share their times share the exponentials, which cost more than the sum over them.
+    distinct, which = np.unique(phase, return_inverse=True)
+    weights = contour.weight * np.exp(np.multiply.outer(distinct, contour.frequency))
+    return np.asarray(weights[which.reshape(phase.shape)])
 
 
 def inverse_one(phase: FloatArray, end: FloatArray, transform: ComplexArray) -> FloatArray:
@@ -103,23 +105,24 @@ def inverse_one(phase: FloatArray, end: FloatArray, transform: ComplexArray) -> 
     return np.asarray(np.einsum("...f,...f->...", propagate(phase), transform).real / end)
 
 
-def inverse_two(phase: FloatArray, end: FloatArray, same: ComplexArray, mirrored: ComplexArray) -> FloatArray:
+def inverse_two(phase: FloatArray, end: float, same: ComplexArray, mirrored: ComplexArray) -> FloatArray:
     """Inverse transform in two frequencies s, s' at the same time.
 
     Parameters
     ----------
-    phase, end : ndarray, shape (...)
-        Times in units of their window's end, and these ends.
-    same, mirrored : ndarray of complex, shape (..., frequency, frequency)
+    phase : ndarray, shape (time,)
+        Times of one window, in units of its end.
+    end : float
+        End of the window.
+    same, mirrored : ndarray of complex, shape (frequency, frequency)
         The transform at s and s' on the upper half of the contour, and at s and the conjugate of s'.
 
     Returns
     -------
-    ndarray, shape (...)
+    ndarray, shape (time,)
         Values at the times.
     """
     weights = propagate(phase)
     # Over the full contour the weights of the two halves are w/2 and its conjugate.
-    total = np.einsum("...f,...fg,...g->...", weights, same, weights, optimize=True)
-    total += np.einsum("...f,...fg,...g->...", weights, mirrored, weights.conj(), optimize=True)
-    return np.asarray(total.real / 2 / end**2)
+    inner = (weights @ same) * weights + (weights @ mirrored) * weights.conj()
+    return np.asarray(inner.sum(axis=1).real / 2 / end**2)

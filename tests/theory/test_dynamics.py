@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from scipy.integrate import quad
+from scipy.special import i0
 
 from scalingeq.errors import InstabilityError, ParameterError
 from scalingeq.theory import (
@@ -241,14 +242,15 @@ def test_start_and_order_of_times():
     assert flow_loss(np.empty((3, 0)), spectrum, samples=10).shape == (3, 0)
 
 
-def test_two_frequency_inversion_of_a_known_pair():
-    # 1/(s + s' + 2) is the transform of exp(-2 t) delta(t - t'); a product of transforms is the plain check.
-    contour, time = hyperbola(), np.array([0.2, 1.0])
-    s = contour.frequency[:, None]
-    for other, expected in ((contour.frequency, np.exp(-time) / np.sqrt(np.pi * time)),):
-        halves = [1 / (s + 1) / np.sqrt(q) for q in (other, other.conj())]
-        value = inverse_two(time, np.ones(2), *(np.broadcast_to(half, (2, *half.shape)) for half in halves))
-        np.testing.assert_allclose(value, expected, rtol=1e-7)
+def test_two_frequency_inversion_of_known_pairs():
+    time, s = np.array([0.2, 0.5, 1.0]), hyperbola().frequency
+    pairs = [
+        (lambda p, q: 1 / (p + 1) / np.sqrt(q), np.exp(-time) / np.sqrt(np.pi * time)),
+        (lambda p, q: 1 / ((p + 1) * (q + 1) - 0.5), np.exp(-2 * time) * i0(np.sqrt(2) * time)),
+    ]
+    for transform, expected in pairs:
+        halves = [transform(s[:, None], q) for q in (s, s.conj())]
+        np.testing.assert_allclose(inverse_two(time, 1.0, *halves), expected, rtol=1e-8)
 
 
 def test_fit_exponentials():
