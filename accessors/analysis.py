@@ -11,11 +11,13 @@ import xarray as xr
 
 from scalingeq.errors import ArchiveError, DataError, ParameterError, raise_problems
 from scalingeq.inference import twopoint
-from scalingeq.inference.frontier import FLOPS_RULES, FlopsRule, frontier_draws
+from scalingeq.inference.frontier import FLOPS_RULES, FlopsRule, frontier_band
 
 from . import archive, groups
 
 if TYPE_CHECKING:
+    from lmfit import Parameters
+
     from .plotting import AnalysisPlots
     from .reporting import Report
 
@@ -114,10 +116,9 @@ class AnalysisTwoPoint:
         raise_problems(problems, ParameterError)
         rule = FLOPS_RULES[flops] if isinstance(flops, str) else flops
         law = groups.read_parameters(tree["parameters"].to_dataset())
-        best, draws = frontier_draws(
+        best, stderr = frontier_band(
             law.values,
             law.covariance,
-            law.bounds,
             compute,
             reference_params=law.reference_params,
             dataset_size=np.inf if data_limit is None else data_limit,
@@ -125,11 +126,39 @@ class AnalysisTwoPoint:
             **plan,
         )
         units = {"loss": observed["loss"].attrs["units"], "tokens": observed["batch_size"].attrs["units"]}
-        ds = groups.frontier_dataset(compute, quantile, best, draws, units, plan["batch_size"])
+        ds = groups.frontier_dataset(compute, quantile, best, stderr, units, plan["batch_size"])
         name = flops if isinstance(flops, str) else getattr(flops, "__name__", "function")
         ds.attrs = {"flops": name, "learning_rate": plan["learning_rate"], "batch_size": plan["batch_size"]}
         ds.attrs["data_limit"] = np.inf if data_limit is None else float(data_limit)
         return archive.note(ds, "twopoint.frontier")
+
+    def parameters(self, *, evaluate_expressions: bool = False) -> Parameters:
+        """Parameters of the fit as lmfit's, to refit with: ``ds.twopoint.fit(params=...)``.
+
+        Parameters
+        ----------
+        evaluate_expressions : bool, default False
+            Accept the stored constraint expressions, which lmfit evaluates as code: read them in
+            ``tree["parameters"].expr`` first where the archive is not your own.
+
+        Returns
+        -------
+        lmfit.Parameters
+
+        Raises
+        ------
+        ArchiveError
+            If there are expressions and they are not accepted.
+        """
+        group = require_twopoint(self._tree)["parameters"].to_dataset()
+        found = groups.stored_expressions(group)
+        if found and not evaluate_expressions:
+            listed = ", ".join(f"{name} = {expression!r}" for name, expression in found.items())
+            raise ArchiveError(
+                f"parameters: the archive holds constraints, which lmfit evaluates as code: {listed}; "
+                "pass evaluate_expressions=True if you trust them"
+            )
+        return groups.to_lmfit(group)
 
     def report(self) -> Report:
         """Parameters, what they determine, errors on held-out runs and what to mind, as text and HTML."""
@@ -161,16 +190,22 @@ def open_analysis(path: str | PathLike[str]) -> xr.DataTree:
     return require_twopoint(tree)
 
 
-def _frontier_problems(compute: np.ndarray, quantile: Sequence[float], flops: Any, data_limit: float | None) -> list[str]:
+def _frontier_problems(
+    compute: np.ndarray, quantile: Sequence[float], flops: Any, data_limit: float | None
+) -> list[str]:
     problems = []
     if compute.ndim != 1 or compute.size == 0 or not (np.isfinite(compute) & (compute > 0)).all():
         problems.append("compute: not all positive and finite FLOPs; pass numbers such as np.geomspace(1e18, 1e24, 49)")
     if not len(quantile) or not all(0 < q < 1 for q in quantile):
         problems.append(f"quantile: {tuple(quantile)} are not all between 0 and 1; pass shares such as 0.16, 0.5, 0.84")
     if isinstance(flops, str) and flops not in FLOPS_RULES:
-        problems.append(f"flops: no rule {flops!r}; known are {', '.join(FLOPS_RULES)}, or pass a function of (params, tokens)")
+        problems.append(
+            f"flops: no rule {flops!r}; known are {', '.join(FLOPS_RULES)}, or pass a function of (params, tokens)"
+        )
     if data_limit is not None and not data_limit > 0:
-        problems.append(f"data_limit: {data_limit:g} is not a positive number of tokens; pass one, or None for no limit")
+        problems.append(
+            f"data_limit: {data_limit:g} is not a positive number of tokens; pass one, or None for no limit"
+        )
     return problems
 
 

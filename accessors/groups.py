@@ -25,11 +25,10 @@ LAWS = ("twopoint", "additive")
 
 
 class FittedLaw(NamedTuple):
-    """What predictions need of a fit: values by name, covariance (parameter, parameter), bounds, reference size."""
+    """What predictions need of a fit: values by name, covariance (parameter, parameter), reference size."""
 
     values: dict[str, float]
     covariance: Floats | None
-    bounds: dict[str, tuple[float, float]]
     reference_params: float
 
 
@@ -40,7 +39,6 @@ def law_of(fit: TwoPointFit) -> FittedLaw:
     return FittedLaw(
         values={name: float(fit.params[name].value) for name in names},
         covariance=fit.covariance[np.ix_(position, position)],
-        bounds={name: (float(fit.params[name].min), float(fit.params[name].max)) for name in names},
         reference_params=fit.reference_params,
     )
 
@@ -64,7 +62,11 @@ def parameters_group(fit: TwoPointFit, loss_units: str, token_units: str, notes:
     vary = np.array([p.vary for p in parameters], np.int8)
     flags = {"flag_values": np.array([0, 1], np.int8), "flag_meanings": "held fitted"}
     ds["vary"] = ("parameter", vary, _about("whether the fit moved it", "1") | flags)
-    ds["expr"] = ("parameter", [p.expr or "" for p in parameters], _about("constraint, never evaluated on opening", "1"))
+    ds["expr"] = (
+        "parameter",
+        [p.expr or "" for p in parameters],
+        _about("constraint, never evaluated on opening", "1"),
+    )
     ds["covariance"] = (
         ("parameter", "parameter_"),
         fit.covariance,
@@ -127,13 +129,23 @@ def additive_group(law: AdditiveLaw, loss_units: str, token_units: str) -> xr.Da
         "reference_tokens": (token_units, "tokens that B refers to"),
     }
     text = "E + A (params/reference)^-a + B (tokens/reference)^-b: "
-    return xr.Dataset({name: ((), getattr(law, name), _about(text + what, units)) for name, (units, what) in about.items()})
+    return xr.Dataset(
+        {name: ((), getattr(law, name), _about(text + what, units)) for name, (units, what) in about.items()}
+    )
 
 
 def frontier_dataset(
-    compute: Floats, quantile: Sequence[float], best: Frontier, draws: Frontier, units: Mapping[str, str], batch_size: float
+    compute: Floats,
+    quantile: Sequence[float],
+    best: Frontier,
+    stderr: Frontier,
+    units: Mapping[str, str],
+    batch_size: float,
 ) -> xr.Dataset:
-    """Label a frontier: quantiles over the draws, and the best fit."""
+    """Label a frontier: the best fit, and normal quantiles (of the logarithm, where a quantity is positive)."""
+    from scipy.special import ndtri
+
+    normal = ndtri(np.asarray(quantile, float))
     texts = {
         "loss": ("test loss on the frontier", units["loss"]),
         "params": ("model size on the frontier", "1"),
@@ -149,9 +161,10 @@ def frontier_dataset(
         }
     )
     for name, (text, unit) in texts.items():
-        bands = np.quantile(getattr(draws, name), np.asarray(quantile, float), axis=0).T
-        ds[name] = (("compute", "quantile"), bands, _about(text, unit))
-        ds[f"best_{name}"] = ("compute", getattr(best, name), _about(f"{text}, best fit", unit))
+        centre, shift = getattr(best, name)[:, None], getattr(stderr, name)[:, None] * normal
+        band = centre + shift if name.endswith("exponent") else centre * np.exp(shift)
+        ds[name] = (("compute", "quantile"), band, _about(text, unit))
+        ds[f"best_{name}"] = ("compute", centre[:, 0], _about(f"{text}, best fit", unit))
     for prefix in ("", "best_"):
         ds[f"{prefix}steps"] = ds[f"{prefix}tokens"] / batch_size
         ds[f"{prefix}steps"].attrs = _about("optimiser steps on the frontier" + ", best fit" * bool(prefix), "1")
@@ -169,11 +182,10 @@ def read_parameters(group: xr.Dataset) -> FittedLaw:
     names = [str(name) for name in group["parameter"].values]
     keep = [number for number, name in enumerate(names) if name in PARAMETERS]
     names = [names[number] for number in keep]
-    value, low, high = (group[name].values[keep] for name in ("value", "min", "max"))
+    value = group["value"].values[keep]
     return FittedLaw(
         values=dict(zip(names, map(float, value), strict=True)),
         covariance=group["covariance"].values[np.ix_(keep, keep)],
-        bounds={name: (float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)},
         reference_params=float(group["reference_params"]),
     )
 
@@ -204,16 +216,15 @@ def stored_expressions(group: xr.Dataset) -> dict[str, str]:
     return {str(n): str(e) for n, e in zip(group["parameter"].values, group["expr"].values, strict=True) if str(e)}
 
 
-def to_lmfit(group: xr.Dataset, *, evaluate_expressions: bool) -> Parameters:
-    """Parameters of a stored fit as lmfit's, to refit with; expressions are evaluated only when asked for."""
+def to_lmfit(group: xr.Dataset) -> Parameters:
+    """Parameters of a stored fit as lmfit's, to refit with; lmfit evaluates the stored expressions."""
     from lmfit import Parameters
 
     params = Parameters()
-    expressions = stored_expressions(group) if evaluate_expressions else {}
     for number, name in enumerate(map(str, group["parameter"].values)):
         row = {key: float(group[key].values[number]) for key in ("value", "min", "max")}
         params.add(name, **row, vary=bool(group["vary"].values[number]))
-    for name, expression in expressions.items():
+    for name, expression in stored_expressions(group).items():
         params[name].set(expr=expression)
     return params
 

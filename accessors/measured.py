@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from scalingeq.datasets.schema import check, from_curves, is_constant_rate, label, select_runs, to_curves
+from scalingeq.datasets.schema import check, is_constant_rate, label, select_runs, to_curves
 from scalingeq.datasets.shapes import find_layout
 from scalingeq.errors import DataError
 from scalingeq.inference import twopoint
@@ -112,7 +112,9 @@ class MeasuredTwoPoint:
             params, notes = params.copy(), ()
         _set_parameters(params, parameters)
         with tqdm(total=100, desc="fit", unit="%", disable=not progress, bar_format="{desc} {bar} {n:.0f} %") as bar:
-            fit = fit_two_point(curves, params, weights=training, progress=lambda share: bar.update(100 * share - bar.n))
+            fit = fit_two_point(
+                curves, params, weights=training, progress=lambda share: bar.update(100 * share - bar.n)
+            )
 
         law = groups.law_of(fit)
         role = np.where(held, groups.HELD_OUT, np.where(training > 0, groups.FITTED, groups.NOT_USED))
@@ -161,12 +163,15 @@ class MeasuredTwoPoint:
             raise DataError(f"predict: got an analysis and also {', '.join(parameters)}; pass one of both")
         ds = label(self._ds)
         if fit is not None:
-            law, history = groups.read_parameters(require_twopoint(fit)["parameters"].to_dataset()), "an analysis passed"
+            law, history = (
+                groups.read_parameters(require_twopoint(fit)["parameters"].to_dataset()),
+                "an analysis passed",
+            )
         elif parameters or RECORDED in ds.attrs:
             given = dict(parameters) or json.loads(ds.attrs[RECORDED])
             # Amplitudes refer to the smallest model unless the record says otherwise.
             reference = given.pop("reference_params", None) or float(np.min(ds["params"])) if "params" in ds else 1.0
-            law = groups.FittedLaw(twopoint.complete(given), None, {}, reference)
+            law = groups.FittedLaw(twopoint.complete(given), None, reference)
             history = "parameters passed" if parameters else "parameters recorded in the dataset"
         else:
             tree = self.fit()
@@ -213,9 +218,13 @@ def _flat_weights(ds: xr.Dataset, weights: xr.DataArray) -> np.ndarray:
         aligned = weights.reindex_like(ds["loss"]) if weights.indexes else weights
         flat = find_layout(ds).spread(aligned).astype(float)
     except (KeyError, ValueError, IndexError) as error:
-        raise DataError(f"weights: dimensions {dict(weights.sizes)} do not fit those of loss, {dict(ds['loss'].sizes)}") from error
+        raise DataError(
+            f"weights: dimensions {dict(weights.sizes)} do not fit those of loss, {dict(ds['loss'].sizes)}"
+        ) from error
     if not (np.isfinite(flat) & (flat >= 0)).all():
-        raise DataError("weights: negative or missing values; pass a finite weight of zero or more for every observation")
+        raise DataError(
+            "weights: negative or missing values; pass a finite weight of zero or more for every observation"
+        )
     return np.asarray(flat)
 
 
@@ -225,16 +234,16 @@ def _set_parameters(params: Parameters, given: Mapping[str, float | Parameter]) 
 
     unknown = [name for name in given if name not in twopoint.PARAMETERS]
     if unknown:
-        raise DataError(
-            [f"{name}: no such parameter; known are {', '.join(twopoint.PARAMETERS)}" for name in unknown]
-        )
+        raise DataError([f"{name}: no such parameter; known are {', '.join(twopoint.PARAMETERS)}" for name in unknown])
     for name, value in given.items():
         if isinstance(value, Parameter):
             params[name].set(value=value.value, vary=value.vary, min=value.min, max=value.max, expr=value.expr or "")
         else:
             info = twopoint.PARAMETERS[name]
             if not info.minimum <= value <= info.maximum:
-                raise DataError(f"{name}: {value:g} is outside [{info.minimum:g}, {info.maximum:g}]; pass a value inside")
+                raise DataError(
+                    f"{name}: {value:g} is outside [{info.minimum:g}, {info.maximum:g}]; pass a value inside"
+                )
             params[name].set(value=float(value), vary=False, min=info.minimum, max=info.maximum)
 
 

@@ -29,7 +29,9 @@ def selected(ds: xr.Dataset, curves: TrainingCurves, selection: Mapping[str, Any
         values = _values(ds, curves, name)
         if values is None:
             known = [*PER_RUN, *PER_OBSERVATION, *(str(c) for c in ds.coords if ds[c].dims == ("run",))]
-            problems.append(f"hold_out: no coordinate {name!r} over runs or observations; pass one of {sorted(set(known))}")
+            problems.append(
+                f"hold_out: no coordinate {name!r} over runs or observations; pass one of {sorted(set(known))}"
+            )
             continue
         match = _match(values, wanted)
         if not match.any():

@@ -1,0 +1,1 @@
+"""Laws, fits, their errors and the frontier, on plain arrays."""

@@ -53,5 +53,8 @@ class TrainingCurves:
         """Return the observations where ``keep`` (obs,) is true; every run keeps its number."""
         per_obs = {"run", "step", "tokens", "loss", "loss_stderr"}
         return TrainingCurves(
-            **{f.name: getattr(self, f.name)[keep] if f.name in per_obs else getattr(self, f.name) for f in fields(self)}
+            **{
+                f.name: getattr(self, f.name)[keep] if f.name in per_obs else getattr(self, f.name)
+                for f in fields(self)
+            }
         )

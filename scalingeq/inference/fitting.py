@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,9 @@ from ..errors import FitError, InstabilityError, raise_problems
 from . import twopoint
 from .curves import Floats, TrainingCurves
 from .laws import AdditiveLaw, fit_additive
-from .robust import huber_residual, huber_slope, point_weights
-from .twopoint import PARAMETERS, basis_losses, settings_of, unlearnable_shape
+from .objective import LINEAR, UNSTABLE, Objective, moved_parameters
+from .robust import point_weights
+from .twopoint import PARAMETERS
 
 if TYPE_CHECKING:
     from lmfit import Parameters
@@ -21,32 +22,11 @@ if TYPE_CHECKING:
 BURN_IN = 0.02
 """Share of a run's steps before which the default weights are zero: the transient is no power law yet."""
 
-SOURCE_PRIOR = 0.3
-"""Standard deviation of the weak prior on ln(2 alpha r) around 0, where the width floor makes the law additive."""
-
-CAPACITY_PRIOR = (0.6, 0.7)
-"""Centre of the weak prior on alpha - 1 and its deviation in the log: most of its mass has alpha between 1.2 and 2.5."""
-
-TIME_PRIOR = (30.0, 1.5)
-"""Centre of the weak prior on the intrinsic time at which the curves begin to be used, and its deviation in the log.
-
-Late curves are the same for all (scale, time_scale, width_scale) on a line, as power laws have no scale of their own:
-the prior picks a point of it that lies inside the power law.
-"""
-
-UNLEARNABLE_PRIOR = (0.4, 0.7)
-"""Centre of the weak prior on the exponent of the unlearnable loss, and its deviation in the log.
-
-At exponent zero the unlearnable loss is the irreducible one, and runs could not tell their sum apart.
-"""
-
 LOWEST = {"width_scale": twopoint.MINIMUM_WIDTH, "unlearnable_exponent": 0.01}
 """Bounds of a fit that are tighter than those of the law."""
 
 SEARCH_POINTS, SEARCH_STARTS = 64, 3  # a power of two: balanced Sobol points
 MAXIMUM_STEPS = 100
-UNSTABLE = 1e3  # residual where SGD diverges: far above any other, so that the fit turns back
-LINEAR = ("scale", "irreducible", "unlearnable")
 
 
 @dataclass(frozen=True)
@@ -148,95 +128,6 @@ def default_parameters(curves: TrainingCurves) -> tuple[Parameters, tuple[str, .
     return params, tuple(notes)
 
 
-class _Objective:
-    """Residuals of the law and their derivatives, for one set of observations."""
-
-    def __init__(self, curves: TrainingCurves, weight: Floats, scale: float, params: Parameters) -> None:
-        self.used = curves.select(weight > 0)
-        self.weight = weight[weight > 0]
-        self.reference_params = float(self.used.params[np.unique(self.used.run)].min())
-        self.settings, self.index = settings_of(self.used)
-        self.log_loss = np.log(self.used.loss)
-        # A known measurement error adds to the misfit of the law that the additive fit's spread stands for.
-        measured = np.nan_to_num(self.used.loss_stderr / self.used.loss)
-        self.spread = np.sqrt(scale**2 + measured**2)
-        first = np.concatenate([[True], np.diff(self.used.run) > 0])
-        rate = self.used.learning_rate[self.used.run[first]]
-        self.first_time = float(np.median(rate * self.settings.step[:, 0]))
-        self.free = [name for name in params if params[name].vary]
-        self.evaluations = 0
-
-    def _basis(self, values: Mapping[str, float]) -> tuple[Floats, Floats]:
-        self.evaluations += 1
-        signal, noise = basis_losses(values, self.settings, self.reference_params)
-        return signal[self.index], noise[self.index]
-
-    def _size(self, values: Mapping[str, float]) -> Floats:
-        return unlearnable_shape(values, self.used.params[self.used.run], self.reference_params)
-
-    def columns(self, values: Mapping[str, float]) -> Floats:
-        """Loss (obs, 3) of a unit of each of the parameters in which the law is linear."""
-        signal, noise = self._basis(values)
-        return np.stack([signal, noise, noise * self._size(values)], axis=1)
-
-    def _priors(self, values: Mapping[str, float]) -> tuple[Floats, Floats]:
-        """Residuals (prior,) of the weak priors that touch a free parameter, and derivatives (prior, free)."""
-        alpha, r, time_scale, exponent = (values[n] for n in ("alpha", "r", "time_scale", "unlearnable_exponent"))
-        # (quantity whose logarithm is normal, its centre, deviation, derivatives of the logarithm)
-        priors = (
-            (2 * alpha * r, 1.0, SOURCE_PRIOR, {"alpha": 1 / alpha, "r": 1 / r}),
-            (alpha - 1, *CAPACITY_PRIOR, {"alpha": 1 / (alpha - 1)}),
-            (time_scale * self.first_time, *TIME_PRIOR, {"time_scale": 1 / time_scale}),
-            (max(exponent, 1e-6), *UNLEARNABLE_PRIOR, {"unlearnable_exponent": 1 / max(exponent, 1e-6)}),
-        )
-        active = [prior for prior in priors if not set(self.free).isdisjoint(prior[3])]
-        residual = np.array([np.log(quantity / centre) / deviation for quantity, centre, deviation, _ in active])
-        slopes = [[slope.get(name, 0.0) / deviation for name in self.free] for _, _, deviation, slope in active]
-        return residual, np.reshape(slopes, (len(active), len(self.free)))
-
-    def residuals(self, params: Parameters) -> Floats:
-        """Huber residuals (obs,), then those of the priors."""
-        values = params.valuesdict()
-        prior, _ = self._priors(values)
-        try:
-            loss = self.columns(values) @ [values[name] for name in LINEAR]
-        except InstabilityError:
-            return np.append(np.full(self.weight.size, UNSTABLE), prior)
-        misfit = self.weight * (np.log(loss) - self.log_loss) / self.spread
-        return np.append(huber_residual(misfit), prior)
-
-    def log_jacobian(self, values: Mapping[str, float]) -> tuple[Floats, Floats]:
-        """Log loss (obs,) and its derivatives (obs, free)."""
-        amplitudes = np.array([values[name] for name in LINEAR])
-        columns = self.columns(values)
-        loss = columns @ amplitudes
-        derivative = np.empty((loss.size, len(self.free)))
-        for number, name in enumerate(self.free):
-            if name in LINEAR:
-                derivative[:, number] = columns[:, LINEAR.index(name)]
-            elif name == "unlearnable_exponent":
-                ratio = np.log(self.used.params[self.used.run] / self.reference_params)
-                derivative[:, number] = -values["unlearnable"] * columns[:, 2] * ratio
-            else:
-                derivative[:, number] = (self._moved(values, name) @ amplitudes - loss) / twopoint.difference(values, name)
-        return np.log(loss), derivative / loss[:, None]
-
-    def _moved(self, values: Mapping[str, float], name: str) -> Floats:
-        return self.columns({**values, name: values[name] + twopoint.difference(values, name)})
-
-    def jacobian(self, params: Parameters) -> Floats:
-        """Derivatives (residual, free) of :meth:`residuals`."""
-        values = params.valuesdict()
-        _, prior = self._priors(values)
-        try:
-            log_loss, derivative = self.log_jacobian(values)
-        except InstabilityError:
-            return np.vstack([np.zeros((self.weight.size, len(self.free))), prior])
-        factor = self.weight / self.spread
-        derivative *= (huber_slope(factor * (log_loss - self.log_loss)) * factor)[:, None]
-        return np.vstack([derivative, prior])
-
-
 def fit_two_point(
     curves: TrainingCurves,
     params: Parameters | None = None,
@@ -287,7 +178,7 @@ def fit_two_point(
 
     additive = fit_additive(chosen)
     scale = _spread_of(additive, chosen, weight[weight > 0])
-    objective = _Objective(curves, weight, scale, params)
+    objective = Objective(curves, weight, scale, params)
     tell = progress or (lambda share: None)
     starts = [] if given is None else [params]
     once = np.where(np.isinf(curves.dataset_size[curves.run]), weight, 0.0)
@@ -295,7 +186,7 @@ def fit_two_point(
         # Runs that repeat their data cost ten times the others: the latter alone find the basin.
         held = params.copy()
         held["samples_scale"].set(value=np.inf, vary=False)
-        first = _best_of_many(_Objective(curves, once, scale, held), held, additive, [], lambda share: tell(0.6 * share))
+        first = _best_of_many(Objective(curves, once, scale, held), held, additive, [], lambda share: tell(0.6 * share))
         starts += [_with_samples(objective, params, first)]
         best = _best(objective, [_refine(objective, start) for start in starts])
     else:
@@ -326,7 +217,7 @@ def _spread_of(law: AdditiveLaw, curves: TrainingCurves, weight: Floats) -> floa
 
 
 def _best_of_many(
-    objective: _Objective,
+    objective: Objective,
     params: Parameters,
     additive: AdditiveLaw,
     starts: list[Parameters],
@@ -341,11 +232,11 @@ def _best_of_many(
     return _best(objective, fits)
 
 
-def _best(objective: _Objective, fits: list[Parameters]) -> Parameters:
+def _best(objective: Objective, fits: list[Parameters]) -> Parameters:
     return min(fits, key=lambda fit: _cost(objective, fit))
 
 
-def _with_samples(objective: _Objective, params: Parameters, first: Parameters) -> Parameters:
+def _with_samples(objective: Objective, params: Parameters, first: Parameters) -> Parameters:
     """Start of a fit of all runs from that of the one-pass runs: the best of a scan over ``samples_scale``."""
     unique = objective.settings.dataset_size
     size = float(np.median(unique[np.isfinite(unique)]))
@@ -358,12 +249,12 @@ def _with_samples(objective: _Objective, params: Parameters, first: Parameters) 
     return _best(objective, candidates)
 
 
-def _cost(objective: _Objective, params: Parameters) -> float:
+def _cost(objective: Objective, params: Parameters) -> float:
     return float(np.sum(objective.residuals(params) ** 2))
 
 
 def _search(
-    objective: _Objective, params: Parameters, additive: AdditiveLaw, tell: Callable[[float], None]
+    objective: Objective, params: Parameters, additive: AdditiveLaw, tell: Callable[[float], None]
 ) -> list[Parameters]:
     """Best starts of a quasi-random search, with the linear parameters solved for."""
     from scipy.optimize import nnls
@@ -412,13 +303,10 @@ def _search(
     return [start for _, start in found[:SEARCH_STARTS]]
 
 
-def _refine(objective: _Objective, start: Parameters) -> Parameters:
+def _refine(objective: Objective, start: Parameters) -> Parameters:
     """Trust-region least squares from one start, with the bounds as they are: parameters may lie on them."""
     from lmfit import minimize
 
-    # With constraint expressions the derivative must run through them: left to lmfit's difference quotients.
-    exact = not any(parameter.expr for parameter in start.values())
-    settings = {"Dfun": objective.jacobian} if exact else {"diff_step": twopoint.STEP}
     result = minimize(
         objective.residuals,
         start,
@@ -428,12 +316,12 @@ def _refine(objective: _Objective, start: Parameters) -> Parameters:
         x_scale="jac",
         ftol=1e-8,
         xtol=1e-8,
-        **settings,
+        Dfun=objective.jacobian,
     )
     return result.params
 
 
-def _covariance(objective: _Objective, params: Parameters) -> tuple[Floats, float, list[str]]:
+def _covariance(objective: Objective, params: Parameters) -> tuple[Floats, float, list[str]]:
     """Covariance of all parameters, spread of the residuals, and names of those at a bound; sets ``stderr``.
 
     The curvature of the penalised misfit at its minimum, scaled by the misfit per degree of freedom where each curve
@@ -456,11 +344,16 @@ def _covariance(objective: _Objective, params: Parameters) -> tuple[Floats, floa
     information += jacobian[observations:].T @ jacobian[observations:]
     unit = 1 / np.sqrt(np.maximum(np.diag(information), 1e-300))
     inverse = np.linalg.pinv(information * np.outer(unit, unit), rcond=1e-12, hermitian=True) * np.outer(unit, unit)
-    covariance = np.zeros((len(names), len(names)))
-    position = [names.index(name) for name in inside]
-    covariance[np.ix_(position, position)] = inverse
-    for name, index in zip(inside, position, strict=True):
-        params[name].stderr = float(np.sqrt(covariance[index, index]))
+    # Parameters tied by constraints move with the free ones.
+    values = np.array(list(params.valuesdict().values()))
+    tied = np.zeros((len(names), len(inside)))
+    for column, (moved, step) in enumerate(moved_parameters(params, inside)):
+        change = np.array(list(moved.valuesdict().values())) - np.where(np.isfinite(values), values, 0.0)
+        tied[:, column] = np.where(np.isfinite(values), change, 0.0) / step
+    covariance = tied @ inverse @ tied.T
+    for name, stderr in zip(names, np.sqrt(np.diag(covariance)), strict=True):
+        if name in inside or params[name].expr:
+            params[name].stderr = float(stderr)
     return covariance, float(np.sqrt(variance * np.mean(objective.spread**2))), at_bound
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from ..errors import ConvergenceError, InstabilityError, ParameterError
+from ..errors import ConvergenceError, ParameterError
 from . import twopoint
 from .curves import Floats
 from .twopoint import Settings
-from .uncertainty import draw_parameters
+from .uncertainty import propagate
 
 FlopsRule = Callable[[Floats, Floats], Floats]
 
@@ -22,8 +21,8 @@ FLOPS_RULES: dict[str, FlopsRule] = {"6ND": lambda params, tokens: np.asarray(6.
 
 SCAN_STEP = 0.35  # in log size, of the scan whose lowest point starts Newton's method
 STENCIL = 0.02  # in log size and log compute, of the derivatives at the optimum
-NEWTON_STEPS, NEWTON_REACH, NEWTON_TOLERANCE = 30, 0.7, 1e-3
-DRAWS = 100
+NEWTON_STEPS, NEWTON_REACH, NEWTON_TOLERANCE = 30, 0.7, 1e-5
+BAND_STEP = 1e-2  # relative, of the difference quotients in a parameter
 
 
 @dataclass(frozen=True)
@@ -60,12 +59,16 @@ def tokens_for(compute: Floats, params: Floats, flops: FlopsRule) -> Floats:
         value = flops(params, np.exp(log_tokens))
         slope = np.log(flops(params, np.exp(log_tokens + 1e-4)) / value) / 1e-4
         if not np.all(np.isfinite(slope) & (slope > 0)):
-            raise ParameterError("flops: the rule does not grow with tokens; pass a function of (params, tokens) that does")
+            raise ParameterError(
+                "flops: the rule does not grow with tokens; pass a function of (params, tokens) that does"
+            )
         change = np.log(compute / value) / slope
         log_tokens = log_tokens + np.clip(change, -5.0, 5.0)
         if np.all(np.abs(change) < 1e-12):
             return np.asarray(np.exp(log_tokens))
-    raise ParameterError("flops: no number of tokens gives the compute asked for; pass a smooth rule of (params, tokens)")
+    raise ParameterError(
+        "flops: no number of tokens gives the compute asked for; pass a smooth rule of (params, tokens)"
+    )
 
 
 def frontier(
@@ -112,7 +115,6 @@ def frontier(
     >>> bool(best.params[1] > best.params[0]), bool(best.loss[1] < best.loss[0])
     (True, True)
     """
-
     if not np.isfinite(parameters["width_scale"]) and parameters["unlearnable"] == 0:
         raise ParameterError(
             "width_scale, unlearnable: model size has no effect on this law, so no size is optimal; "
@@ -144,7 +146,9 @@ def frontier(
             break
     else:
         where = float(compute[np.abs(step).argmax()])
-        raise ConvergenceError(f"compute: no optimal size was found at {where:.3g} FLOPs; pass a compute nearer to the runs'")
+        raise ConvergenceError(
+            f"compute: no optimal size was found at {where:.3g} FLOPs; pass a compute nearer to the runs'"
+        )
     tokens = tokens_for(compute, np.exp(log_params), flops)
     # Along the optimum d ln L / d ln C is the partial derivative (envelope theorem); the size moves so that the
     # slope in size stays zero.
@@ -181,51 +185,59 @@ def _scan(loss_at: Callable[[Floats, Floats], Floats], compute: Floats, batch_si
     return np.asarray(np.log(sizes[lowest]))
 
 
-def frontier_draws(
-    values: Mapping[str, float],
-    covariance: Floats | None,
-    bounds: Mapping[str, tuple[float, float]],
-    compute: Floats,
-    *,
-    draws: int = DRAWS,
-    **plan: Any,
+def frontier_band(
+    values: Mapping[str, float], covariance: Floats | None, compute: Floats, **plan: Any
 ) -> tuple[Frontier, Frontier]:
-    """Frontier at the best fit, arrays (compute,), and of draws from its covariance, arrays (draw, compute).
+    """Frontier at the best fit, and standard errors from the fit's covariance, to first order.
+
+    First order is what the covariance stands for: along directions that the runs do not determine, a common rescaling
+    of ``scale``, ``time_scale`` and ``width_scale`` above all, the frontier does not change and no error arises.
 
     Parameters
     ----------
-    values, covariance, bounds
-        As in :func:`~scalingeq.inference.uncertainty.draw_parameters`; without covariance there is one draw.
+    values : mapping
+        All parameters of the two-point law at the best fit.
+    covariance : ndarray, shape (parameter, parameter), or None
+        In the order of ``values``; without it the errors are zero.
     compute : ndarray, shape (compute,)
         FLOPs.
-    draws : int
-        Number of draws.
     **plan
         Keywords of :func:`frontier`.
+
+    Returns
+    -------
+    best, stderr : Frontier
+        The errors of ``loss``, ``params`` and ``tokens`` are those of their logarithms.
 
     Examples
     --------
     >>> law = twopoint.complete(dict(alpha=1.5, r=0.3, width_scale=100.0, width_exponent=1.0))
-    >>> best, draws = frontier_draws(law, None, {}, np.array([1e12]), reference_params=1e4, learning_rate=0.1,
+    >>> best, stderr = frontier_band(law, None, np.array([1e12]), reference_params=1e4, learning_rate=0.1,
     ...     batch_size=100.0)
-    >>> draws.loss.shape
-    (1, 1)
+    >>> stderr.loss.tolist()
+    [0.0]
     """
     best = frontier(values, compute, **plan)
-    drawn = [dict(values)] if covariance is None else draw_parameters(values, covariance, bounds, 4 * draws)
-    found = []
-    for parameters in drawn:
-        # Parameters at which SGD diverges, or no size is optimal, contradict the runs: they are no draws of the law.
-        with suppress(InstabilityError, ConvergenceError):
-            found.append(frontier(parameters, compute, start=best.params, **plan))
-        if len(found) == draws:
-            break
-    if covariance is not None and len(found) < draws // 2:
-        raise ConvergenceError(
-            f"compute: only {len(found)} of {len(drawn)} draws from the fit's covariance have an optimal size; the fit does "
-            "not determine a frontier there: pass a compute nearer to the runs', or add runs"
-        )
-    return best, Frontier(*(np.stack([getattr(f, name.name) for f in found]) for name in fields(Frontier)))
+    names = list(values)
+    derivative = np.zeros((len(fields(Frontier)), compute.size, len(names)))
+    for number, name in enumerate(names):
+        if covariance is not None and covariance[number, number] > 0:
+            step = BAND_STEP * max(abs(values[name]), 1e-3)
+            sides = [
+                _with_logarithms(
+                    frontier({**values, name: values[name] + sign * step}, compute, start=best.params, **plan)
+                )
+                for sign in (1, -1)
+            ]
+            derivative[:, :, number] = (sides[0] - sides[1]) / (2 * step)
+    matrix = np.zeros((len(names), len(names))) if covariance is None else covariance
+    return best, Frontier(*propagate(derivative, matrix))
+
+
+def _with_logarithms(found: Frontier) -> Floats:
+    """Stack (quantity, compute) of log loss, params and tokens, and the exponents."""
+    logarithms = (np.log(values) for values in (found.loss, found.params, found.tokens))
+    return np.array([*logarithms, found.size_exponent, found.data_exponent, found.loss_exponent])
 
 
 def _size_for_one_step(compute: float, batch_size: float, flops: FlopsRule) -> float:
@@ -236,5 +248,7 @@ def _size_for_one_step(compute: float, batch_size: float, flops: FlopsRule) -> f
         return float(np.log(flops(np.asarray(np.exp(log_params)), np.asarray(batch_size)) / compute))
 
     if excess(0.0) >= 0:
-        raise ParameterError(f"compute: {compute:.3g} FLOPs do not pay for one step of a model of one parameter; pass more")
+        raise ParameterError(
+            f"compute: {compute:.3g} FLOPs do not pay for one step of a model of one parameter; pass more"
+        )
     return float(np.exp(brentq(excess, 0.0, 200.0)))

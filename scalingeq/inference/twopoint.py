@@ -117,7 +117,9 @@ def basis_losses(parameters: Mapping[str, float], settings: Settings, reference_
     """
     noise = np.array([0.0, 1.0])[:, None]
     losses = flow_loss(
-        np.broadcast_to(parameters["time_scale"] * settings.learning_rate[:, None] * settings.step, (2, *settings.step.shape)),
+        np.broadcast_to(
+            parameters["time_scale"] * settings.learning_rate[:, None] * settings.step, (2, *settings.step.shape)
+        ),
         PowerLaw(parameters["alpha"], parameters["r"]),
         noise_rate=parameters["noise_scale"] * settings.learning_rate / settings.batch_size,
         width=effective_width(parameters, settings.params, reference_params),
@@ -165,7 +167,9 @@ def complete(parameters: Mapping[str, float]) -> dict[str, float]:
     """
     neutral = {"scale": 1.0, "irreducible": 0.0, "unlearnable": 0.0, "unlearnable_exponent": 0.0, "time_scale": 1.0}
     neutral |= {"noise_scale": 0.0} | UNBOUNDED_SIZES
-    problems = [f"{name}: no such parameter; known are {', '.join(PARAMETERS)}" for name in parameters.keys() - PARAMETERS]
+    problems = [
+        f"{name}: no such parameter; known are {', '.join(PARAMETERS)}" for name in parameters.keys() - PARAMETERS
+    ]
     problems += [f"{name}: missing; pass {name}=..." for name in ("alpha", "r") if name not in parameters]
     for name, value in parameters.items():
         info = PARAMETERS.get(name)

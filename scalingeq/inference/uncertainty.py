@@ -1,4 +1,4 @@
-"""What a fit's covariance says of anything computed from its parameters: draws, bands and identified combinations."""
+"""What a fit's covariance says of anything computed from its parameters: bands and identified combinations."""
 
 from __future__ import annotations
 
@@ -8,59 +8,6 @@ import numpy as np
 
 from . import twopoint
 from .curves import Floats, TrainingCurves
-
-LOGARITHMIC = ("scale", "time_scale", "width_scale", "samples_scale", "noise_scale")
-"""Parameters with a scale but no natural size: their error is taken as normal in the logarithm."""
-
-
-def draw_parameters(
-    values: Mapping[str, float], covariance: Floats, bounds: Mapping[str, tuple[float, float]], count: int, seed: int = 0
-) -> list[dict[str, float]]:
-    """Draw parameter sets from the normal approximation around a fit, cut off at the bounds.
-
-    Parameters
-    ----------
-    values : mapping
-        Best fit, every parameter.
-    covariance : ndarray, shape (parameter, parameter)
-        In the order of ``values``; zero for what was held.
-    bounds : mapping
-        (minimum, maximum) by name.
-    count : int
-        Number of draws.
-    seed : int
-        Of the random numbers.
-
-    Examples
-    --------
-    >>> draws = draw_parameters({"alpha": 1.5}, np.array([[0.01]]), {"alpha": (1.4, 8.0)}, 1000)
-    >>> min(draw["alpha"] for draw in draws) >= 1.4
-    True
-    """
-    names = list(values)
-    centre = np.array([values[name] for name in names])
-    free = np.flatnonzero(np.diag(covariance) > 0)
-    logarithmic = np.array([names[i] in LOGARITHMIC for i in free], bool)
-    unit = np.where(logarithmic, centre[free], 1.0)
-    scaled = covariance[np.ix_(free, free)] / np.outer(unit, unit)
-    eigenvalues, vectors = np.linalg.eigh(scaled)
-    root = vectors * np.sqrt(np.maximum(eigenvalues, 0.0))
-    low, high = (np.array([bounds[names[i]][side] for i in free]) for side in (0, 1))
-    generator = np.random.default_rng(seed)
-    kept = np.empty((0, free.size))
-    for _ in range(100):
-        step = generator.standard_normal((4 * count, free.size)) @ root.T
-        moved = centre[free] + np.where(logarithmic, 0.0, step)
-        # Far tails of a direction that is not determined at all would overflow; the bounds cut them off anyway.
-        moved[:, logarithmic] *= np.exp(np.clip(step[:, logarithmic], -50.0, 50.0))
-        kept = np.vstack([kept, moved[((moved >= low) & (moved <= high)).all(axis=1)]])
-        if len(kept) >= count:
-            break
-    else:  # almost no mass inside: the bound is the estimate
-        kept = np.vstack([kept, np.clip(moved, low, high)])
-    full = np.tile(centre, (count, 1))
-    full[:, free] = kept[:count]
-    return [dict(zip(names, row, strict=True)) for row in full.tolist()]
 
 
 def identified_combinations(values: Mapping[str, float], covariance: Floats) -> dict[str, tuple[float, float]]:

@@ -1,5 +1,7 @@
 """``.twopoint`` on measured curves and on analyses: shapes, hold-outs, predictions, frontiers and refusals."""
 
+import subprocess
+import sys
 import warnings
 
 import lmfit
@@ -131,8 +133,12 @@ def test_numbers_hold_parameters_and_lmfit_parameters_replace_them(grid):
 
 @pytest.mark.parametrize(
     ("selection", "runs"),
-    [({"params": slice(None, 5e4)}, {"small", "medium"}), ({"run": "middle"}, {"middle"}), ({"params": [1e4, 1e6]}, {"small", "large"})],
-)  # fmt: skip
+    [
+        ({"params": slice(None, 5e4)}, {"small", "medium"}),
+        ({"run": "middle"}, {"middle"}),
+        ({"params": [1e4, 1e6]}, {"small", "large"}),
+    ],
+)
 def test_hold_out_selections(grid, selection, runs):
     from scalingeq.accessors.selection import selected
     from scalingeq.datasets.schema import check, to_curves
@@ -242,6 +248,72 @@ def test_other_trees_are_refused_by_name(tree):
 
 def test_any_node_speaks_for_the_tree(tree):
     np.testing.assert_array_equal(tree["observed"].twopoint.predict().loss, tree.twopoint.predict().loss)
+
+
+def test_a_saved_analysis_predicts_the_same_in_a_fresh_process(tree, tmp_path):
+    path = tmp_path / "fit.nc"
+    tree.twopoint.save(path)
+    front = tree.twopoint.frontier([1e13, 1e14])
+    code = f"""
+import numpy as np, scalingeq, xarray as xr
+tree = xr.open_datatree({str(path)!r})
+out = tree.twopoint.predict()
+front = tree.twopoint.frontier([1e13, 1e14])
+np.savez({str(tmp_path / "out.npz")!r}, loss=out.loss, stderr=out.loss_stderr, front=front.loss,
+         value=tree["parameters"].value, covariance=tree["parameters"].covariance, observed=tree["observed"].loss)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    found = np.load(tmp_path / "out.npz")
+    out = tree.twopoint.predict()
+    for name, expected in {
+        "loss": out.loss,
+        "stderr": out.loss_stderr,
+        "front": front.loss,
+        "value": tree["parameters"].value,
+        "covariance": tree["parameters"].covariance,
+        "observed": tree["observed"].loss,
+    }.items():
+        np.testing.assert_array_equal(found[name], expected.values, err_msg=name)
+
+
+def test_plain_to_netcdf_round_trips_as_well(tree, tmp_path):
+    tree.to_netcdf(tmp_path / "fit.nc")
+    again = xr.open_datatree(tmp_path / "fit.nc").load()
+    for node in tree.subtree:
+        for name, variable in node.variables.items():
+            np.testing.assert_array_equal(again[node.path].variables[name].values, variable.values)
+            assert again[node.path].variables[name].dtype.kind == variable.dtype.kind or variable.dtype.kind in "UO"
+    again.close()
+
+
+def test_stored_expressions_run_only_when_asked(tree, grid, tmp_path):
+    """Opening and predicting evaluate no stored text; refitting with it asks first."""
+    litter = tmp_path / "evaluated"
+    poisoned = tree.copy(deep=True)
+    table = poisoned["parameters"].to_dataset()
+    expressions = table["expr"].values.astype(object)
+    expressions[table["parameter"].values.tolist().index("width_exponent")] = (
+        f"open({str(litter)!r}, 'w').close() or 0.7"
+    )
+    poisoned["parameters"] = xr.DataTree(table.assign(expr=("parameter", expressions.astype(str), table["expr"].attrs)))
+    poisoned.twopoint.save(tmp_path / "poisoned.nc")
+    opened = scalingeq.open_analysis(tmp_path / "poisoned.nc")
+    opened.twopoint.predict()
+    opened.twopoint.frontier(1e14)
+    str(opened.twopoint.report())
+    with pytest.raises(scalingeq.ArchiveError, match="evaluate_expressions=True"):
+        opened.twopoint.parameters()
+    assert not litter.exists()
+
+
+def test_refitting_with_stored_parameters(grid):
+    params = grid.twopoint.fit(alpha=1.5).twopoint.parameters()
+    params["unlearnable_exponent"].set(expr="width_exponent")
+    tree = grid.twopoint.fit(params)
+    assert str(tree["parameters"].expr.sel(parameter="unlearnable_exponent").values) == "width_exponent"
+    again = tree.twopoint.parameters(evaluate_expressions=True)
+    assert again["unlearnable_exponent"].expr == "width_exponent"
+    assert again["unlearnable_exponent"].value == again["width_exponent"].value
 
 
 def bad_records():

@@ -5,7 +5,7 @@ import pytest
 
 from scalingeq import ConvergenceError, ParameterError
 from scalingeq.inference import twopoint
-from scalingeq.inference.frontier import FLOPS_RULES, frontier, frontier_draws, tokens_for
+from scalingeq.inference.frontier import FLOPS_RULES, frontier, frontier_band, tokens_for
 from scalingeq.inference.twopoint import Settings, complete
 
 LAW = complete(
@@ -55,16 +55,32 @@ def test_the_frontier_falls_and_grows():
     assert np.all(np.diff(best.tokens) > 0)
 
 
-def test_draws_surround_the_best_fit():
+def test_errors_are_the_spread_over_draws_of_the_covariance():
+    """Small errors of four correlated parameters: first order and 200 draws agree within 4 standard errors (20 %)."""
     names = list(LAW)
+    chosen = ["r", "alpha", "width_exponent", "irreducible"]
+    generator = np.random.default_rng(0)
+    root = np.diag([1e-3, 4e-3, 2e-3, 3e-3]) @ generator.standard_normal((4, 4))
     covariance = np.zeros((len(names), len(names)))
-    covariance[names.index("r"), names.index("r")] = 0.005**2
-    bounds = {name: (info.minimum, info.maximum) for name, info in twopoint.PARAMETERS.items()}
-    best, draws = frontier_draws(LAW, covariance, bounds, np.array([1e17]), draws=30, **PLAN)
-    assert draws.loss.shape == (30, 1)
-    assert draws.loss.min() < best.loss[0] < draws.loss.max()
-    _, again = frontier_draws(LAW, covariance, bounds, np.array([1e17]), draws=30, **PLAN)
-    np.testing.assert_array_equal(draws.loss, again.loss)
+    position = [names.index(name) for name in chosen]
+    covariance[np.ix_(position, position)] = root @ root.T
+    compute = np.array([1e17])
+    _, stderr = frontier_band(LAW, covariance, compute, **PLAN)
+    draws = []
+    for step in generator.standard_normal((200, 4)) @ root.T:
+        found = frontier(LAW | {n: LAW[n] + d for n, d in zip(chosen, step, strict=True)}, compute, **PLAN)
+        draws.append([np.log(found.loss[0]), np.log(found.params[0]), found.size_exponent[0], found.loss_exponent[0]])
+    expected = [stderr.loss[0], stderr.params[0], stderr.size_exponent[0], stderr.loss_exponent[0]]
+    np.testing.assert_allclose(np.std(draws, axis=0), expected, rtol=0.2)
+
+
+def test_a_common_rescaling_costs_no_error():
+    """Deep in the power law (scale, time_scale, width_scale) move together without effect: no error in the frontier."""
+    law = LAW | {"time_scale": 1e4, "width_scale": 5e3, "noise_scale": 0.0}
+    moved = law | {"time_scale": 2e4, "scale": 2.0 * 2**0.6, "width_scale": 5e3 * 2 ** (1 / 1.5)}
+    plain, other = (frontier(one, np.array([1e17]), **PLAN) for one in (law, moved))
+    np.testing.assert_allclose(other.loss, plain.loss, rtol=2e-3)
+    np.testing.assert_allclose(other.params, plain.params, rtol=2e-2)
 
 
 def test_a_data_limit_costs_loss_and_favours_smaller_data():

@@ -47,7 +47,9 @@ def test_exact_data_give_the_law_back():
     curves = curves_of(truth.loss(params[:, None], 100.0 * step), params, step)
     law = fit_additive(curves)
     np.testing.assert_allclose(
-        law.loss(params[:, None] * 10, 1e6 * np.ones((5, 1))), truth.loss(params[:, None] * 10, 1e6 * np.ones((5, 1))), rtol=1e-5
+        law.loss(params[:, None] * 10, 1e6 * np.ones((5, 1))),
+        truth.loss(params[:, None] * 10, 1e6 * np.ones((5, 1))),
+        rtol=1e-5,
     )
     assert law.size_exponent == pytest.approx(0.35, rel=1e-4)
     assert law.data_exponent == pytest.approx(0.45, rel=1e-4)

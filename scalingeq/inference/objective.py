@@ -1,0 +1,150 @@
+"""What a fit of the two-point law minimises: robust residuals in log loss and weak priors, with their derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InstabilityError
+from . import twopoint
+from .curves import Floats, TrainingCurves
+from .robust import huber_residual, huber_slope
+from .twopoint import basis_losses, settings_of, unlearnable_shape
+
+if TYPE_CHECKING:
+    from lmfit import Parameters
+
+SOURCE_PRIOR = 0.3
+"""Standard deviation of the weak prior on ln(2 alpha r) around 0, where the width floor makes the law additive."""
+
+CAPACITY_PRIOR = (0.6, 0.7)
+"""Centre of the weak prior on alpha - 1 and its deviation in the log: most of its mass has alpha between 1.2 and 2.5."""
+
+TIME_PRIOR = (30.0, 1.5)
+"""Centre of the weak prior on the intrinsic time at which the curves begin to be used, and its deviation in the log.
+
+Late curves are the same for all (scale, time_scale, width_scale) on a line, as power laws have no scale of their own:
+the prior picks a point of it that lies inside the power law.
+"""
+
+UNLEARNABLE_PRIOR = (0.4, 0.7)
+"""Centre of the weak prior on the exponent of the unlearnable loss, and its deviation in the log.
+
+At exponent zero the unlearnable loss is the irreducible one, and runs could not tell their sum apart.
+"""
+
+UNSTABLE = 1e3  # residual where SGD diverges: far above any other, so that the fit turns back
+LINEAR = ("scale", "irreducible", "unlearnable")
+
+
+class Objective:
+    """Residuals of the law and their derivatives, for one set of observations."""
+
+    def __init__(self, curves: TrainingCurves, weight: Floats, scale: float, params: Parameters) -> None:
+        self.used = curves.select(weight > 0)
+        self.weight = weight[weight > 0]
+        self.reference_params = float(self.used.params[np.unique(self.used.run)].min())
+        self.settings, self.index = settings_of(self.used)
+        self.log_loss = np.log(self.used.loss)
+        # A known measurement error adds to the misfit of the law that the additive fit's spread stands for.
+        measured = np.nan_to_num(self.used.loss_stderr / self.used.loss)
+        self.spread = np.sqrt(scale**2 + measured**2)
+        first = np.concatenate([[True], np.diff(self.used.run) > 0])
+        rate = self.used.learning_rate[self.used.run[first]]
+        self.first_time = float(np.median(rate * self.settings.step[:, 0]))
+        self.free = [name for name in params if params[name].vary]
+        self.evaluations = 0
+
+    def _basis(self, values: Mapping[str, float]) -> tuple[Floats, Floats]:
+        self.evaluations += 1
+        signal, noise = basis_losses(values, self.settings, self.reference_params)
+        return signal[self.index], noise[self.index]
+
+    def _size(self, values: Mapping[str, float]) -> Floats:
+        return unlearnable_shape(values, self.used.params[self.used.run], self.reference_params)
+
+    def columns(self, values: Mapping[str, float]) -> Floats:
+        """Loss (obs, 3) of a unit of each of the parameters in which the law is linear."""
+        signal, noise = self._basis(values)
+        return np.stack([signal, noise, noise * self._size(values)], axis=1)
+
+    def _priors(self, values: Mapping[str, float]) -> tuple[Floats, Floats]:
+        """Residuals (prior,) of the weak priors that touch a free parameter, and derivatives (prior, free)."""
+        alpha, r, time_scale, exponent = (values[n] for n in ("alpha", "r", "time_scale", "unlearnable_exponent"))
+        # (quantity whose logarithm is normal, its centre, deviation, derivatives of the logarithm)
+        priors = (
+            (2 * alpha * r, 1.0, SOURCE_PRIOR, {"alpha": 1 / alpha, "r": 1 / r}),
+            (alpha - 1, *CAPACITY_PRIOR, {"alpha": 1 / (alpha - 1)}),
+            (time_scale * self.first_time, *TIME_PRIOR, {"time_scale": 1 / time_scale}),
+            (max(exponent, 1e-6), *UNLEARNABLE_PRIOR, {"unlearnable_exponent": 1 / max(exponent, 1e-6)}),
+        )
+        active = [prior for prior in priors if not set(self.free).isdisjoint(prior[3])]
+        residual = np.array([np.log(quantity / centre) / deviation for quantity, centre, deviation, _ in active])
+        slopes = [[slope.get(name, 0.0) / deviation for name in self.free] for _, _, deviation, slope in active]
+        return residual, np.reshape(slopes, (len(active), len(self.free)))
+
+    def residuals(self, params: Parameters) -> Floats:
+        """Huber residuals (obs,), then those of the priors."""
+        values = params.valuesdict()
+        prior, _ = self._priors(values)
+        try:
+            loss = self.columns(values) @ [values[name] for name in LINEAR]
+        except InstabilityError:
+            return np.append(np.full(self.weight.size, UNSTABLE), prior)
+        misfit = self.weight * (np.log(loss) - self.log_loss) / self.spread
+        return np.append(huber_residual(misfit), prior)
+
+    def log_jacobian(self, values: Mapping[str, float]) -> tuple[Floats, Floats]:
+        """Log loss (obs,) and its derivatives (obs, free)."""
+        amplitudes = np.array([values[name] for name in LINEAR])
+        columns = self.columns(values)
+        loss = columns @ amplitudes
+        derivative = np.empty((loss.size, len(self.free)))
+        for number, name in enumerate(self.free):
+            if name in LINEAR:
+                derivative[:, number] = columns[:, LINEAR.index(name)]
+            elif name == "unlearnable_exponent":
+                ratio = np.log(self.used.params[self.used.run] / self.reference_params)
+                derivative[:, number] = -values["unlearnable"] * columns[:, 2] * ratio
+            else:
+                derivative[:, number] = (self._moved(values, name) @ amplitudes - loss) / twopoint.difference(
+                    values, name
+                )
+        return np.log(loss), derivative / loss[:, None]
+
+    def _moved(self, values: Mapping[str, float], name: str) -> Floats:
+        return self.columns({**values, name: values[name] + twopoint.difference(values, name)})
+
+    def jacobian(self, params: Parameters) -> Floats:
+        """Derivatives (residual, free) of :meth:`residuals`."""
+        if any(parameter.expr for parameter in params.values()):
+            return self._constrained_jacobian(params)
+        values = params.valuesdict()
+        _, prior = self._priors(values)
+        try:
+            log_loss, derivative = self.log_jacobian(values)
+        except InstabilityError:
+            return np.vstack([np.zeros((self.weight.size, len(self.free))), prior])
+        factor = self.weight / self.spread
+        derivative *= (huber_slope(factor * (log_loss - self.log_loss)) * factor)[:, None]
+        return np.vstack([derivative, prior])
+
+    def _constrained_jacobian(self, params: Parameters) -> Floats:
+        """Derivatives that run through the constraint expressions: difference quotients of the residuals."""
+        here = self.residuals(params)
+        columns = [(self.residuals(moved) - here) / step for moved, step in moved_parameters(params, self.free)]
+        return np.stack(columns, axis=1)
+
+
+def moved_parameters(params: Parameters, names: list[str]) -> Iterator[tuple[Parameters, float]]:
+    """Copies of ``params`` with one parameter after the other moved by a small step, constraints followed."""
+    for name in names:
+        moved = params.copy()
+        step = twopoint.difference(params.valuesdict(), name)
+        if params[name].value + step > params[name].max:
+            step = -step
+        moved[name].set(value=params[name].value + step)
+        moved.update_constraints()
+        yield moved, step
