@@ -137,7 +137,14 @@ def _scores(prediction: xr.Dataset) -> Section:
         for name, (text, digits) in titles.items()
         if name in prediction
     ]
+    role = prediction["role"]
+    not_used = int((role == np.atleast_1d(role.attrs["flag_values"])[0]).sum())
     sentences = []
+    if not_used:
+        sentences.append(
+            f"Not scored: {not_used} of {int(role.count())} points, which have no weight (by default the warm-up and "
+            "the first 2 % of each run)."
+        )
     if "held_out_end_error" in prediction:
         sentences.append("The end's error is positive where the law predicts too high a loss.")
     if "held_out_error" in prediction:

@@ -48,6 +48,7 @@ def test_errors_are_read_out_as_they_are(made_up_analysis, error, words):
     text = section(str(Report(made_up_analysis(theory_error=error))), "Errors")
     assert words in text
     assert re.search(rf"held-out points\s+{error:.4f}\s+0\.0200", text)
+    assert re.search(r"Not scored: \d+ of 140 points", text)
     assert re.search(rf"longest held-out run\s+\+{error:.4f}\s+-0\.0200", text)
 
 
