@@ -167,9 +167,9 @@ def main() -> None:
     help="Folder for the results.",
 )
 def demo(output: Path) -> None:
-    """Fit the measured curves that come with the package: those of constant rate that see their data once.
+    """Fit the curves that come with the package, predict the largest.
 
-    The largest model is held out and predicted. Prints the parameters with their errors and the held-out error as
+    Uses the runs of constant rate that see their data once, and holds out the largest model. Prints the parameters with their errors and the held-out error as
     measured, beside that of the additive law; writes fit.nc, curves.png, frontier.png and residuals.png.
     """
     import xarray as xr
@@ -218,7 +218,11 @@ def demo(output: Path) -> None:
     help="What the file lacks or names otherwise: batch_size=65536, learning_rate=3e-4, loss=val_loss.",
 )
 def fit(file: Path, output: Path, hold_out: Sequence[tuple[str, Any]], roles: Sequence[tuple[str, Any]]) -> None:
-    """Fit the two-point theory to the loss curves in FILE (NetCDF, or a table in CSV) and print a report."""
+    """Fit the loss curves in FILE and print a report.
+
+    FILE is NetCDF, or a CSV table with the columns run, step, loss, params and, unless set here, learning_rate and
+    batch_size.
+    """
     from scalingeq.datasets import open_record
 
     _check_distinct(file, output)
@@ -230,7 +234,9 @@ def fit(file: Path, output: Path, hold_out: Sequence[tuple[str, Any]], roles: Se
 @main.command()
 @click.argument("analysis", type=FILE)
 @click.option("--compute", type=compute_range, metavar="LOW:HIGH", required=True, help="FLOPs, such as 1e15:1e21.")
-@click.option("--points", type=click.IntRange(1, 10_000), default=FRONTIER_POINTS, show_default=True)
+@click.option(
+    "--points", type=click.IntRange(1, 10_000), default=FRONTIER_POINTS, show_default=True, help="Of compute."
+)
 @click.option("--batch-size", type=float, help="Of the runs planned; default: that of the runs fitted.")
 @click.option("--learning-rate", type=float, help="Of the runs planned; default: that of the runs fitted.")
 @click.option("--data-limit", type=float, help="Unique tokens that exist; default: no limit.")
@@ -244,7 +250,11 @@ def frontier(
     output: Path | None,
     **plan: float | None,
 ) -> None:
-    """Extrapolate the compute-optimal frontier of ANALYSIS, a file written by fit, and print a short table."""
+    """Extrapolate the compute-optimal frontier of a fit.
+
+    ANALYSIS is a file written by fit. Prints a short table: at each compute the lowest predicted loss with its band, the
+    model size, data and steps that reach it, and the local exponent of the loss.
+    """
     from . import open_analysis
 
     _check_distinct(analysis, output)
