@@ -169,8 +169,9 @@ def main() -> None:
 def demo(output: Path) -> None:
     """Fit the curves that come with the package, predict the largest.
 
-    Uses the runs of constant rate that see their data once, and holds out the largest model. Prints the parameters with their errors and the held-out error as
-    measured, beside that of the additive law; writes fit.nc, curves.png, frontier.png and residuals.png.
+    Uses the runs of constant rate that see their data once, and holds out the largest model. Prints the parameters with
+    their errors and the held-out error as measured, beside that of the additive law; writes fit.nc, curves.png,
+    frontier.png and residuals.png.
     """
     import xarray as xr
 
