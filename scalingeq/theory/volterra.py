@@ -97,8 +97,7 @@ def fit_exponentials(time: FloatArray, values: FloatArray, tolerance: FloatArray
     >>> bool(np.abs(kernel.at(time) / values - 1).max() < 1e-6)
     True
     """
-    with np.errstate(under="ignore"):
-        design = np.exp(-np.multiply.outer(time, rate)) / tolerance[:, None]
+    design = np.exp(-np.multiply.outer(time, rate)) / tolerance[:, None]
     scale = np.linalg.norm(design, axis=0)
     amplitude = np.linalg.lstsq(design / scale, values / tolerance, rcond=1e-13)[0] / scale
     return Exponentials(rate, amplitude)
