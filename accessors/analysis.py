@@ -36,7 +36,7 @@ def require_twopoint(tree: xr.DataTree) -> xr.DataTree:
     return root
 
 
-@xr.register_datatree_accessor("twopoint")
+@xr.register_datatree_accessor("twopoint")  # type: ignore[no-untyped-call]
 class AnalysisTwoPoint:
     """Predictions, frontiers, reports and plots of a fit; on any node of the tree the accessor is the whole tree's."""
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 RECORDED = "twopoint_parameters"
 
 
-@xr.register_dataset_accessor("twopoint")
+@xr.register_dataset_accessor("twopoint")  # type: ignore[no-untyped-call]
 class MeasuredTwoPoint:
     """Theory, fits and plots of the measured loss curves in a dataset.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 class ScalingEqError(Exception):
-    """Base of every error of this package; ``problems`` lists all that was found wrong, one text each.
+    r"""Base of every error of this package; ``problems`` lists all that was found wrong, one text each.
 
     Parameters
     ----------
@@ -16,7 +16,7 @@ class ScalingEqError(Exception):
     Examples
     --------
     >>> str(DataError(["loss: 2 values are negative in run 'a'", "params: missing"]))
-    "2 problems:\\n- loss: 2 values are negative in run 'a'\\n- params: missing"
+    "2 problems:\n- loss: 2 values are negative in run 'a'\n- params: missing"
     """
 
     def __init__(self, problems: str | Iterable[str]) -> None:

@@ -133,7 +133,7 @@ def fit_two_point(
     params: Parameters | None = None,
     *,
     weights: Floats | None = None,
-    progress: Callable[[float], None] | None = None,
+    progress: Callable[[float], object] | None = None,
 ) -> TwoPointFit:
     """Fit the law to all runs at once.
 
@@ -221,7 +221,7 @@ def _best_of_many(
     params: Parameters,
     additive: AdditiveLaw,
     starts: list[Parameters],
-    tell: Callable[[float], None],
+    tell: Callable[[float], object],
 ) -> Parameters:
     """Refine the given starts and those of a search, and return the best."""
     starts = starts + _search(objective, params, additive, lambda share: tell(0.3 * share))
@@ -254,7 +254,7 @@ def _cost(objective: Objective, params: Parameters) -> float:
 
 
 def _search(
-    objective: Objective, params: Parameters, additive: AdditiveLaw, tell: Callable[[float], None]
+    objective: Objective, params: Parameters, additive: AdditiveLaw, tell: Callable[[float], object]
 ) -> list[Parameters]:
     """Best starts of a quasi-random search, with the linear parameters solved for."""
     from scipy.optimize import nnls

@@ -102,7 +102,13 @@ def fit_additive(curves: TrainingCurves, huber_scale: float | None = None) -> Ad
     start[:3] = np.maximum(start[:3], 2 * floor)
     # The exponents stay positive and the amplitudes inside what a loss can be: bounds that cannot bind silently.
     fit = least_squares(residuals, start, bounds=([floor] * 3 + [1e-3] * 2, [np.inf] * 3 + [10.0] * 2), x_scale="jac")
-    amplitudes = [float(x) for x in fit.x]
+    irreducible, size_amplitude, data_amplitude, size_exponent, data_exponent = (float(x) for x in fit.x)
     return AdditiveLaw(
-        amplitudes[0], 0.0 if one_size else amplitudes[1], *amplitudes[2:], reference_params, reference_tokens
+        irreducible=irreducible,
+        size_amplitude=0.0 if one_size else size_amplitude,
+        data_amplitude=data_amplitude,
+        size_exponent=size_exponent,
+        data_exponent=data_exponent,
+        reference_params=reference_params,
+        reference_tokens=reference_tokens,
     )

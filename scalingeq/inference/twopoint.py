@@ -12,7 +12,7 @@ from ..theory.dynamics import flow_loss
 from ..theory.spectrum import PowerLaw
 from .curves import Floats, TrainingCurves
 
-LAW_NAME, LAW_VERSION = "twopoint", 1
+LAW_NAME, LAW_VERSION = "twopoint", "1"
 
 MINIMUM_WIDTH = 30.0
 """Effective widths below this lie outside the theory's domain: its corrections are of relative order 1/width."""
