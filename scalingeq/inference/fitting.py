@@ -27,6 +27,7 @@ LOWEST = {"width_scale": twopoint.MINIMUM_WIDTH, "unlearnable_exponent": 0.01}
 
 SEARCH_POINTS, SEARCH_STARTS = 64, 3  # a power of two: balanced Sobol points
 MAXIMUM_STEPS = 100
+MISSED = 3.0  # times the median run's error: what a reader of the fit is told of
 
 
 @dataclass(frozen=True)
@@ -198,6 +199,7 @@ def fit_two_point(
     notes += tuple(
         f"{name} stopped at its bound {best[name].value:.4g}: its standard error is not defined" for name in at_bound
     )
+    notes += _missed_runs(objective, best)
     return TwoPointFit(
         params=best,
         covariance=covariance,
@@ -355,6 +357,20 @@ def _covariance(objective: Objective, params: Parameters) -> tuple[Floats, float
         if name in inside or params[name].expr:
             params[name].stderr = float(stderr)
     return covariance, float(np.sqrt(variance * np.mean(objective.spread**2))), at_bound
+
+
+def _missed_runs(objective: Objective, params: Parameters) -> tuple[str, ...]:
+    """Name the runs that the law describes far worse than the others: what sets them apart is not in the law."""
+    values = params.valuesdict()
+    misfit = np.log(objective.columns(values) @ [values[name] for name in LINEAR]) - objective.log_loss
+    runs, number, count = np.unique(objective.used.run, return_inverse=True, return_counts=True)
+    error = np.sqrt(np.bincount(number, misfit**2) / count)
+    typical = float(np.median(error))
+    return tuple(
+        f"the law misses run {objective.used.name[run]} by {one:.1%} RMS, the median run by {typical:.1%}"
+        for run, one in zip(runs, error, strict=True)
+        if one > MISSED * typical
+    )
 
 
 def _is_at_bound(parameter: object) -> bool:

@@ -148,6 +148,16 @@ def test_outliers_move_the_fit_little(fitted):
     assert fit.params["r"].value == pytest.approx(clean.params["r"].value, abs=4 * clean.params["r"].stderr)
 
 
+def test_a_run_that_the_law_misses_is_named():
+    from dataclasses import replace
+
+    curves = measured()
+    odd = curves.run == 4
+    fit = fit_two_point(replace(curves, loss=np.where(odd, curves.loss * 1.1, curves.loss)))
+    assert [note for note in fit.notes if "misses run run 4 " in note]
+    assert not [note for note in fit.notes if "misses run run 0 " in note]
+
+
 def test_too_few_observations_are_refused():
     curves = measured(sizes=(1e4, 1e5, 1e6), batches=(512.0, 1024.0), steps=2)
     with pytest.raises(FitError, match="start from"):
