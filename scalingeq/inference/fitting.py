@@ -27,6 +27,7 @@ LOWEST = {"width_scale": twopoint.MINIMUM_WIDTH, "unlearnable_exponent": 0.01}
 
 SEARCH_POINTS, SEARCH_STARTS = 64, 3  # a power of two: balanced Sobol points
 MAXIMUM_STEPS = 100
+ROUGH, FINE = 1e-4, 1e-8  # relative changes of misfit and parameters at which a refinement ends
 MISSED = 3.0  # times the median run's error: what a reader of the fit is told of
 
 
@@ -189,7 +190,7 @@ def fit_two_point(
         held["samples_scale"].set(value=np.inf, vary=False)
         first = _best_of_many(Objective(curves, once, scale, held), held, additive, [], lambda share: tell(0.6 * share))
         starts += [_with_samples(objective, params, first)]
-        best = _best(objective, [_refine(objective, start) for start in starts])
+        best = _best(objective, [_refine(objective, start, FINE) for start in starts])
     else:
         best = _best_of_many(objective, params, additive, starts, tell)
     tell(1.0)
@@ -225,13 +226,13 @@ def _best_of_many(
     starts: list[Parameters],
     tell: Callable[[float], object],
 ) -> Parameters:
-    """Refine the given starts and those of a search, and return the best."""
+    """Refine the given starts and those of a search roughly, and the best of them to the end."""
     starts = starts + _search(objective, params, additive, lambda share: tell(0.3 * share))
     fits = []
     for number, start in enumerate(starts):
-        fits.append(_refine(objective, start))
-        tell(0.3 + 0.7 * (number + 1) / len(starts))
-    return _best(objective, fits)
+        fits.append(_refine(objective, start, ROUGH))
+        tell(0.3 + 0.5 * (number + 1) / len(starts))
+    return _refine(objective, _best(objective, fits), FINE)
 
 
 def _best(objective: Objective, fits: list[Parameters]) -> Parameters:
@@ -305,7 +306,7 @@ def _search(
     return [start for _, start in found[:SEARCH_STARTS]]
 
 
-def _refine(objective: Objective, start: Parameters) -> Parameters:
+def _refine(objective: Objective, start: Parameters, tolerance: float) -> Parameters:
     """Trust-region least squares from one start, with the bounds as they are: parameters may lie on them."""
     from lmfit import minimize
 
@@ -316,8 +317,8 @@ def _refine(objective: Objective, start: Parameters) -> Parameters:
         max_nfev=MAXIMUM_STEPS,
         calc_covar=False,
         x_scale="jac",
-        ftol=1e-8,
-        xtol=1e-8,
+        ftol=tolerance,
+        xtol=tolerance,
         Dfun=objective.jacobian,
     )
     return result.params
