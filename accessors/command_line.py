@@ -34,7 +34,8 @@ class Commands(click.Group):
             try:
                 return super().invoke(ctx)
             except (ScalingEqError, OSError) as error:
-                raise click.ClickException(str(error)) from error
+                hint = "\nHere, that is --set NAME=VALUE." if "label(" in str(error) else ""
+                raise click.ClickException(f"{error}{hint}") from error
 
 
 def compute_range(text: str) -> tuple[float, float]:
