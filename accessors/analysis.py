@@ -55,6 +55,20 @@ class AnalysisTwoPoint:
         -------
         xarray.Dataset
             ``loss`` and ``loss_stderr``, labelled like ``ds``; ``measured_loss`` where ``ds`` has one.
+
+        Raises
+        ------
+        DataError
+            If ``ds`` lacks what a prediction needs; says what to pass.
+
+        Examples
+        --------
+        >>> import scalingeq
+        >>> ds = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), [0, 4, 7])
+        >>> tree = ds.twopoint.fit(alpha=2.0, r=0.17, width_exponent=0.4)
+        >>> planned = ds[["loss"]].isel(run=[0]).assign_coords(params=("run", [1e7])).drop_vars("loss")
+        >>> bool((tree.twopoint.predict(planned).loss < tree.twopoint.predict().loss.isel(run=0)).all())
+        True
         """
         from .measured import predicted
 
@@ -97,6 +111,17 @@ class AnalysisTwoPoint:
         ------
         ParameterError
             If compute or quantiles are outside their domains, or rate and batch are not unique and not given.
+        ConvergenceError
+            If no size is optimal at some compute.
+
+        Examples
+        --------
+        >>> import scalingeq
+        >>> ds = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), [0, 4, 7])
+        >>> tree = ds.twopoint.fit(alpha=2.0, r=0.17, width_exponent=0.4)
+        >>> best = tree.twopoint.frontier([1e13, 1e15])
+        >>> best.loss.dims, bool(best.best_params[1] > best.best_params[0])
+        (('compute', 'quantile'), True)
         """
         tree = require_twopoint(self._tree)
         observed = tree["observed"].to_dataset()
@@ -149,6 +174,15 @@ class AnalysisTwoPoint:
         ------
         ArchiveError
             If there are expressions and they are not accepted.
+
+        Examples
+        --------
+        >>> import scalingeq
+        >>> ds = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), [0, 4, 7])
+        >>> tree = ds.twopoint.fit(alpha=2.0, r=0.17, width_exponent=0.4)
+        >>> params = tree.twopoint.parameters()
+        >>> params["r"].set(vary=True)
+        >>> again = ds.twopoint.fit(params)
         """
         group = require_twopoint(self._tree)["parameters"].to_dataset()
         found = groups.stored_expressions(group)
@@ -161,13 +195,37 @@ class AnalysisTwoPoint:
         return groups.to_lmfit(group)
 
     def report(self) -> Report:
-        """Parameters, what they determine, errors on held-out runs and what to mind, as text and HTML."""
+        """Parameters, what they determine, errors on held-out runs and what to mind, as text and HTML.
+
+        Examples
+        --------
+        >>> import scalingeq
+        >>> ds = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), [0, 4, 7])
+        >>> print(ds.twopoint.fit(alpha=2.0, r=0.17, width_exponent=0.4).twopoint.report())
+        Two-point theory fitted to measured loss curves
+        ...
+        """
         from .reporting import Report
 
         return Report(require_twopoint(self._tree))
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the analysis to NetCDF; an existing file is replaced whole or not at all."""
+        """Write the analysis to NetCDF; an existing file is replaced whole or not at all.
+
+        Raises
+        ------
+        ArchiveError
+            If it cannot be written there; a file that was there is as it was.
+
+        Examples
+        --------
+        >>> import scalingeq
+        >>> ds = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), [0, 4, 7])
+        >>> tree = ds.twopoint.fit(alpha=2.0, r=0.17, width_exponent=0.4)
+        >>> tree.twopoint.save("fit.nc")
+        >>> bool((scalingeq.open_analysis("fit.nc").twopoint.predict().loss == tree.twopoint.predict().loss).any())
+        True
+        """
         archive.save(require_twopoint(self._tree), path)
 
     @property
@@ -179,7 +237,20 @@ class AnalysisTwoPoint:
 
 
 def open_analysis(path: str | PathLike[str]) -> xr.DataTree:
-    """Open an archived analysis into memory, or say what the file is instead."""
+    """Open an archived analysis into memory, or say what the file is instead.
+
+    Raises
+    ------
+    ArchiveError
+        If there is no such file, or it is not a readable analysis.
+
+    Examples
+    --------
+    >>> open_analysis("nothing.nc")
+    Traceback (most recent call last):
+        ...
+    scalingeq.errors.ArchiveError: nothing.nc: no such file; pass an analysis written by fit
+    """
     try:
         tree = xr.open_datatree(path, engine="netcdf4").load()
         tree.close()

@@ -39,11 +39,28 @@ class MeasuredTwoPoint:
         self._ds = ds
 
     def label(self, *, units: Mapping[str, str] | None = None, **roles: Any) -> xr.Dataset:
-        """Rename and complete the record: :func:`scalingeq.datasets.label`."""
+        """Rename and complete the record: :func:`scalingeq.datasets.label`.
+
+        Examples
+        --------
+        >>> log = xr.Dataset({"val_loss": ("iter", [3.0, 2.5])}, {"iter": [10, 20]})
+        >>> log.twopoint.label(step="iter", loss="val_loss", params=1e6).loss.dims
+        ('step',)
+        """
         return label(self._ds, units=units, **roles)
 
     def check(self) -> xr.Dataset:
-        """Return the record with the labels of the schema, or say all that is wrong: :func:`scalingeq.datasets.check`."""
+        """Return the record with the labels of the schema, or say all that is wrong.
+
+        As :func:`scalingeq.datasets.check`.
+
+        Examples
+        --------
+        >>> xr.Dataset({"loss": ("step", [3.0, -2.5])}, {"step": [10, 20]}).twopoint.check()
+        Traceback (most recent call last):
+            ...
+        scalingeq.errors.DataError: 4 problems:...
+        """
         return check(self._ds)
 
     def fit(

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import inspect
 import pkgutil
 
 import pytest
@@ -30,6 +31,19 @@ def test_examples(name, tmp_path, monkeypatch):
     assert result.failed == 0
 
 
-@pytest.mark.parametrize("name", scalingeq.__all__)
-def test_public_names_have_docstrings(name):
-    assert getattr(scalingeq, name).__doc__
+def public():
+    for package in ("scalingeq", "scalingeq.theory", "scalingeq.datasets"):
+        module = importlib.import_module(package)
+        for name in module.__all__:
+            thing = getattr(module, name)
+            if inspect.isfunction(thing) or (inspect.isclass(thing) and not issubclass(thing, (Exception, tuple))):
+                yield f"{package}.{name}", thing
+    for face in (scalingeq.accessors.MeasuredTwoPoint, scalingeq.accessors.AnalysisTwoPoint):
+        for name, thing in vars(face).items():
+            if inspect.isfunction(thing) and not name.startswith("_"):
+                yield f"{face.__name__}.{name}", thing
+
+
+@pytest.mark.parametrize("thing", [pytest.param(thing, id=name) for name, thing in public()])
+def test_public_things_have_an_example(thing):
+    assert ">>>" in thing.__doc__

@@ -162,6 +162,20 @@ def fit_two_point(
     ------
     FitError
         If there are fewer observations than free parameters, or no start leads to a finite loss.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from .uncertainty import predicted_band
+    >>> one, step = np.ones(1), np.geomspace(100, 1e5, 12)
+    >>> planned = TrainingCurves(np.zeros(12, int), step, 8 * step, one, np.full(12, np.nan), np.array(["a"]),
+    ...     1e4 * one, 0.1 * one, 8 * one, np.inf * one, 0 * one)
+    >>> truth = twopoint.complete(dict(alpha=1.5, r=0.3, irreducible=0.5))
+    >>> curves = replace(planned, loss=predicted_band(truth, None, planned, 1e4)[0])
+    >>> params, _ = default_parameters(curves)
+    >>> params["alpha"].set(value=1.5, vary=False)
+    >>> print(round(fit_two_point(curves, params).params["r"].value, 2))
+    0.3
     """
     weight = default_weights(curves) if weights is None else weights
     given = params
