@@ -381,11 +381,13 @@ def _missed_runs(objective: Objective, params: Parameters) -> tuple[str, ...]:
     runs, number, count = np.unique(objective.used.run, return_inverse=True, return_counts=True)
     error = np.sqrt(np.bincount(number, misfit**2) / count)
     typical = float(np.median(error))
-    return tuple(
-        f"the law misses run {objective.used.name[run]} by {one:.1%} RMS, the median run by {typical:.1%}"
-        for run, one in zip(runs, error, strict=True)
-        if one > MISSED * typical
-    )
+    missed = np.flatnonzero(error > MISSED * typical)
+    if not missed.size:
+        return ()
+    worst = missed[np.argsort(-error[missed])][:3]
+    named = ", ".join(f"{objective.used.name[runs[one]]} ({error[one]:.1%} RMS)" for one in worst)
+    few = "" if missed.size <= 3 else f"{missed.size} runs, the worst being "
+    return (f"the law misses {few}{named}; the median run by {typical:.1%}",)
 
 
 def _is_at_bound(parameter: object) -> bool:
