@@ -179,7 +179,7 @@ def demo(output: Path) -> None:
     from scalingeq.datasets import is_constant_rate, load, select_runs, to_curves
 
     ds = load("stdlib-lm")
-    # Runs that repeat their data take the theory of two frequencies, and the fit minutes.
+    # Runs that repeat their data take the theory of two frequencies, and the fit a minute.
     ds = select_runs(ds, is_constant_rate(ds) & np.isinf(ds["dataset_size"]))
     tree = ds.twopoint.fit(hold_out={"params": "largest"}, progress=True)
     click.echo(tree.twopoint.report())

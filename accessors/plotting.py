@@ -211,9 +211,9 @@ class AnalysisPlots:
                 shade = shades[min(number, len(shades) - 1)]
                 ax.fill_between(compute, *band, color=shade, linewidth=0, label=f"{100 * (high - low):.3g} % band")
             (line,) = ax.plot(compute, best, color="#004C7A", linewidth=1.4, label="best fit")
-            _log_axes(ax, _label(frontier["compute"]), _label(frontier[quantity]))
             if quantity == "loss":
                 ax.set(**_frontier_range(record.curves, frontier))
+            _log_axes(ax, _label(frontier["compute"]), _label(frontier[quantity]))
             _annotate_exponents(ax, compute, best, frontier[f"best_{EXPONENTS[quantity]}"].values)
             handles, texts = ax.get_legend_handles_labels()
             ax.legend(handles[::-1], texts[::-1], loc="lower left" if quantity == "loss" else "upper left")
