@@ -8,8 +8,8 @@ from pathlib import Path
 # One core, as the yardstick counts: linear algebra libraries read this when they are loaded.
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
+import numpy as np
+import pytest
 
 HERE = Path(__file__).parent
 
@@ -38,7 +38,8 @@ def main():
         "# Speed and memory of the theory",
         "",
         "Written by `python tests/benchmarks/report.py`. 200 log-spaced times over 7 decades, 1e9 modes, alpha = 1.5,",
-        "r = 0.4; medians of 15 rounds on one thread. The unit is the least arithmetic that one curve needs, measured for each case.",
+        "r = 0.4; medians of 15 rounds on one thread. The unit is the least arithmetic that one curve needs, measured for",
+        "each case.",
         "",
         "| case | units a curve | limit | ms a curve | unit, ms |",
         "|---|---|---|---|---|",
