@@ -158,7 +158,8 @@ class MeasuredTwoPoint:
             An analysis; its parameters are used.
         **parameters : float
             Without ``fit``: ``alpha`` and ``r``, and any other parameter of the law; those not given leave their
-            effect out. Without any of both: the parameters recorded in the dataset, else a default fit.
+            effect out; amplitudes refer to the smallest model of the dataset, or to ``reference_params`` if that is
+            passed too. Without fit and parameters: the parameters recorded in the dataset, else a default fit.
 
         Returns
         -------
@@ -169,7 +170,7 @@ class MeasuredTwoPoint:
         Examples
         --------
         >>> import scalingeq
-        >>> ds = scalingeq.datasets.load("stdlib-lm")
+        >>> ds = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), [0, 1])
         >>> theory = ds.twopoint.predict(alpha=1.5, r=0.3, scale=5.0)
         >>> theory.loss.dims == ds.loss.dims
         True
@@ -180,14 +181,13 @@ class MeasuredTwoPoint:
             raise DataError(f"predict: got an analysis and also {', '.join(parameters)}; pass one of both")
         ds = label(self._ds)
         if fit is not None:
-            law, history = (
-                groups.read_parameters(require_twopoint(fit)["parameters"].to_dataset()),
-                "an analysis passed",
-            )
+            law = groups.read_parameters(require_twopoint(fit)["parameters"].to_dataset())
+            history = "an analysis passed"
         elif parameters or RECORDED in ds.attrs:
             given = dict(parameters) or json.loads(ds.attrs[RECORDED])
             # Amplitudes refer to the smallest model unless the record says otherwise.
-            reference = given.pop("reference_params", None) or float(np.min(ds["params"])) if "params" in ds else 1.0
+            smallest = float(np.min(ds["params"])) if "params" in ds else 1.0
+            reference = float(given.pop("reference_params", smallest))
             law = groups.FittedLaw(twopoint.complete(given), None, reference)
             history = "parameters passed" if parameters else "parameters recorded in the dataset"
         else:
