@@ -14,7 +14,9 @@ def notebook():
     return nbformat.read(NOTEBOOK, as_version=4)
 
 
-def test_notebook_runs(notebook, tmp_path):
+def test_notebook_runs(notebook, tmp_path, monkeypatch):
+    # As in a notebook, whatever backend the environment names for programs.
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": tmp_path}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert outputs[-1]["data"]["text/plain"] == "True"
