@@ -141,6 +141,11 @@ class AnalysisTwoPoint:
         raise_problems(problems, ParameterError)
         rule = FLOPS_RULES[flops] if isinstance(flops, str) else flops
         law = groups.read_parameters(tree["parameters"].to_dataset())
+        if data_limit is not None and np.isinf(law.values["samples_scale"]):
+            raise ParameterError(
+                "data_limit: this fit saw no run that repeats its data (samples_scale is infinite), so it cannot tell "
+                "what a limit costs; fit runs with a finite dataset_size, or pass None"
+            )
         best, stderr = frontier_band(
             law.values,
             law.covariance,

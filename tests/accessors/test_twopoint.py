@@ -203,7 +203,7 @@ def test_frontier_is_labelled_and_leaves_the_tree_alone(tree):
         assert np.isfinite(front[name]).all()
 
 
-def test_frontier_takes_a_rule_and_a_data_limit(tree):
+def test_frontier_takes_a_rule_of_compute(tree):
     def dense(params, tokens):
         return 6 * params * tokens + 1e3 * tokens
 
@@ -221,6 +221,7 @@ def test_frontier_takes_a_rule_and_a_data_limit(tree):
         (dict(compute=1e14, quantile=(0.5, 1.5)), "quantile"),
         (dict(compute=1e14, flops="7ND"), "no rule '7ND'"),
         (dict(compute=1e14, data_limit=0.0), "data_limit"),
+        (dict(compute=1e14, data_limit=1e6), "no run that repeats its data"),
         (dict(compute=1e14, batch_size=0.0), "batch_size"),
     ],
 )

@@ -101,6 +101,22 @@ def test_derivatives_agree_with_central_differences():
         np.testing.assert_allclose(jacobian[:, number], central, atol=2e-3 * np.abs(central).max(), err_msg=name)
 
 
+def test_repeated_data_determine_the_samples():
+    """One run sees its data once, two repeat theirs: the scale of the samples is found within 4 standard errors."""
+    from dataclasses import replace
+
+    truth = TRUTH | {"samples_scale": 1e-3, "unlearnable": 0.0, "noise_scale": 0.0, "width_scale": np.inf}
+    truth["width_exponent"] = 0.0
+    plan = replace(planned(sizes=(1e5,), batches=(512.0, 512.0, 512.0)), dataset_size=np.array([np.inf, 1e5, 1e6]))
+    loss, _ = predicted_band(truth, None, plan, 1e5)
+    noise = np.random.default_rng(0).standard_normal(loss.size)
+    fit = fit_two_point(replace(plan, loss=loss * np.exp(0.002 * noise)))
+    found = fit.params["samples_scale"]
+    assert found.vary
+    assert abs(found.value - 1e-3) < 4 * found.stderr
+    assert found.stderr < 0.5e-3
+
+
 def test_held_parameters_stay_and_have_no_error():
     curves = measured(sizes=(1e4, 1e5, 1e6))
     params, _ = default_parameters(curves)
