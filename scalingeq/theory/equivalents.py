@@ -419,6 +419,44 @@ def kernel_two_point(
     return kernel_from(_pair(s, s_prime, spectrum, width, samples)[0])
 
 
+def one_point_equivalent(covariance: ArrayLike, s: complex, n: float) -> ComplexArray:
+    """Deterministic equivalent of the resolvent of one sample covariance.
+
+    Parameters
+    ----------
+    covariance : array_like, shape (d, d)
+        Covariance of the rows of a Gaussian matrix, symmetric and positive semidefinite.
+    s : complex
+        Frequency off the negative real axis, in the units of the eigenvalues.
+    n : float
+        Number of rows in the sample.
+
+    Returns
+    -------
+    ndarray of complex, shape (d, d)
+        ``kappa (Sigma + kappa)^-1``, the equivalent of ``s (S + s)^-1`` with S the sample covariance.
+
+    Raises
+    ------
+    ParameterError
+        Where the matrix is not square, or the frequency or the size is outside its domain.
+
+    Notes
+    -----
+    The one-point equivalent of arXiv:2502.05074, with kappa the frequency renormalised by the sample.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scalingeq.theory import one_point_equivalent
+    >>> one_point_equivalent(np.eye(2), 1.0, n=1e12).real.round(6)
+    array([[0.5, 0. ],
+           [0. , 0.5]])
+    """
+    eigenvalue, basis, kappa = _sample_frequencies(np.asarray(covariance), {"s": s}, n)
+    return np.asarray(basis * (kappa[0] / (eigenvalue + kappa[0])) @ basis.T)
+
+
 def two_point_equivalent(covariance: ArrayLike, M: ArrayLike, s: complex, s_prime: complex, n: float) -> ComplexArray:
     """Deterministic equivalent of a fixed matrix between two resolvents of one sample covariance.
 
@@ -456,19 +494,29 @@ def two_point_equivalent(covariance: ArrayLike, M: ArrayLike, s: complex, s_prim
            [0.  , 0.25]])
     """
     sigma, middle = np.asarray(covariance), np.asarray(M)
-    check_sizes({"n": n})
-    _check_frequencies({"s": np.asarray(s), "s_prime": np.asarray(s_prime)})
-    if sigma.ndim != 2 or sigma.shape[0] != sigma.shape[1] or sigma.shape != middle.shape:
+    if sigma.shape != middle.shape:
         raise ParameterError(f"covariance has shape {sigma.shape}, M {middle.shape}: pass two square (d, d) matrices")
-    eigenvalue, basis = np.linalg.eigh(sigma)
-    spectrum = Spectrum(np.maximum(eigenvalue, 0), np.zeros_like(eigenvalue))
-    kappa = renormalised_frequency(np.array([s, s_prime], dtype=np.complex128), spectrum, samples=n)[0]
+    eigenvalue, basis, kappa = _sample_frequencies(sigma, {"s": s, "s_prime": s_prime}, n)
     left, right = kappa[0] / (eigenvalue + kappa[0]), kappa[1] / (eigenvalue + kappa[1])
     rotated = basis.T @ middle @ basis
     # Traces of Sigma (Sigma + kappa)^-1 X (Sigma + kappa')^-1 over n, in the eigenbasis, for X = M and X = Sigma.
     share = eigenvalue * left * right / (kappa[0] * kappa[1] * n)
     rotated = rotated + np.diag(eigenvalue * (share @ np.diag(rotated)) / (1 - share @ eigenvalue))
     return np.asarray(basis @ (left[:, None] * rotated * right) @ basis.T)
+
+
+def _sample_frequencies(
+    sigma: NDArray[np.float64], frequencies: dict[str, complex], n: float
+) -> tuple[FloatArray, FloatArray, ComplexArray]:
+    """Eigenvalues and basis of a covariance, and the frequencies as a sample of ``n`` rows renormalises them."""
+    check_sizes({"n": n})
+    _check_frequencies({name: np.asarray(value) for name, value in frequencies.items()})
+    if sigma.ndim != 2 or sigma.shape[0] != sigma.shape[1]:
+        raise ParameterError(f"covariance has shape {sigma.shape}: pass a square (d, d) matrix")
+    eigenvalue, basis = np.linalg.eigh(sigma)
+    spectrum = Spectrum(np.maximum(eigenvalue, 0), np.zeros_like(eigenvalue))
+    values = np.array(list(frequencies.values()), dtype=np.complex128)
+    return eigenvalue, basis, renormalised_frequency(values, spectrum, samples=n)[0]
 
 
 def saturated_frequency(spectrum: AnySpectrum, size: float) -> float:
