@@ -28,6 +28,7 @@ LOWEST = {"width_scale": twopoint.MINIMUM_WIDTH, "unlearnable_exponent": 0.01}
 SEARCH_POINTS, SEARCH_STARTS = 64, 3  # a power of two: balanced Sobol points
 MAXIMUM_STEPS = 100
 ROUGH, FINE = 1e-4, 1e-8  # relative changes of misfit and parameters at which a refinement ends
+NO_START = "no start of the fit gives a stable loss; pass params with a smaller noise_scale"
 MISSED = 3.0  # times the median run's error: what a reader of the fit is told of
 
 
@@ -140,8 +141,8 @@ def fit_two_point(
     """Fit the law to all runs at once.
 
     A quasi-random search over the parameters in which the law is not linear, with the linear ones solved for, finds
-    starts near the additive law's exponents; the best are refined by lmfit's Levenberg-Marquardt and the best of
-    these is the fit.
+    starts near the additive law's exponents; the best are refined by lmfit's trust-region least squares, within their
+    bounds, and the best of these is the fit.
 
     Parameters
     ----------
@@ -184,7 +185,9 @@ def fit_two_point(
     free = [name for name in params if params[name].vary]
     problems = []
     if missing := [name for name in PARAMETERS if name not in params]:
-        problems.append(f"params: {', '.join(missing)} missing; start from scalingeq.inference.default_parameters")
+        problems.append(
+            f"params: {', '.join(missing)} missing; start from scalingeq.inference.fitting.default_parameters"
+        )
     if chosen.run.size <= len(free):
         problems.append(
             f"loss: {chosen.run.size} observations with weight above zero for {len(free)} free parameters; "
@@ -209,7 +212,7 @@ def fit_two_point(
         best = _best_of_many(objective, params, additive, starts, tell)
     tell(1.0)
     if _cost(objective, best) >= 0.5 * (UNSTABLE**2):
-        raise FitError("no start of the fit gives a stable loss; pass params with a smaller noise_scale or time_scale")
+        raise FitError(NO_START)
     covariance, residual_scale, at_bound = _covariance(objective, best)
     notes += tuple(
         f"{name} stopped at its bound {best[name].value:.4g}: its standard error is not defined" for name in at_bound
@@ -242,6 +245,8 @@ def _best_of_many(
 ) -> Parameters:
     """Refine the given starts and those of a search roughly, and the best of them to the end."""
     starts = starts + _search(objective, params, additive, lambda share: tell(0.3 * share))
+    if not starts:
+        raise FitError(NO_START)
     fits = []
     for number, start in enumerate(starts):
         fits.append(_refine(objective, start, ROUGH))
@@ -313,7 +318,7 @@ def _search(
         amplitudes[linear] = nnls(columns[:, linear] * row[:, None], target)[0]
         for name, amplitude in zip(LINEAR, amplitudes, strict=True):
             if start[name].vary:
-                # A little above zero: at a bound the derivative of lmfit's transformed variable vanishes.
+                # A little above zero: refinements start inside the bounds.
                 start[name].set(value=float(max(amplitude, 1e-3 * objective.used.loss.min())))
         found.append((_cost(objective, start), start))
     found.sort(key=lambda item: item[0])
@@ -377,7 +382,7 @@ def _covariance(objective: Objective, params: Parameters) -> tuple[Floats, float
 def _missed_runs(objective: Objective, params: Parameters) -> tuple[str, ...]:
     """Name the runs that the law describes far worse than the others: what sets them apart is not in the law."""
     values = params.valuesdict()
-    misfit = np.log(objective.columns(values) @ [values[name] for name in LINEAR]) - objective.log_loss
+    misfit = np.log(objective.loss(objective.columns(values), values)) - objective.log_loss
     runs, number, count = np.unique(objective.used.run, return_inverse=True, return_counts=True)
     error = np.sqrt(np.bincount(number, misfit**2) / count)
     typical = float(np.median(error))

@@ -35,6 +35,9 @@ UNLEARNABLE_PRIOR = (0.4, 0.7)
 At exponent zero the unlearnable loss is the irreducible one, and runs could not tell their sum apart.
 """
 
+SMALLEST = (
+    1e-6  # of the smallest measured loss: a law without irreducible loss may fall to zero, which has no logarithm
+)
 UNSTABLE = 1e3  # residual where SGD diverges: far above any other, so that the fit turns back
 LINEAR = ("scale", "irreducible", "unlearnable")
 
@@ -70,6 +73,10 @@ class Objective:
         signal, noise = self._basis(values)
         return np.stack([signal, noise, noise * self._size(values)], axis=1)
 
+    def loss(self, columns: Floats, values: Mapping[str, float]) -> Floats:
+        """Loss (obs,) of the law from its :meth:`columns`, never below what the theory resolves beside the data."""
+        return np.maximum(columns @ [values[name] for name in LINEAR], SMALLEST * self.used.loss.min())
+
     def _priors(self, values: Mapping[str, float]) -> tuple[Floats, Floats]:
         """Residuals (prior,) of the weak priors that touch a free parameter, and derivatives (prior, free)."""
         alpha, r, time_scale, exponent = (values[n] for n in ("alpha", "r", "time_scale", "unlearnable_exponent"))
@@ -90,7 +97,7 @@ class Objective:
         values = params.valuesdict()
         prior, _ = self._priors(values)
         try:
-            loss = self.columns(values) @ [values[name] for name in LINEAR]
+            loss = self.loss(self.columns(values), values)
         except InstabilityError:
             return np.append(np.full(self.weight.size, UNSTABLE), prior)
         misfit = self.weight * (np.log(loss) - self.log_loss) / self.spread
@@ -98,9 +105,8 @@ class Objective:
 
     def log_jacobian(self, values: Mapping[str, float]) -> tuple[Floats, Floats]:
         """Log loss (obs,) and its derivatives (obs, free)."""
-        amplitudes = np.array([values[name] for name in LINEAR])
         columns = self.columns(values)
-        loss = columns @ amplitudes
+        loss = self.loss(columns, values)
         derivative = np.empty((loss.size, len(self.free)))
         for number, name in enumerate(self.free):
             if name in LINEAR:
@@ -109,13 +115,10 @@ class Objective:
                 ratio = np.log(self.used.params[self.used.run] / self.reference_params)
                 derivative[:, number] = -values["unlearnable"] * columns[:, 2] * ratio
             else:
-                derivative[:, number] = (self._moved(values, name) @ amplitudes - loss) / twopoint.difference(
-                    values, name
-                )
+                step = twopoint.difference(values, name)
+                moved = {**values, name: values[name] + step}
+                derivative[:, number] = (self.loss(self.columns(moved), moved) - loss) / step
         return np.log(loss), derivative / loss[:, None]
-
-    def _moved(self, values: Mapping[str, float], name: str) -> Floats:
-        return self.columns({**values, name: values[name] + twopoint.difference(values, name)})
 
     def jacobian(self, params: Parameters) -> Floats:
         """Derivatives (residual, free) of :meth:`residuals`."""

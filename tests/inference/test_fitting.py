@@ -117,6 +117,27 @@ def test_repeated_data_determine_the_samples():
     assert found.stderr < 0.5e-3
 
 
+def test_a_law_that_falls_to_zero_is_no_accident():
+    """Without irreducible loss and with a steep source the theory's loss reaches zero: residuals stay finite."""
+    curves = measured(sizes=(1e5,), batches=(512.0,))
+    params, _ = default_parameters(curves)
+    params["irreducible"].set(value=0.0, vary=False)
+    params["alpha"].set(value=4.0)
+    params["r"].set(value=3.0)
+    params["time_scale"].set(value=1e6)
+    objective = Objective(curves, default_weights(curves), 0.01, params)
+    assert np.isfinite(objective.residuals(params)).all()
+    assert np.isfinite(objective.jacobian(params)).all()
+
+
+def test_noise_that_never_is_stable_is_one_clear_error():
+    curves = measured(sizes=(1e5,), batches=(512.0, 1024.0))
+    params, _ = default_parameters(curves)
+    params["noise_scale"].set(value=1e9, vary=False)
+    with pytest.raises(FitError, match="noise_scale"):
+        fit_two_point(curves, params)
+
+
 def test_held_parameters_stay_and_have_no_error():
     curves = measured(sizes=(1e4, 1e5, 1e6))
     params, _ = default_parameters(curves)
