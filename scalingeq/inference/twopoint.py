@@ -210,5 +210,7 @@ def log_loss_jacobian(parameters: Mapping[str, float], settings: Settings, refer
         if np.isfinite(parameters[name]):
             step = difference(parameters, name)
             moved = predict({**parameters, name: parameters[name] + step}, settings, reference_params)
-            derivative[..., number] = np.log(moved / loss) / step
+            # A loss of exactly zero has no logarithm; the smallest number stands for it.
+            tiny = np.finfo(float).tiny
+            derivative[..., number] = (np.log(np.maximum(moved, tiny)) - np.log(np.maximum(loss, tiny))) / step
     return derivative

@@ -130,13 +130,17 @@ def test_frontier_prints_a_table_and_writes_both_files(folder, tmp_path):
 
 
 def test_frontier_takes_one_compute_and_another_plan(folder):
-    given = ("--batch-size", 2048, "--data-limit", 1e8)
-    result = run("frontier", folder / "fit.nc", "--compute", "1e13", *given)
+    result = run("frontier", folder / "fit.nc", "--compute", "1e13", "--batch-size", 2048)
     assert result.exit_code == 0, result.output
     (row,) = result.output.splitlines()[1:]
     compute, *_, tokens, steps, _ = row.split()
     assert float(compute) == 1e13
     np.testing.assert_allclose(float(tokens) / float(steps), 2048, rtol=1e-2)
+
+
+def test_a_data_limit_that_the_fit_cannot_price_is_refused(folder):
+    result = run("frontier", folder / "fit.nc", "--compute", "1e13", "--data-limit", 1e8)
+    assert_fails(result, 1, "data_limit", "repeats its data")
 
 
 @pytest.mark.parametrize("text", ["0", "0:1e15", "1e21:1e15", "1e15:inf", "nan:1e20", "much", "1:2:3"])
