@@ -74,6 +74,9 @@ class MeasuredTwoPoint:
     ) -> xr.DataTree:
         """Fit the two-point law to all runs jointly, residuals in log loss, through lmfit.
 
+        Residuals are robust (Huber), and weak priors hold what no curve determines:
+        :mod:`scalingeq.inference.objective` has them.
+
         Parameters
         ----------
         params : lmfit.Parameters, optional
