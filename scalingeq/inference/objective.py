@@ -75,7 +75,8 @@ class Objective:
 
     def loss(self, columns: Floats, values: Mapping[str, float]) -> Floats:
         """Loss (obs,) of the law from its :meth:`columns`, never below what the theory resolves beside the data."""
-        return np.maximum(columns @ [values[name] for name in LINEAR], SMALLEST * self.used.loss.min())
+        amplitudes = np.array([values[name] for name in LINEAR])
+        return np.asarray(np.maximum(columns @ amplitudes, SMALLEST * self.used.loss.min()))
 
     def _priors(self, values: Mapping[str, float]) -> tuple[Floats, Floats]:
         """Residuals (prior,) of the weak priors that touch a free parameter, and derivatives (prior, free)."""

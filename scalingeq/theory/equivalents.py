@@ -516,7 +516,7 @@ def _sample_frequencies(
     eigenvalue, basis = np.linalg.eigh(sigma)
     spectrum = Spectrum(np.maximum(eigenvalue, 0), np.zeros_like(eigenvalue))
     values = np.array(list(frequencies.values()), dtype=np.complex128)
-    return eigenvalue, basis, renormalised_frequency(values, spectrum, samples=n)[0]
+    return eigenvalue, basis, one_point(values, spectrum, samples=n).kappa2
 
 
 def saturated_frequency(spectrum: AnySpectrum, size: float) -> float:
