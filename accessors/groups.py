@@ -171,11 +171,6 @@ def frontier_dataset(
     return ds
 
 
-def read_additive(group: xr.Dataset) -> AdditiveLaw:
-    """Return the law of :func:`additive_group`."""
-    return AdditiveLaw(**{str(name): float(group[name]) for name in group.data_vars})
-
-
 def read_parameters(group: xr.Dataset) -> FittedLaw:
     """Return what predictions need of :func:`parameters_group`; evaluates no stored expression."""
     group = group.load()

@@ -52,8 +52,6 @@ class TwoPointFit:
         Observations with a weight above zero.
     notes : tuple of str
         What a reader of the parameters must know: parameters held, at a bound, or not determined.
-    evaluations : int
-        Evaluations of the law.
     """
 
     params: Parameters
@@ -63,7 +61,6 @@ class TwoPointFit:
     additive: AdditiveLaw
     used: np.ndarray
     notes: tuple[str, ...]
-    evaluations: int
 
 
 def default_weights(curves: TrainingCurves) -> Floats:
@@ -226,7 +223,6 @@ def fit_two_point(
         additive=additive,
         used=weight > 0,
         notes=notes,
-        evaluations=objective.evaluations,
     )
 
 

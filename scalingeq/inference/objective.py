@@ -58,19 +58,13 @@ class Objective:
         rate = self.used.learning_rate[self.used.run[first]]
         self.first_time = float(np.median(rate * self.settings.step[:, 0]))
         self.free = [name for name in params if params[name].vary]
-        self.evaluations = 0
-
-    def _basis(self, values: Mapping[str, float]) -> tuple[Floats, Floats]:
-        self.evaluations += 1
-        signal, noise = basis_losses(values, self.settings, self.reference_params)
-        return signal[self.index], noise[self.index]
 
     def _size(self, values: Mapping[str, float]) -> Floats:
         return unlearnable_shape(values, self.used.params[self.used.run], self.reference_params)
 
     def columns(self, values: Mapping[str, float]) -> Floats:
         """Loss (obs, 3) of a unit of each of the parameters in which the law is linear."""
-        signal, noise = self._basis(values)
+        signal, noise = (loss[self.index] for loss in basis_losses(values, self.settings, self.reference_params))
         return np.stack([signal, noise, noise * self._size(values)], axis=1)
 
     def loss(self, columns: Floats, values: Mapping[str, float]) -> Floats:

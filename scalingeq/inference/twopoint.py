@@ -17,8 +17,6 @@ LAW_NAME, LAW_VERSION = "twopoint", "1"
 MINIMUM_WIDTH = 30.0
 """Effective widths below this lie outside the theory's domain: its corrections are of relative order 1/width."""
 
-UNBOUNDED_SIZES = {"width_scale": np.inf, "width_exponent": 0.0, "samples_scale": np.inf}
-
 
 STEP = 1e-4
 """Relative step of difference quotients in a parameter: far above the theory's error of about 1e-8."""
@@ -166,7 +164,7 @@ def complete(parameters: Mapping[str, float]) -> dict[str, float]:
     0.0
     """
     neutral = {"scale": 1.0, "irreducible": 0.0, "unlearnable": 0.0, "unlearnable_exponent": 0.0, "time_scale": 1.0}
-    neutral |= {"noise_scale": 0.0} | UNBOUNDED_SIZES
+    neutral |= {"noise_scale": 0.0, "width_scale": np.inf, "width_exponent": 0.0, "samples_scale": np.inf}
     problems = [
         f"{name}: no such parameter; known are {', '.join(PARAMETERS)}" for name in parameters.keys() - PARAMETERS
     ]
