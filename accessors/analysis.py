@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from scalingeq.datasets.schema import to_curves
 from scalingeq.errors import ArchiveError, DataError, ParameterError, raise_problems
 from scalingeq.inference import twopoint
 from scalingeq.inference.frontier import FLOPS_RULES, FlopsRule, frontier_band
@@ -127,9 +128,9 @@ class AnalysisTwoPoint:
         observed = tree["observed"].to_dataset()
         compute = np.atleast_1d(np.asarray(compute, float))
         problems = _frontier_problems(compute, quantile, flops, data_limit)
-        plan = {}
+        curves, plan = to_curves(observed), {}
         for name, value in (("learning_rate", learning_rate), ("batch_size", batch_size)):
-            found = np.unique([value] if value is not None else _steady_values(observed, name))
+            found = np.unique(getattr(curves, name) if value is None else value)
             if found.size != 1:
                 problems.append(
                     f"{name}: the observed runs have {', '.join(f'{v:g}' for v in found)}; pass {name}=... for the runs planned"
@@ -283,9 +284,3 @@ def _frontier_problems(
             f"data_limit: {data_limit:g} is not a positive number of tokens; pass one, or None for no limit"
         )
     return problems
-
-
-def _steady_values(observed: xr.Dataset, name: str) -> np.ndarray:
-    from scalingeq.datasets.schema import to_curves
-
-    return np.asarray(getattr(to_curves(observed), name))

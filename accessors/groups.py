@@ -32,17 +32,6 @@ class FittedLaw(NamedTuple):
     reference_params: float
 
 
-def law_of(fit: TwoPointFit) -> FittedLaw:
-    """What predictions need of a fit that has just been made."""
-    names = [name for name in fit.params if name in PARAMETERS]
-    position = [list(fit.params).index(name) for name in names]
-    return FittedLaw(
-        values={name: float(fit.params[name].value) for name in names},
-        covariance=fit.covariance[np.ix_(position, position)],
-        reference_params=fit.reference_params,
-    )
-
-
 def parameters_group(fit: TwoPointFit, loss_units: str, token_units: str, notes: tuple[str, ...]) -> xr.Dataset:
     """Label the parameters of a fit; ``notes`` come before its own."""
     parameters = list(fit.params.values())
@@ -87,7 +76,11 @@ def parameters_group(fit: TwoPointFit, loss_units: str, token_units: str, notes:
 
 def predicted_losses(ds: xr.Dataset, curves: TrainingCurves, law: FittedLaw, loss_units: str) -> xr.Dataset:
     """Label the losses that a law predicts for the runs of ``ds``, with standard errors where it has a covariance."""
-    loss, stderr = predicted_band(law.values, law.covariance, curves, law.reference_params)
+    band = predicted_band(law.values, law.covariance, curves, law.reference_params)
+    return _label_losses(ds, *band, loss_units)
+
+
+def _label_losses(ds: xr.Dataset, loss: Floats, stderr: Floats | None, loss_units: str) -> xr.Dataset:
     values, labels = {"loss": loss}, {"loss": ("test loss predicted by the two-point theory", loss_units)}
     if stderr is not None:
         values["loss_stderr"] = stderr
@@ -100,8 +93,7 @@ def prediction_group(
 ) -> xr.Dataset:
     """Label the predictions of both laws for the observed curves, what each point was used for, and the scores."""
     units = ds["loss"].attrs["units"]
-    out = predicted_losses(ds, curves, law, units)
-    loss = predicted_band(law.values, None, curves, law.reference_params)[0]
+    loss, stderr = predicted_band(law.values, law.covariance, curves, law.reference_params)
     other = additive.loss(curves.params[curves.run], curves.tokens)
     labels = {
         "additive_loss": ("test loss predicted by the additive law", units),
@@ -109,7 +101,7 @@ def prediction_group(
         "role": ("what the observation was used for", "1"),
     }
     values = {"additive_loss": other, "log_residual": np.log(curves.loss / loss), "role": role}
-    out = out.merge(from_curves(ds, values, labels))
+    out = _label_losses(ds, loss, stderr, units).merge(from_curves(ds, values, labels))
     out["role"].attrs |= {
         "flag_values": np.array([NOT_USED, FITTED, HELD_OUT], float),
         "flag_meanings": "not_used fitted held_out",

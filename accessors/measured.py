@@ -12,7 +12,7 @@ import xarray as xr
 
 from scalingeq.datasets.schema import check, is_constant_rate, label, select_runs, to_curves
 from scalingeq.datasets.shapes import find_layout
-from scalingeq.errors import DataError
+from scalingeq.errors import DataError, raise_problems
 from scalingeq.inference import twopoint
 
 from . import groups
@@ -136,13 +136,14 @@ class MeasuredTwoPoint:
                 curves, params, weights=training, progress=lambda share: bar.update(100 * share - bar.n)
             )
 
-        law = groups.law_of(fit)
         role = np.where(held, groups.HELD_OUT, np.where(training > 0, groups.FITTED, groups.NOT_USED))
-        units, tokens = ds["loss"].attrs["units"], _token_units(ds)
+        units, tokens = ds["loss"].attrs["units"], str(ds["batch_size"].attrs["units"])
+        fitted = groups.parameters_group(fit, units, tokens, notes)
+        law = groups.read_parameters(fitted)
         tree = xr.DataTree.from_dict(
             {
                 "observed": ds,
-                "parameters": groups.parameters_group(fit, units, tokens, notes),
+                "parameters": fitted,
                 "prediction": groups.prediction_group(ds, curves, law, fit.additive, role.astype(float)),
                 "additive": groups.additive_group(fit.additive, units, tokens),
             },
@@ -252,20 +253,11 @@ def _set_parameters(params: Parameters, given: Mapping[str, float | Parameter]) 
     """Hold a parameter at a number, or replace it by the lmfit parameter given."""
     from lmfit import Parameter
 
-    unknown = [name for name in given if name not in twopoint.PARAMETERS]
-    if unknown:
-        raise DataError([f"{name}: no such parameter; known are {', '.join(twopoint.PARAMETERS)}" for name in unknown])
-    for name, value in given.items():
-        if isinstance(value, Parameter):
-            params[name].set(value=value.value, vary=value.vary, min=value.min, max=value.max, expr=value.expr or "")
-        else:
-            info = twopoint.PARAMETERS[name]
-            if not info.minimum <= value <= info.maximum:
-                raise DataError(
-                    f"{name}: {value:g} is outside [{info.minimum:g}, {info.maximum:g}]; pass a value inside"
-                )
-            params[name].set(value=float(value), vary=False, min=info.minimum, max=info.maximum)
-
-
-def _token_units(ds: xr.Dataset) -> str:
-    return str(ds["batch_size"].attrs["units"])
+    numbers = {name: value for name, value in given.items() if not isinstance(value, Parameter)}
+    whole = {name: value for name, value in given.items() if isinstance(value, Parameter)}
+    raise_problems(twopoint.unknown_problems(whole) + twopoint.value_problems(numbers), DataError)
+    for name, value in whole.items():
+        params[name].set(value=value.value, vary=value.vary, min=value.min, max=value.max, expr=value.expr or "")
+    for name, number in numbers.items():
+        info = twopoint.PARAMETERS[name]
+        params[name].set(value=float(number), vary=False, min=info.minimum, max=info.maximum)

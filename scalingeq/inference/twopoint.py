@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -150,6 +150,33 @@ def predict(parameters: Mapping[str, float], settings: Settings, reference_param
     )
 
 
+def unknown_problems(names: Iterable[str]) -> list[str]:
+    """What is wrong with names of parameters.
+
+    Examples
+    --------
+    >>> unknown_problems(["alpha"])
+    []
+    """
+    return [f"{name}: no such parameter; known are {', '.join(PARAMETERS)}" for name in names if name not in PARAMETERS]
+
+
+def value_problems(parameters: Mapping[str, float]) -> list[str]:
+    """What is wrong with names and values of parameters: unknown, or outside the bounds of the law.
+
+    Examples
+    --------
+    >>> value_problems({"alpha": 0.5})
+    ['alpha: 0.5 is outside [1.02, 8]; pass a value inside']
+    """
+    known = {name: (value, PARAMETERS[name]) for name, value in parameters.items() if name in PARAMETERS}
+    return unknown_problems(parameters) + [
+        f"{name}: {value:g} is outside [{info.minimum:g}, {info.maximum:g}]; pass a value inside"
+        for name, (value, info) in known.items()
+        if not info.minimum <= value <= info.maximum
+    ]
+
+
 def complete(parameters: Mapping[str, float]) -> dict[str, float]:
     """Every parameter of the law: those given, and for the others the value that leaves their effect out.
 
@@ -165,15 +192,8 @@ def complete(parameters: Mapping[str, float]) -> dict[str, float]:
     """
     neutral = {"scale": 1.0, "irreducible": 0.0, "unlearnable": 0.0, "unlearnable_exponent": 0.0, "time_scale": 1.0}
     neutral |= {"noise_scale": 0.0, "width_scale": np.inf, "width_exponent": 0.0, "samples_scale": np.inf}
-    problems = [
-        f"{name}: no such parameter; known are {', '.join(PARAMETERS)}" for name in parameters.keys() - PARAMETERS
-    ]
-    problems += [f"{name}: missing; pass {name}=..." for name in ("alpha", "r") if name not in parameters]
-    for name, value in parameters.items():
-        info = PARAMETERS.get(name)
-        if info is not None and not info.minimum <= value <= info.maximum:
-            problems.append(f"{name}: {value:g} is outside [{info.minimum:g}, {info.maximum:g}]; pass a value inside")
-    raise_problems(problems, DataError)
+    missing = [f"{name}: missing; pass {name}=..." for name in ("alpha", "r") if name not in parameters]
+    raise_problems(value_problems(parameters) + missing, DataError)
     return neutral | {name: float(value) for name, value in parameters.items()}
 
 
@@ -188,24 +208,26 @@ def difference(values: Mapping[str, float], name: str) -> float:
     return STEP * max(abs(values[name]), 1e-3)
 
 
-def log_loss_jacobian(parameters: Mapping[str, float], settings: Settings, reference_params: float) -> Floats:
+def log_loss_jacobian(
+    parameters: Mapping[str, float], settings: Settings, reference_params: float, names: Collection[str]
+) -> Floats:
     """Derivatives (run, T, parameter) of the log loss, in the order of ``parameters``.
 
-    A parameter that is infinite (its effect is left out) has derivative zero.
+    Those that ``names`` does not have, and those of infinite parameters (an effect left out), are zero.
 
     Examples
     --------
     >>> one = np.ones(1)
     >>> settings = Settings(np.array([[10.0, 100.0]]), 1e4 * one, 0.1 * one, np.inf * one, np.inf * one)
     >>> values = complete(dict(alpha=1.5, r=0.4))
-    >>> slope = log_loss_jacobian(values, settings, 1e4)[0, :, list(values).index("scale")]
+    >>> slope = log_loss_jacobian(values, settings, 1e4, ["scale"])[0, :, list(values).index("scale")]
     >>> slope.round(4).tolist()
     [1.0, 1.0]
     """
     loss = predict(parameters, settings, reference_params)
     derivative = np.zeros((*loss.shape, len(parameters)))
     for number, name in enumerate(parameters):
-        if np.isfinite(parameters[name]):
+        if name in names and np.isfinite(parameters[name]):
             step = difference(parameters, name)
             moved = predict({**parameters, name: parameters[name] + step}, settings, reference_params)
             # A loss of exactly zero has no logarithm; the smallest number stands for it.

@@ -66,5 +66,6 @@ def predicted_band(
     loss = twopoint.predict(values, settings, reference_params)[index]
     if covariance is None:
         return loss, None
-    derivative = twopoint.log_loss_jacobian(values, settings, reference_params)[index]
+    uncertain = [name for name, variance in zip(values, np.diag(covariance), strict=True) if variance > 0]
+    derivative = twopoint.log_loss_jacobian(values, settings, reference_params, uncertain)[index]
     return loss, loss * propagate(derivative, covariance)
