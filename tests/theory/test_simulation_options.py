@@ -114,6 +114,18 @@ def test_members_of_an_ensemble_have_minibatches_of_their_own(exact_one_pass):
     assert np.all(np.abs(runs.train - one) < 4 * runs.train_stderr)
 
 
+def test_members_of_an_ensemble_draw_from_the_same_samples_in_orders_of_their_own():
+    """Given the samples the mean path is that of full batches, and the average of E models keeps 1/E of the noise."""
+    spectrum, options = PowerLaw(1.5, 0.4, 60), {"samples": 30, "learning_rate": 0.4, "repetitions": 500}
+    full = simulate([10, 50], spectrum, seed=1, **options)
+    one = simulate([10, 50], spectrum, seed=2, batch_size=2, **options)
+    runs = simulate([10, 50], spectrum, seed=3, batch_size=2, ensemble=(6, 1), **options)
+    expected, error = full.test + (one.test - full.test) / 6, np.hypot(5 / 6 * full.test_stderr, one.test_stderr / 6)
+    assert np.all(np.abs(runs.test - expected) < 4 * np.hypot(error, runs.test_stderr))
+    assert np.all(np.abs(runs.train - one.train) < 4 * np.hypot(one.train_stderr, runs.train_stderr))
+    assert np.all(one.test - expected > 10 * error)  # members that shared an order would be seen
+
+
 def test_constant_schedules_and_values_after_the_last_step_change_nothing():
     options = {"width": 20, "samples": 30, "noise_variance": 0.1}
     number = simulate([0, 5], PowerLaw(1.5, 0.4, 50), learning_rate=0.2, batch_size=2, **options)
