@@ -128,24 +128,10 @@ class PowerLaw:
         >>> PowerLaw(alpha=2.0, r=0.5, dim=3).nodes(1e-3).eigenvalue
         array([1.        , 0.25      , 0.11111111])
         """
-        parts = math.ceil(self.alpha / 1.5)
-        # Only steps of a block are asked for, so that fits, which vary alpha and r, meet few distinct rules.
-        octaves = math.log2(TAIL_RATIO * smallest_frequency) / -self.alpha - math.log2(_first_block(parts))
-        stop = _block_edge(parts, max(parts, math.ceil(parts * octaves)))
-        whole = 2 * stop > self.dim
-        k, weight = _integer_rule(parts, self.dim + 1 if whole else stop)
-        eigenvalue, target = k**-self.alpha, weight * k ** -(2 * self.alpha * self.r + 1)
-        if whole:
-            return Nodes(eigenvalue, weight, target)
-        # Two rules for the tail: one for the modes (weighted by their eigenvalue), one for the target's power.
-        tail, trace = _tail_rule(self.alpha, self.alpha, stop, self.dim)
-        tail_target, power = _tail_rule(2 * self.alpha * self.r + 1, self.alpha, stop, self.dim)
-        none = np.zeros(TAIL_NODES)
-        return Nodes(
-            np.concatenate([eigenvalue, tail, tail_target]),
-            np.concatenate([weight, trace / tail, none]),
-            np.concatenate([target, none, power]),
+        eigenvalue, (trace, target) = power_law_measures(
+            self.alpha, self.dim, smallest_frequency, (self.alpha, 2 * self.alpha * self.r + 1)
         )
+        return Nodes(eigenvalue, trace / eigenvalue, target)
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +186,8 @@ class Spectrum:
         for name, array in arrays.items():
             array.setflags(write=False)
             object.__setattr__(self, name, array)
-        object.__setattr__(self, "_nodes", _compress(eigenvalues, target_power))
+        eigenvalue, (modes, target) = compress(eigenvalues, np.stack([eigenvalues > 0, target_power]))
+        object.__setattr__(self, "_nodes", Nodes(eigenvalue, modes, target))
 
     @property
     def rank(self) -> float:
@@ -230,6 +217,46 @@ class Spectrum:
 
 
 AnySpectrum: TypeAlias = PowerLaw | Spectrum
+
+
+def power_law_measures(
+    alpha: float, dim: float, smallest_frequency: float, exponents: tuple[float, ...]
+) -> tuple[FloatArray, FloatArray]:
+    """Quadrature nodes for sums over modes, weighted with powers of their number, of functions of the eigenvalue.
+
+    Parameters
+    ----------
+    alpha, dim : float
+        The eigenvalues are ``k**-alpha`` for k = 1 ... dim.
+    smallest_frequency : float
+        As in :meth:`PowerLaw.nodes`.
+    exponents : tuple of float, one a measure
+        Measure ``k**-exponent``; above 1 where ``dim`` is infinite.
+
+    Returns
+    -------
+    eigenvalue : ndarray, shape (node,)
+        Eigenvalue at each node.
+    weight : ndarray, shape (measure, node)
+        ``sum(weight * f(eigenvalue))`` replaces the sum of ``k**-exponent * f``.
+    """
+    parts = math.ceil(alpha / 1.5)
+    # Only steps of a block are asked for, so that fits, which vary alpha and r, meet few distinct rules.
+    octaves = math.log2(TAIL_RATIO * smallest_frequency) / -alpha - math.log2(_first_block(parts))
+    stop = _block_edge(parts, max(parts, math.ceil(parts * octaves)))
+    whole = 2 * stop > dim
+    k, count = _integer_rule(parts, dim + 1 if whole else stop)
+    eigenvalue = k**-alpha
+    weight = np.array([count * k**-exponent for exponent in exponents])
+    if whole:
+        return eigenvalue, weight
+    # Each measure has a rule of its own for the tail.
+    tails = [_tail_rule(exponent, alpha, stop, dim) for exponent in exponents]
+    tail_weight = np.zeros((len(exponents), len(exponents), TAIL_NODES))
+    for number, (_, total) in enumerate(tails):
+        tail_weight[number, number] = total
+    nodes = np.concatenate([eigenvalue, *(node for node, _ in tails)])
+    return nodes, np.concatenate([weight, tail_weight.reshape(len(exponents), -1)], axis=1)
 
 
 def _first_block(parts: int) -> int:
@@ -312,32 +339,37 @@ def _gauss_from_moments(moments: FloatArray) -> tuple[FloatArray, FloatArray]:
     return node, vectors[0] ** 2
 
 
-def _compress(eigenvalues: FloatArray, target_power: FloatArray) -> Nodes:
-    """Nodes of a measured spectrum, the largest eigenvalue first."""
+def compress(eigenvalues: FloatArray, measures: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Nodes (node,) for sums over a measured spectrum, the largest first, and weights (measure, node) of each measure.
+
+    ``measures`` (measure, mode) are what the modes weigh in the sums of functions of the eigenvalue.
+    """
     order = np.argsort(-eigenvalues, kind="stable")
-    value, power = eigenvalues[order], target_power[order]
+    value, weight = eigenvalues[order], measures[:, order]
     positive = int(np.count_nonzero(value))
-    pieces = list(_blocks(value[:positive], power[:positive]))
+    pieces = list(_blocks(value[:positive], weight[:, :positive]))
     if positive < value.size:
-        pieces.append((np.zeros(1), np.zeros(1), power[positive:].sum(keepdims=True)))
-    return Nodes(*(np.concatenate(piece) for piece in zip(*pieces, strict=True)))
+        pieces.append((np.zeros(1), weight[:, positive:].sum(axis=1, keepdims=True)))
+    nodes, weights = zip(*pieces, strict=True)
+    return np.concatenate(nodes), np.concatenate(weights, axis=1)
 
 
-def _blocks(value: FloatArray, power: FloatArray) -> Iterator[tuple[FloatArray, FloatArray, FloatArray]]:
-    """Eigenvalue, count and target power of the nodes of each block of sorted positive eigenvalues."""
+def _blocks(value: FloatArray, measures: FloatArray) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """Nodes and weights (measure, node) of each block of sorted positive eigenvalues."""
     explicit = 64
-    yield value[:explicit], np.ones_like(value[:explicit]), power[:explicit]
-    value, power = value[explicit:], power[explicit:]
+    yield value[:explicit], measures[:, :explicit]
+    value, measures = value[explicit:], measures[:, explicit:]
     octave = np.ceil(np.log2(value))
     for block in np.split(np.arange(value.size), np.flatnonzero(np.diff(octave)) + 1):
-        one, its_power = value[block], power[block]
+        one = value[block]
         if block.size <= 2 * NODES_PER_BLOCK:
-            yield one, np.ones_like(one), its_power
+            yield one, measures[:, block]
             continue
-        for weight, is_count in ((np.ones_like(one), True), (its_power, False)):
+        for number, weight in enumerate(measures[:, block]):
             node, total = _gauss_of_points(one, weight)
-            none = np.zeros_like(total)
-            yield (node, total, none) if is_count else (node, none, total)
+            weights = np.zeros((len(measures), node.size))
+            weights[number] = total
+            yield node, weights
 
 
 def _gauss_of_points(point: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -1,0 +1,132 @@
+"""A closed contour around the random spectrum, on which every linear algorithm becomes a sum over complex modes.
+
+The spectrum of the random covariance lies on [0, edge]. For a filter phi(x) that is analytic there, the sum of phi over
+the spectrum, weighted as the resolvent weighs it, is a contour integral: ``Re sum(weight * phi(-s) * transform(s))``.
+One contour serves all times at once, because its nodes are spaced evenly in log s.
+"""
+
+from __future__ import annotations
+
+import cmath
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from scalingeq.theory.spectrum import ComplexArray, FloatArray
+
+#: Angle at which the contour leaves the origin: halfway between the spectrum and the growing filters.
+ANGLE = 0.75 * math.pi
+#: Gauss-Legendre nodes on the upper half: for each decade of the straight part, and on the arcs about the origin and
+#: about the spectrum's far end.
+NODES_PER_DECADE, NODES_AT_ORIGIN, NODES_AT_EDGE = 18, 10, 16
+#: The arc about the far end passes it at this multiple of its distance.
+MARGIN = 1.5
+#: The circle is cut into pieces of a few times its distance from the spectrum, with this many nodes each.
+NODES_ON_PIECE, PIECE = 20, 4.0
+
+
+class ClosedContour(NamedTuple):
+    """Upper half of a contour that runs once around the spectrum.
+
+    Attributes
+    ----------
+    s : ndarray of complex, shape (mode,)
+        Laplace frequencies, in the units of the eigenvalues; the mode of each has the eigenvalue -s.
+    weight : ndarray of complex, shape (mode,)
+        ``Re sum(weight * phi(-s) * transform(s))`` is the spectral sum.
+    """
+
+    s: ComplexArray
+    weight: ComplexArray
+
+
+def closed_contour(
+    time: float, edge: float, *, ridge: float = 0.0, rate: float = 0.0, momentum: float = 0.0
+) -> ClosedContour:
+    """Contour for the filters of gradient flow or of discrete steps.
+
+    Parameters
+    ----------
+    time : float
+        Longest intrinsic time, learning rate times steps, that the filters reach.
+    edge : float
+        Largest eigenvalue of the random covariance.
+    ridge : float
+        Ridge parameter, which moves all rates.
+    rate, momentum : float
+        Largest learning rate and the momentum of discrete steps; rate 0 is gradient flow.
+
+    Returns
+    -------
+    ClosedContour
+        Frequencies at which the filters of these algorithms stay bounded, and weights.
+
+    Notes
+    -----
+    With discrete steps a mode is multiplied in each by z, where ``rate (x + ridge) = (1 - z)(1 - momentum/z)``; the
+    contour is the one of gradient flow in log z, and stays inside the unit circle of z. Where fast modes alternate or
+    oscillate, it closes along a circle that has all of them inside.
+
+    Examples
+    --------
+    >>> contour = closed_contour(10.0, edge=1.0)
+    >>> decay = (contour.weight * np.exp(4.0 * contour.s) / (contour.s + 0.5)).sum().real
+    >>> print(f"{decay:.8f}, {np.exp(-2.0):.8f}")
+    0.13533528, 0.13533528
+    """
+    if rate == 0:
+        v, weight = _around(1 / (2 * time), MARGIN * (edge + ridge))
+        return ClosedContour(ridge + v, weight)
+    top = rate * (edge + ridge)
+    first = rate / (2 * time)
+    # The slow root of the fastest mode; a complex or negative one lies on or inside the circle |z| = circle.
+    half = (1 + momentum - top) / 2
+    slow = half + math.copysign(1, half) * cmath.sqrt(half**2 - momentum)
+    reach = -MARGIN * math.log(slow.real) if slow.imag == 0 and slow.real > 0 else math.inf
+    if reach < min(1.2, 0.8 * (-math.log(momentum) / 2 if momentum else math.inf)):
+        v, weight = _around(first, reach)
+    else:
+        circle = max(abs(slow) if slow.imag == 0 and slow.real < 0 else 0.0, math.sqrt(momentum))
+        v, weight = _to_circle(first, min(1.5, -math.log(circle) / 2 if circle else math.inf))
+    z = np.exp(v)
+    s = ridge - (1 - z) * (1 - momentum / z) / rate
+    return ClosedContour(s, weight * (z - momentum / z) / rate)
+
+
+@lru_cache(maxsize=64)
+def _gauss(points: int) -> tuple[FloatArray, FloatArray]:
+    from numpy.polynomial.legendre import leggauss
+
+    return leggauss(points)
+
+
+def _straight(first: float, last: float) -> tuple[ComplexArray, ComplexArray]:
+    """Arc about the origin from the positive axis, and the straight part of the contour, from ``first`` to ``last``."""
+    # The arcs are halves of symmetric ones, so that nothing is lost where the contour meets its mirror image.
+    x, weight = (part[NODES_AT_ORIGIN:] for part in _gauss(2 * NODES_AT_ORIGIN))
+    arc = first * np.exp(1j * ANGLE * x)
+    half = math.log(last / first) / 2
+    y, line_weight = _gauss(max(12, math.ceil(NODES_PER_DECADE * 2 * half / math.log(10))))
+    line = first * np.exp(half * (y + 1) + 1j * ANGLE)
+    return np.concatenate([arc, line]), np.concatenate([arc * weight * ANGLE, line * line_weight * half / 1j]) / math.pi
+
+
+def _around(first: float, last: float) -> tuple[ComplexArray, ComplexArray]:
+    """Close the straight part by an arc to the negative axis."""
+    v, weight = _straight(min(first, last / 10), last)
+    x, arc_weight = (part[:NODES_AT_EDGE] for part in _gauss(2 * NODES_AT_EDGE))
+    arc = -last * np.exp(1j * (math.pi - ANGLE) * x)
+    return np.concatenate([v, arc]), np.concatenate([weight, arc * arc_weight * (math.pi - ANGLE) / math.pi])
+
+
+def _to_circle(first: float, gap: float) -> tuple[ComplexArray, ComplexArray]:
+    """Close the straight part by a circle in z at a distance of ``gap``, in log z, inside the unit circle."""
+    last = gap / -math.cos(ANGLE)
+    v, weight = _straight(min(first, last / 10), last)
+    edges = np.linspace(last * math.sin(ANGLE), math.pi, 1 + math.ceil((math.pi - last * math.sin(ANGLE)) / (PIECE * gap)))
+    x, piece_weight = _gauss(NODES_ON_PIECE)
+    half = (edges[1] - edges[0]) / 2
+    circle = -gap + 1j * (edges[:-1, None] + half * (x + 1)).ravel()
+    return np.concatenate([v, circle]), np.concatenate([weight, np.tile(piece_weight, edges.size - 1) * half / math.pi])
