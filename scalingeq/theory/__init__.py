@@ -14,7 +14,7 @@ from scalingeq.theory.equivalents import (
 from scalingeq.theory.simulate import Simulation, simulate
 from scalingeq.theory.spectrum import PowerLaw, Spectrum
 from scalingeq.theory.stability import largest_eigenvalue, largest_learning_rate
-from scalingeq.theory.statics import static_loss
+from scalingeq.theory.statics import random_features_loss, ridge_regression_loss, static_loss
 from scalingeq.theory.volterra import Exponentials, fit_exponentials
 
 __all__ = [
@@ -34,7 +34,9 @@ __all__ = [
     "largest_learning_rate",
     "loss_curve",
     "one_point_equivalent",
+    "random_features_loss",
     "renormalised_frequency",
+    "ridge_regression_loss",
     "s_transform",
     "saturated_frequency",
     "simulate",
