@@ -1,5 +1,6 @@
 """The theory of stochastic gradient descent on power-law random features, in plain NumPy arrays."""
 
+from scalingeq.theory.correlation import correlation, response
 from scalingeq.theory.dynamics import flow_loss, forcing, kernel, kernel_exponentials, loss_curve
 from scalingeq.theory.equivalents import (
     degrees_of_freedom,
@@ -22,6 +23,7 @@ __all__ = [
     "PowerLaw",
     "Simulation",
     "Spectrum",
+    "correlation",
     "degrees_of_freedom",
     "fit_exponentials",
     "flow_loss",
@@ -36,6 +38,7 @@ __all__ = [
     "one_point_equivalent",
     "random_features_loss",
     "renormalised_frequency",
+    "response",
     "ridge_regression_loss",
     "s_transform",
     "saturated_frequency",
