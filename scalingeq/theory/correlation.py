@@ -1,4 +1,4 @@
-r"""Dynamical mean-field theory of gradient flow: two-time correlation and response functions of the residual.
+"""Dynamical mean-field theory of gradient flow: two-time correlation and response functions of the residual.
 
 The model is linear, so that its mean-field theory closes at the level of two functions of two times: the correlation of
 the residual with itself, and the response of a residual, or of a weight, to a kick of its own. Leaving one sample or one
@@ -28,7 +28,7 @@ transforms of their correlations at two times are then tied by
 
 where C_test is the two-point forcing of arXiv:2502.05074. For s = s' = ridge this is generalised cross-validation.
 
-General reviews: arXiv:2402.01092 (this model), arXiv:2601.01010 (response functions and resolvents).
+Sources: arXiv:2402.01092 for this model, arXiv:2601.01010 for responses as resolvents of random matrices.
 """
 
 from __future__ import annotations
@@ -126,17 +126,18 @@ def correlation(
     contours = _contours(np.stack([early.ravel(), late.ravel()]), spectrum, width, samples)
     windows, pair = np.unique(contours.window, axis=1, return_inverse=True)
     first, second = (OnePoint._make(field[window] for field in contours.point) for window in windows)
-    halves = [
+    same, mirrored = (
         forcing_from(equivalents, noise_variance) / product
         for equivalents, product in two_point_along(first, second, contours.nodes)
-    ]
+    )
     values = np.empty(early.size)
     for number, (window, window_prime) in enumerate(windows.T):
         at = pair.reshape(-1) == number
         values[at] = laplace.inverse_two(
             contours.phase[0, at],
             float(contours.end[window]),
-            *(half[number] for half in halves),
+            same[number],
+            mirrored[number],
             prime=(contours.phase[1, at], float(contours.end[window_prime])),
         )
     return values.reshape(early.shape)
@@ -179,7 +180,7 @@ def response(
 
     Notes
     -----
-    The inverse Laplace transforms of ``1/kappa1`` and of ``kappa1/(kappa2 s)``. Times s these are the inverse
+    The inverse Laplace transforms of ``1/kappa1`` and of ``kappa1/(kappa2 s)``. Multiplied by s they are the inverse
     S-transforms (`s_transform`) of the data and of the features (arXiv:2502.05074), and R_1 and R_3 of the dynamical
     mean-field theory of arXiv:2402.01092; the head of this module derives it.
 

@@ -236,6 +236,42 @@ def test_shapes_and_symmetry():
     assert correlation([], [], SPECTRUM).shape == response([], SPECTRUM).shape == (0,)
 
 
+def test_units_of_the_eigenvalues_are_those_of_one_over_time():
+    time = np.array([0.0, 1e-3, 1.0, 1e4])
+    for scale in (1e-8, 1e8):
+        scaled = Spectrum(EIGENVALUE * scale, POWER)
+        for function in (
+            lambda spectrum, t: correlation(t[:, None], t, spectrum, width=40, samples=50),
+            lambda spectrum, t: response(t, spectrum, width=40, samples=50),
+        ):
+            np.testing.assert_allclose(function(scaled, time / scale), function(SPECTRUM, time), rtol=1e-8)
+
+
+def test_unreachable_target_power_acts_as_label_noise():
+    time = np.array([0.0, 1.0, 1000.0])
+    spectrum, reachable = Spectrum([1.0, 0.5, 0.0], [1.0, 0.5, 0.25]), Spectrum([1.0, 0.5], [1.0, 0.5])
+    settings = {"width": 5.0, "samples": 4.0}
+    np.testing.assert_allclose(
+        correlation(time[:, None], time, spectrum, **settings),
+        correlation(time[:, None], time, reachable, noise_variance=0.25, **settings),
+        rtol=1e-8,
+    )
+    np.testing.assert_allclose(response(time, spectrum, **settings), response(time, reachable, **settings), rtol=1e-8)
+
+
+@pytest.mark.parametrize("width, samples", [(1, 1e12), (1e12, 1), (1, 1), (30, 30), (math.inf, 1)])
+@pytest.mark.parametrize("alpha, r", [(1.02, 0.02), (6.0, 5.0)])
+def test_corners_of_the_domain(alpha, r, width, samples):
+    spectrum, time = PowerLaw(alpha, r), np.concatenate([[0.0], np.geomspace(1e-6, 1e9, 16)])
+    matrix = correlation(time[:, None], time, spectrum, width=width, samples=samples, noise_variance=1e-3)
+    diagonal = matrix.diagonal()
+    assert np.all(matrix**2 <= np.outer(diagonal, diagonal) * (1 + 1e-6))
+    for of in ("data", "features"):
+        left = response(time, spectrum, width=width, samples=samples, of=of)
+        assert np.all((left > -1e-8) & (left < 1 + 1e-8))
+        assert np.all(np.diff(left) < 1e-8)
+
+
 @pytest.mark.parametrize(
     "arguments, text",
     [
