@@ -14,12 +14,12 @@ there are many of them. A kick of r_mu obeys the same equation with 1/s in the p
 R = 1 / (s (1 + g)). The training residuals obey dr/dt = -K r with the kernel matrix K over P, whose propagator averages
 to the same R = Tr (s + K)^-1 / P = (1 - df/P) / s. Therefore
 
-    s R_data = 1 - df/P = s / kappa1,    the inverse S-transform of the data.
+    s R_data = 1 - df/P = s / kappa1,    one over the S-transform of the data.
 
 *Features.* The weights obey dv/dt = -M v + force with M = F^T S F. Leaving one feature out, its weight responds to a
-kick with R = Tr (s + M)^-1 / N = (1 - df/N) / s, so that s R_features = kappa1 / kappa2, the inverse S-transform of the
-features. An eigenmode of the inputs feels both: the test residual along it relaxes as 1 / (s + lambda s/kappa2), with its
-rate multiplied by the two responses (R_1 and R_3 of arXiv:2402.01092).
+kick with R = Tr (s + M)^-1 / N = (1 - df/N) / s, so that s R_features = kappa1 / kappa2, one over the S-transform of
+the features. An eigenmode of the inputs feels both: the test residual along it relaxes as 1 / (s + lambda s/kappa2), with
+its rate multiplied by the two (R_1 and R_3 of arXiv:2402.01092).
 
 *Correlation.* By the first equation the training residual is the fresh one passed through the response, r = s R rho. The
 transforms of their correlations at two times are then tied by
@@ -180,9 +180,9 @@ def response(
 
     Notes
     -----
-    The inverse Laplace transforms of ``1/kappa1`` and of ``kappa1/(kappa2 s)``. Multiplied by s they are the inverse
-    S-transforms (`s_transform`) of the data and of the features (arXiv:2502.05074), and R_1 and R_3 of the dynamical
-    mean-field theory of arXiv:2402.01092; the head of this module derives it.
+    The inverse Laplace transforms of ``1/kappa1`` and of ``kappa1/(kappa2 s)``. Multiplied by s they are one over
+    the S-transforms (`s_transform`) of the data and of the features (arXiv:2502.05074), and R_1 and R_3 of the
+    dynamical mean-field theory of arXiv:2402.01092; the head of this module derives it.
 
     Examples
     --------
