@@ -1,5 +1,6 @@
 """The theory of stochastic gradient descent on power-law random features, in plain NumPy arrays."""
 
+from scalingeq.theory.correlation import correlation, response
 from scalingeq.theory.dynamics import flow_loss, forcing, kernel, kernel_exponentials, loss_curve
 from scalingeq.theory.equivalents import (
     degrees_of_freedom,
@@ -14,7 +15,7 @@ from scalingeq.theory.equivalents import (
 from scalingeq.theory.simulate import Simulation, simulate
 from scalingeq.theory.spectrum import PowerLaw, Spectrum
 from scalingeq.theory.stability import largest_eigenvalue, largest_learning_rate
-from scalingeq.theory.statics import static_loss
+from scalingeq.theory.statics import random_features_loss, ridge_regression_loss, static_loss
 from scalingeq.theory.volterra import Exponentials, fit_exponentials
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "PowerLaw",
     "Simulation",
     "Spectrum",
+    "correlation",
     "degrees_of_freedom",
     "fit_exponentials",
     "flow_loss",
@@ -34,7 +36,10 @@ __all__ = [
     "largest_learning_rate",
     "loss_curve",
     "one_point_equivalent",
+    "random_features_loss",
     "renormalised_frequency",
+    "response",
+    "ridge_regression_loss",
     "s_transform",
     "saturated_frequency",
     "simulate",

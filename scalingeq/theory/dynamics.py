@@ -19,7 +19,7 @@ from scalingeq.theory.equivalents import (
     kernel_one_point,
     one_point_along,
     size_problems,
-    two_point,
+    two_point_along,
 )
 from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray, Nodes
 from scalingeq.theory.stability import check_learning_rate, largest_eigenvalue
@@ -301,17 +301,10 @@ def _two_points(
     sizes = np.ones(schedule.number.size)
     point, row, nodes = _equivalents(schedule, sizes * per_width, sizes * per_sample, spectrum)
     # One equivalent for each window; curves that share the window share it.
-    weights = np.stack([nodes.modes * nodes.eigenvalue, nodes.target])[:, None, None]
-    resolvent = 1 / (point.kappa2[..., None] + nodes.eigenvalue)
-    left, right = resolvent * weights, resolvent.swapaxes(-1, -2)
-    first = OnePoint._make(field[..., :, None] for field in point)
-    second = OnePoint._make(field[..., None, :] for field in point)
-    mirrored = OnePoint._make(field.conj() for field in second)
-    halves = []
-    for other, matrix in ((second, right), (mirrored, right.conj())):
-        pair = two_point(first, other, *(left @ matrix))
-        halves.append((TwoPoint(pair.signal[row], pair.variance[row], pair.per_sample[row]), (first.s * other.s)[row]))
-    return halves
+    return [
+        (TwoPoint(pair.signal[row], pair.variance[row], pair.per_sample[row]), product[row])
+        for pair, product in two_point_along(point, point, nodes)
+    ]
 
 
 def _invert_two(schedule: _Schedule, halves: list[ComplexArray]) -> FloatArray:

@@ -313,6 +313,34 @@ def two_point(first: OnePoint, second: OnePoint, cross: ComplexArray, target: Co
     )
 
 
+def two_point_along(first: OnePoint, second: OnePoint, nodes: Nodes) -> list[tuple[TwoPoint, ComplexArray]]:
+    """Two-point equivalents on pairs of contours.
+
+    Parameters
+    ----------
+    first, second : OnePoint
+        Equivalents at s and at s', fields of shape (pair, frequency), on the upper halves of their contours.
+    nodes : Nodes
+        Nodes of the spectrum.
+
+    Returns
+    -------
+    list of two (TwoPoint, ndarray of complex)
+        Equivalents and ``s s'``, each of shape (pair, frequency, frequency): at s and s', and at s and the conjugate
+        of s'.
+    """
+    weights = np.stack([nodes.modes * nodes.eigenvalue, nodes.target])[:, None, None]
+    left = weights / (first.kappa2[..., None] + nodes.eigenvalue)
+    right = (1 / (second.kappa2[..., None] + nodes.eigenvalue)).swapaxes(-1, -2)
+    row = OnePoint._make(field[..., :, None] for field in first)
+    column = OnePoint._make(field[..., None, :] for field in second)
+    mirrored = OnePoint._make(field.conj() for field in column)
+    return [
+        (two_point(row, other, *(left @ matrix)), row.s * other.s)
+        for other, matrix in ((column, right), (mirrored, right.conj()))
+    ]
+
+
 def forcing_from(pair: TwoPoint, noise_variance: ArrayLike) -> ComplexArray:
     """``s s'`` times the test forcing: (b + noise variance) / (1 - gamma_1)."""
     return np.asarray(

@@ -105,24 +105,33 @@ def inverse_one(phase: FloatArray, end: FloatArray, transform: ComplexArray) -> 
     return np.asarray(np.einsum("...f,...f->...", propagate(phase), transform).real / end)
 
 
-def inverse_two(phase: FloatArray, end: float, same: ComplexArray, mirrored: ComplexArray) -> FloatArray:
-    """Inverse transform in two frequencies s, s' at the same time.
+def inverse_two(
+    phase: FloatArray,
+    end: float,
+    same: ComplexArray,
+    mirrored: ComplexArray,
+    prime: tuple[FloatArray, float] | None = None,
+) -> FloatArray:
+    """Inverse transform in two frequencies s, s' at two times t, t'.
 
     Parameters
     ----------
     phase : ndarray, shape (time,)
-        Times of one window, in units of its end.
+        Times t of one window, in units of its end.
     end : float
         End of the window.
     same, mirrored : ndarray of complex, shape (frequency, frequency)
-        The transform at s and s' on the upper half of the contour, and at s and the conjugate of s'.
+        The transform at s and s' on the upper halves of the contours, and at s and the conjugate of s'.
+    prime : (ndarray of shape (time,), float), optional
+        Phase and end of the window of the times t'; the times t themselves where it is not given.
 
     Returns
     -------
     ndarray, shape (time,)
-        Values at the times.
+        Values at the pairs of times.
     """
     weights = propagate(phase)
+    second, second_end = (weights, end) if prime is None else (propagate(prime[0]), prime[1])
     # Over the full contour the weights of the two halves are w/2 and its conjugate.
-    inner = (weights @ same) * weights + (weights @ mirrored) * weights.conj()
-    return np.asarray(inner.sum(axis=1).real / 2 / end**2)
+    inner = (weights @ same) * second + (weights @ mirrored) * second.conj()
+    return np.asarray(inner.sum(axis=1).real / 2 / (end * second_end))
