@@ -1,7 +1,7 @@
 """The theory of stochastic gradient descent on power-law random features, in plain NumPy arrays."""
 
 from scalingeq.theory.correlation import correlation, response
-from scalingeq.theory.dynamics import flow_loss, forcing, kernel, kernel_exponentials, loss_curve
+from scalingeq.theory.dynamics import flow_loss, forcing, kernel, kernel_exponentials
 from scalingeq.theory.equivalents import (
     degrees_of_freedom,
     forcing_two_point,
@@ -12,20 +12,27 @@ from scalingeq.theory.equivalents import (
     saturated_frequency,
     two_point_equivalent,
 )
+from scalingeq.theory.schedule import Schedule
+from scalingeq.theory.scheduled import scheduled_loss
 from scalingeq.theory.simulate import Simulation, simulate
 from scalingeq.theory.spectrum import PowerLaw, Spectrum
 from scalingeq.theory.stability import largest_eigenvalue, largest_learning_rate
 from scalingeq.theory.statics import random_features_loss, ridge_regression_loss, static_loss
+from scalingeq.theory.training import Decomposition, decompose, flow_is_accurate_from, loss_curve
 from scalingeq.theory.volterra import Exponentials, fit_exponentials
 
 __all__ = [
+    "Decomposition",
     "Exponentials",
     "PowerLaw",
+    "Schedule",
     "Simulation",
     "Spectrum",
     "correlation",
+    "decompose",
     "degrees_of_freedom",
     "fit_exponentials",
+    "flow_is_accurate_from",
     "flow_loss",
     "forcing",
     "forcing_two_point",
@@ -42,6 +49,7 @@ __all__ = [
     "ridge_regression_loss",
     "s_transform",
     "saturated_frequency",
+    "scheduled_loss",
     "simulate",
     "static_loss",
     "two_point_equivalent",

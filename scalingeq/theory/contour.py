@@ -21,8 +21,6 @@ ANGLE = 0.75 * math.pi
 #: Gauss-Legendre nodes on the upper half: for each decade of the straight part, and on the arcs about the origin and
 #: about the spectrum's far end.
 NODES_PER_DECADE, NODES_AT_ORIGIN, NODES_AT_EDGE = 18, 10, 16
-#: The arc about the far end passes it at this multiple of its distance.
-MARGIN = 1.5
 #: The circle is cut into pieces of a few times its distance from the spectrum, with this many nodes each.
 NODES_ON_PIECE, PIECE = 20, 4.0
 
@@ -43,7 +41,7 @@ class ClosedContour(NamedTuple):
 
 
 def closed_contour(
-    time: float, edge: float, *, ridge: float = 0.0, rate: float = 0.0, momentum: float = 0.0
+    time: float, edge: float, *, ridge: float = 0.0, rate: float = 0.0, momentum: float = 0.0, distance: float = 0.5
 ) -> ClosedContour:
     """Contour for the filters of gradient flow or of discrete steps.
 
@@ -57,6 +55,8 @@ def closed_contour(
         Ridge parameter, which moves all rates.
     rate, momentum : float
         Largest learning rate and the momentum of discrete steps; rate 0 is gradient flow.
+    distance : float
+        Distance from the far end of the spectrum, or of fast modes, as a share of the room that there is.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def closed_contour(
     -----
     With discrete steps a mode is multiplied in each by z, where ``rate (x + ridge) = (1 - z)(1 - momentum/z)``; the
     contour is the one of gradient flow in log z, and stays inside the unit circle of z. Where fast modes alternate or
-    oscillate, it closes along a circle that has all of them inside.
+    oscillate, it follows a circle that has all of them inside.
 
     Examples
     --------
@@ -77,19 +77,21 @@ def closed_contour(
     0.13533528, 0.13533528
     """
     if rate == 0:
-        v, weight = _around(1 / (2 * time), MARGIN * (edge + ridge))
+        v, weight = _around(1 / (2 * time), (1 + distance) * (edge + ridge))
         return ClosedContour(ridge + v, weight)
     top = rate * (edge + ridge)
     first = rate / (2 * time)
-    # The slow root of the fastest mode; a complex or negative one lies on or inside the circle |z| = circle.
+    # The slow root z of the fastest mode.
     half = (1 + momentum - top) / 2
-    slow = half + math.copysign(1, half) * cmath.sqrt(half**2 - momentum)
-    reach = -MARGIN * math.log(slow.real) if slow.imag == 0 and slow.real > 0 else math.inf
-    if reach < min(1.2, 0.8 * (-math.log(momentum) / 2 if momentum else math.inf)):
+    root = cmath.sqrt(half**2 - momentum)
+    slow = half + (root if half >= 0 else -root)
+    reach = -(1 + distance) * math.log(slow.real) if slow.imag == 0 and slow.real > 0 else math.inf
+    if reach < min(1.2, -0.4 * math.log(momentum) if momentum else math.inf):
         v, weight = _around(first, reach)
     else:
-        circle = max(abs(slow) if slow.imag == 0 and slow.real < 0 else 0.0, math.sqrt(momentum))
-        v, weight = _to_circle(first, min(1.5, -math.log(circle) / 2 if circle else math.inf))
+        radius = max(abs(slow), math.sqrt(momentum)) if slow.imag or slow.real < 0 else math.sqrt(momentum)
+        angle = abs(cmath.phase(slow)) if slow.imag else math.pi if slow.real < 0 else 0.0
+        v, weight = _along_circle(first, max(radius, math.exp(-3)), angle, math.sqrt(momentum), distance)
     z = np.exp(v)
     s = ridge - (1 - z) * (1 - momentum / z) / rate
     return ClosedContour(s, weight * (z - momentum / z) / rate)
@@ -121,12 +123,32 @@ def _around(first: float, last: float) -> tuple[ComplexArray, ComplexArray]:
     return np.concatenate([v, arc]), np.concatenate([weight, arc * arc_weight * (math.pi - ANGLE) / math.pi])
 
 
-def _to_circle(first: float, gap: float) -> tuple[ComplexArray, ComplexArray]:
-    """Close the straight part by a circle in z at a distance of ``gap``, in log z, inside the unit circle."""
+def _along_circle(
+    first: float, radius: float, angle: float, oscillating: float, distance: float
+) -> tuple[ComplexArray, ComplexArray]:
+    """Close the straight part along a circle in z around the fast modes, those within ``radius`` up to ``angle``.
+
+    Modes that oscillate lie on the circle of radius ``oscillating``; z inside of it stands for the same x as outside.
+    """
+    room = -math.log(radius)
+    gap = (1 - distance) * room
     last = gap / -math.cos(ANGLE)
     v, weight = _straight(min(first, last / 10), last)
-    edges = np.linspace(last * math.sin(ANGLE), math.pi, 1 + math.ceil((math.pi - last * math.sin(ANGLE)) / (PIECE * gap)))
+    begin = last * math.sin(ANGLE)
+    outside = -math.log(oscillating) - gap if oscillating else math.inf
+    end = max(angle, begin)
+    around_end = end + outside < math.pi
+    if not around_end:
+        end = math.pi
+    edges = np.linspace(begin, end, 1 + max(1, math.ceil((end - begin) / (PIECE * distance * room))))
     x, piece_weight = _gauss(NODES_ON_PIECE)
     half = (edges[1] - edges[0]) / 2
-    circle = -gap + 1j * (edges[:-1, None] + half * (x + 1)).ravel()
-    return np.concatenate([v, circle]), np.concatenate([weight, np.tile(piece_weight, edges.size - 1) * half / math.pi])
+    parts = [v, -gap + 1j * (edges[:-1, None] + half * (x + 1)).ravel()]
+    weights = [weight, np.tile(piece_weight, edges.size - 1) * half / math.pi + 0j]
+    if around_end:
+        # A quarter of a circle about the last mode; its mirror image is the way back.
+        x, arc_weight = (part[NODES_AT_EDGE:] for part in _gauss(2 * NODES_AT_EDGE))
+        arc = outside * np.exp(1j * math.pi / 2 * (1 - x))
+        parts.append(math.log(oscillating) + 1j * end + arc)
+        weights.append(arc * arc_weight / 2)
+    return np.concatenate(parts), np.concatenate(weights)

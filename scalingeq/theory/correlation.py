@@ -41,7 +41,8 @@ from numpy.typing import ArrayLike
 
 from scalingeq.errors import ParameterError, raise_problems
 from scalingeq.theory import laplace
-from scalingeq.theory.dynamics import IntArray, Kind, flow_loss
+from scalingeq.theory.curves import IntArray, Kind
+from scalingeq.theory.dynamics import flow_loss
 from scalingeq.theory.equivalents import OnePoint, forcing_from, one_point_along, size_problems, two_point_along
 from scalingeq.theory.spectrum import AnySpectrum, FloatArray, Nodes
 

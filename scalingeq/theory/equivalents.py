@@ -15,10 +15,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scalingeq.errors import ConvergenceError, ParameterError, raise_problems
+from scalingeq.theory.shift import ShiftedNodes
 from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray, Nodes, Spectrum
 
 #: Elements of the arrays (frequency, node) that one pass works on, so that they stay in the processor's cache.
 CHUNK = 20_000
+#: Steps in which a frequency anywhere is reached from the positive real axis, at first and where they were too few.
+ANGLE_STEPS, CAREFUL_ANGLE_STEPS = 14, 48
 #: Relative Newton step after which the values, corrected to first order, are exact to about its square.
 LAST_STEP = 1e-6
 
@@ -178,7 +181,7 @@ def one_point(
     nodes = spectrum.nodes(_smallest(flat))
     below = flat.imag < 0
     upper = np.where(below, flat.conj(), flat)
-    kappa = _by_angle(upper, nodes, per_width.ravel(), per_sample.ravel())
+    kappa = _by_angle(upper, nodes, per_width.ravel(), per_sample.ravel(), ANGLE_STEPS)
     point = _finish(upper, kappa, nodes, per_width.ravel(), per_sample.ravel())
     fields = (np.where(below, field.conj(), field).reshape(shape) for field in point[1:6])
     return OnePoint._make([frequency, *fields, per_width, per_sample])
@@ -267,25 +270,51 @@ def kernel_one_point(point: OnePoint) -> ComplexArray:
     return np.asarray(point.squares + point.kappa2 * point.degrees * (a + b - a * b))
 
 
+class Shared(NamedTuple):
+    """What the two models have in common whose errors a pair of resolvents multiplies.
+
+    Attributes
+    ----------
+    features, data : bool
+        Whether they have the same random features, and the same training samples; a model has both with itself.
+    """
+
+    features: bool = True
+    data: bool = True
+
+
+#: A model has everything in common with itself.
+ONE_MODEL = Shared()
+
+
 class TwoPoint(NamedTuple):
     """The two-point equivalents at a pair of frequencies, before the factors of 1/s.
 
     Attributes
     ----------
-    signal : ndarray of complex
-        What the features leave of the target, b.
-    variance : ndarray of complex
-        The data's share gamma_1 times the number of samples.
+    signal, test_signal : ndarray of complex
+        What the features leave of the target, b, on the training inputs and on those of the test (b').
+    variance, test_variance : ndarray of complex
+        Number of samples times the data's share gamma_1, and the same weighted with the test covariance (a').
     per_sample : ndarray
-        One over the number of samples.
+        One over the number of samples, or 0 where the two models have different ones.
     """
 
     signal: ComplexArray
     variance: ComplexArray
+    test_signal: ComplexArray
+    test_variance: ComplexArray
     per_sample: FloatArray
 
 
-def two_point(first: OnePoint, second: OnePoint, cross: ComplexArray, target: ComplexArray) -> TwoPoint:
+def two_point(
+    first: OnePoint,
+    second: OnePoint,
+    cross: ComplexArray,
+    target: ComplexArray,
+    test: ComplexArray | None = None,
+    shared: Shared = ONE_MODEL,
+) -> TwoPoint:
     """Two-point equivalents of the data and the features (arXiv:2502.05074, the two-point equivalent applied twice).
 
     Parameters
@@ -294,6 +323,11 @@ def two_point(first: OnePoint, second: OnePoint, cross: ComplexArray, target: Co
         Equivalents at s and at s', broadcast with each other.
     cross, target : ndarray of complex
         Sums of eigenvalue and of target power over ``(eigenvalue + kappa2)(eigenvalue + kappa2')``.
+    test : ndarray of complex, shape (3, ...), optional
+        Sums of the test eigenvalue, of the test power of the target, and of test eigenvalue times eigenvalue over the
+        same, where the test covariance is not that of the training.
+    shared : Shared
+        What the models at s and at s' have in common.
 
     Returns
     -------
@@ -304,24 +338,30 @@ def two_point(first: OnePoint, second: OnePoint, cross: ComplexArray, target: Co
     # sum a lambda/((lambda + k)(lambda + k')) = sum a/(lambda + k') - k sum a/((lambda + k)(lambda + k'))
     squares = second.degrees - first.kappa2 * cross
     target_squares = second.power - first.kappa2 * target
-    per_width = first.per_width
-    features = cross * per_width / (1 - squares * per_width)
-    return TwoPoint(
-        signal=kappa * (target + features * target_squares),
-        variance=squares + kappa * features * cross,
-        per_sample=first.per_sample,
-    )
+    per_width = first.per_width if shared.features else np.zeros(1)
+    features = kappa * cross * per_width / (1 - squares * per_width)
+    signal, variance = kappa * target + features * target_squares, squares + features * cross
+    test_signal, test_variance = signal, variance
+    if test is not None:
+        features = kappa * test[0] * per_width / (1 - squares * per_width)
+        test_signal, test_variance = kappa * test[1] + features * target_squares, test[2] + features * cross
+    per_sample = first.per_sample if shared.data else np.zeros(1)
+    return TwoPoint(signal, variance, test_signal, test_variance, per_sample)
 
 
-def two_point_along(first: OnePoint, second: OnePoint, nodes: Nodes) -> list[tuple[TwoPoint, ComplexArray]]:
+def two_point_along(
+    first: OnePoint, second: OnePoint, nodes: Nodes | ShiftedNodes, shared: Shared = ONE_MODEL, ridge: float = 0.0
+) -> list[tuple[TwoPoint, ComplexArray]]:
     """Two-point equivalents on pairs of contours.
 
     Parameters
     ----------
     first, second : OnePoint
         Equivalents at s and at s', fields of shape (pair, frequency), on the upper halves of their contours.
-    nodes : Nodes
-        Nodes of the spectrum.
+    nodes : Nodes or ShiftedNodes
+        Nodes of the spectrum, with those of the test spectrum where it is another one.
+    shared : Shared
+        What the models at s and at s' have in common.
 
     Returns
     -------
@@ -329,28 +369,33 @@ def two_point_along(first: OnePoint, second: OnePoint, nodes: Nodes) -> list[tup
         Equivalents and ``s s'``, each of shape (pair, frequency, frequency): at s and s', and at s and the conjugate
         of s'.
     """
-    weights = np.stack([nodes.modes * nodes.eigenvalue, nodes.target])[:, None, None]
-    left = weights / (first.kappa2[..., None] + nodes.eigenvalue)
-    right = (1 / (second.kappa2[..., None] + nodes.eigenvalue)).swapaxes(-1, -2)
+    training = nodes.training if isinstance(nodes, ShiftedNodes) else nodes
+    weights = [training.modes * training.eigenvalue, training.target]
+    if isinstance(nodes, ShiftedNodes):
+        weights += [nodes.trace, nodes.target, nodes.trace * training.eigenvalue]
+    left = np.stack(weights)[:, None, None] / (first.kappa2[..., None] + training.eigenvalue)
+    right = (1 / (second.kappa2[..., None] + training.eigenvalue)).swapaxes(-1, -2)
     row = OnePoint._make(field[..., :, None] for field in first)
     column = OnePoint._make(field[..., None, :] for field in second)
     mirrored = OnePoint._make(field.conj() for field in column)
-    return [
-        (two_point(row, other, *(left @ matrix)), row.s * other.s)
-        for other, matrix in ((column, right), (mirrored, right.conj()))
-    ]
+    halves = []
+    for other, matrix in ((column, right), (mirrored, right.conj())):
+        cross, target, *test = left @ matrix
+        pair = two_point(row, other, cross, target, np.stack(test) if test else None, shared)
+        halves.append((pair, (row.s - ridge) * (other.s - ridge)))
+    return halves
 
 
 def forcing_from(pair: TwoPoint, noise_variance: ArrayLike) -> ComplexArray:
-    """``s s'`` times the test forcing: (b + noise variance) / (1 - gamma_1)."""
-    return np.asarray(
-        (pair.signal + np.asarray(noise_variance, dtype=np.float64)) / (1 - pair.variance * pair.per_sample)
-    )
+    """``s s'`` times the test forcing: (b + noise variance) / (1 - gamma_1) where the test inputs are the training's."""
+    noise = np.asarray(noise_variance, dtype=np.float64)
+    through_data = (pair.signal + noise) * pair.per_sample / (1 - pair.variance * pair.per_sample)
+    return np.asarray(pair.test_signal + noise + pair.test_variance * through_data)
 
 
 def kernel_from(pair: TwoPoint) -> ComplexArray:
-    """Test kernel: P gamma_1 / (1 - gamma_1)."""
-    return np.asarray(pair.variance / (1 - pair.variance * pair.per_sample))
+    """Test kernel: P gamma_1 / (1 - gamma_1) where the test inputs are the training's."""
+    return np.asarray(pair.test_variance / (1 - pair.variance * pair.per_sample))
 
 
 def _pair(
@@ -697,11 +742,13 @@ def _follow(path: ComplexArray, nodes: Nodes, per_width: FloatArray, per_sample:
     return np.exp(log[:, 2:])
 
 
-def _by_angle(s: ComplexArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray) -> ComplexArray:
+def _by_angle(
+    s: ComplexArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray, most_steps: int
+) -> ComplexArray:
     """Renormalised frequency (row,) at s in the upper half plane, continued from |s| in even steps of the angle."""
     if s.size == 0:
         return s
-    steps = 1 if not s.imag.any() else 48
+    steps = 1 if not s.imag.any() else most_steps
     path = np.abs(s)[:, None] * np.exp(1j * np.angle(s)[:, None] * np.linspace(0, 1, steps + 1))
     step = max(1, CHUNK // nodes.eigenvalue.size)
     return np.concatenate(
@@ -743,7 +790,7 @@ def _finish(
         if not wrong.any():
             break
         if attempt == 0:
-            kappa[wrong] = _by_angle(s[wrong], nodes, per_width[wrong], per_sample[wrong])
+            kappa[wrong] = _by_angle(s[wrong], nodes, per_width[wrong], per_sample[wrong], CAREFUL_ANGLE_STEPS)
     else:
         raise ConvergenceError(
             f"the renormalised frequency at s = {s[wrong][0]:.6g} did not converge to the branch that continues s > 0"

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 from scalingeq.errors import InstabilityError, ParameterError, raise_problems
-from scalingeq.theory.equivalents import size_problems
-from scalingeq.theory.spectrum import AnySpectrum
+from scalingeq.theory.equivalents import one_point, size_problems
+from scalingeq.theory.spectrum import AnySpectrum, FloatArray
 
 
 def largest_eigenvalue(spectrum: AnySpectrum, *, width: float = math.inf, samples: float = math.inf) -> float:
@@ -50,7 +50,13 @@ def largest_eigenvalue(spectrum: AnySpectrum, *, width: float = math.inf, sample
 
 
 def largest_learning_rate(
-    spectrum: AnySpectrum, *, batch_size: float = math.inf, width: float = math.inf, samples: float = math.inf
+    spectrum: AnySpectrum,
+    *,
+    batch_size: float = math.inf,
+    width: float = math.inf,
+    samples: float = math.inf,
+    momentum: float = 0.0,
+    ridge: float = 0.0,
 ) -> float:
     """Learning rate at which discrete SGD becomes unstable, exact for Gaussian inputs.
 
@@ -61,24 +67,30 @@ def largest_learning_rate(
     batch_size : float
         Samples in a minibatch; infinity for full batches.
     width, samples : float
-        Number of features and of training samples.
+        Number of random features and of training samples.
+    momentum : float
+        Momentum of the heavy ball, from 0 to below 1.
+    ridge : float
+        Weight decay, in the units of the eigenvalues.
 
     Returns
     -------
     float
-        Smallest learning rate, in units of 1/eigenvalue, at which the loss does not stay bounded: where
-        ``(rate/batch) sum x / (2 - rate x (1 + 1/batch)) = 1`` over the eigenvalues x of the random covariance, or
-        where ``rate x (1 + 1/batch) = 2`` for the largest of them.
+        Smallest learning rate, in units of 1/eigenvalue, at which the loss does not stay bounded: where the noise that
+        a unit of loss leaves behind in all later steps adds up to one, or where a single mode grows.
 
     Raises
     ------
     ParameterError
-        Where a size is not positive.
+        Where a size is not positive, or momentum or ridge is outside its domain.
 
     Notes
     -----
-    The sum is ``-df(kappa) / (batch + 1)`` at the renormalised frequency (arXiv:2502.05074) of
-    ``s = -2 / (rate (1 + 1/batch))``, so that the threshold needs one real root.
+    With X = rate (x + ridge) over the eigenvalues x of the random covariance, a heavy ball keeps of a kick
+    ``S = (1 + momentum) / ((1 - momentum) X (2 (1 + momentum) - X))``, and the descent is stable where
+    ``(1/batch) sum Y**2 S / (1 - Y**2 S / batch) < 1``, Y = rate x. As a function of x this has two poles, one on
+    either side of the spectrum, so that the sum is one of degrees of freedom (arXiv:2502.05074) at real frequencies.
+    Without momentum and ridge it is ``(rate/batch) sum x / (2 - rate x (1 + 1/batch)) < 1``.
 
     Examples
     --------
@@ -86,26 +98,81 @@ def largest_learning_rate(
     >>> spectrum = PowerLaw(alpha=1.5, r=0.4)
     >>> print(round(largest_learning_rate(spectrum), 6), round(largest_learning_rate(spectrum, batch_size=1), 4))
     2.0 0.5223
+    >>> print(round(largest_learning_rate(spectrum, momentum=0.9), 6))
+    3.8
     """
-    raise_problems(size_problems({"batch_size": batch_size, "width": width, "samples": samples}), ParameterError)
+    problems = size_problems({"batch_size": batch_size, "width": width, "samples": samples})
+    if not 0 <= momentum < 1:
+        problems.append(f"momentum is {momentum!r}: pass a number from 0 to below 1")
+    if not (math.isfinite(ridge) and ridge >= 0):
+        problems.append(f"ridge is {ridge!r}: pass a finite number, not negative")
+    raise_problems(problems, ParameterError)
     outside = _Outside(spectrum, width, samples)
     edge = outside.edge()
-    if math.isfinite(batch_size):
-        edge = max(edge, outside.frequency(_falling_root(lambda gap: outside.degrees(gap) - batch_size - 1)))
-    return 2 / (edge * (1 + 1 / batch_size))
+    leading = (1 - momentum) + (1 + momentum) / batch_size
+    if ridge == 0:
+        if math.isfinite(batch_size):
+            most = batch_size * leading / (1 + momentum)
+            edge = max(edge, outside.frequency(_falling_root(lambda gap: outside.degrees(gap) - most)))
+        return 2 * (1 - momentum**2) / leading / edge
+    highest = 2 * (1 + momentum) / (edge + ridge)
+    if math.isinf(batch_size):
+        return highest
+
+    def spare(rate: float) -> float:
+        """One minus what noise adds up to; negative where a mode grows."""
+        # (1 - momentum) X (2 (1 + momentum) - X) - (1 + momentum) Y**2 / batch = 0, in rate * x.
+        linear = (1 - momentum) * (1 + momentum - rate * ridge)
+        constant = (1 - momentum) * rate * ridge * (2 * (1 + momentum) - rate * ridge)
+        root = math.sqrt(linear**2 + leading * constant)
+        above, below = (linear + root) / leading / rate, (root - linear) / leading / rate
+        if above <= edge:
+            return -1.0
+        beyond = outside.degrees(outside.gap(above))
+        inside = float(one_point(below, spectrum, width, samples).degrees.real)
+        return 1 - (above * beyond - below * inside) / (above + below) * (1 + momentum) / (batch_size * leading)
+
+    return highest * _falling_root(lambda share: spare(highest * share), 1e-12, 1.0)
 
 
-def check_learning_rate(
-    learning_rate: float, spectrum: AnySpectrum, batch_size: float, width: float, samples: float
+def check_learning_rates(
+    rate: FloatArray,
+    batch_size: FloatArray,
+    spectrum: AnySpectrum,
+    *,
+    sizes: list[tuple[float, float]],
+    momentum: float = 0.0,
+    ridge: float = 0.0,
 ) -> None:
-    """Raise an InstabilityError, which names the threshold, where discrete SGD at these settings is unstable."""
-    threshold = largest_learning_rate(spectrum, batch_size=batch_size, width=width, samples=samples)
-    if learning_rate >= threshold:
-        raise InstabilityError(
-            f"learning_rate is {learning_rate:.6g}, {learning_rate / threshold:.4g} times the exact threshold "
-            f"{threshold:.6g} at which SGD diverges with batch_size={batch_size:g}, width={width:g}, "
-            f"samples={samples:g}: pass a smaller learning_rate or a larger batch_size"
-        )
+    """Raise an InstabilityError, which names step and threshold, where discrete SGD is unstable at some step.
+
+    ``rate`` and ``batch_size`` are one value, or one for each step; ``sizes`` are pairs of width and samples.
+    """
+    rates, batches = np.broadcast_arrays(rate, batch_size)
+    for width, samples in sizes:
+
+        def threshold(batch: float, width: float = width, samples: float = samples) -> float:
+            return largest_learning_rate(
+                spectrum, batch_size=batch, width=width, samples=samples, momentum=momentum, ridge=ridge
+            )
+
+        # Larger batches stand larger rates: most schedules pass by their largest rate and smallest batch alone.
+        if rates.max() < threshold(float(batches.min())):
+            continue
+        distinct, which = np.unique(batches, return_inverse=True)
+        limit = np.array([threshold(float(batch)) for batch in distinct])[which.reshape(batches.shape)]
+        unstable = rates >= limit
+        if unstable.any():
+            step = int(unstable.argmax())
+            where = f" at step {step}" if rates.size > 1 else ""
+            options = "".join(
+                f", {name}={value:g}" for name, value in (("momentum", momentum), ("ridge", ridge)) if value
+            )
+            raise InstabilityError(
+                f"learning_rate is {rates[step]:.6g}{where}, {rates[step] / limit[step]:.4g} times the exact threshold "
+                f"{limit[step]:.6g} at which SGD diverges with batch_size={batches[step]:g}, width={width:g}, "
+                f"samples={samples:g}{options}: pass a smaller learning_rate or a larger batch_size"
+            )
 
 
 class _Outside:
@@ -131,17 +198,23 @@ class _Outside:
 
     def edge(self) -> float:
         """Smallest ``frequency`` over all gaps."""
+        return self.frequency(self._turning_gap())
 
+    def gap(self, frequency: float) -> float:
+        """Gap of a frequency beyond the edge."""
+        return _falling_root(lambda gap: frequency - self.frequency(gap), self._turning_gap())
+
+    def _turning_gap(self) -> float:
         def fall(gap: float) -> float:
             slope = (self.weight / (gap + self.below) ** 2).sum()
             return float((slope / (self.sizes + self.degrees(gap))).sum() - 1 / (1 + gap))
 
-        return self.frequency(_falling_root(fall))
+        return _falling_root(fall)
 
 
-def _falling_root(function: Callable[[float], float]) -> float:
-    """Positive root of a function that changes from plus to minus, by bisection of its logarithm."""
-    low, high = math.log(1e-15), math.log(1e15)
+def _falling_root(function: Callable[[float], float], lowest: float = 1e-15, highest: float = 1e15) -> float:
+    """Root, between bounds, of a function that changes from plus to minus, by bisection of its logarithm."""
+    low, high = math.log(lowest), math.log(highest)
     for _ in range(56):
         middle = (low + high) / 2
         low, high = (middle, high) if function(math.exp(middle)) > 0 else (low, middle)

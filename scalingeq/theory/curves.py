@@ -1,0 +1,88 @@
+"""Losses that are asked for as arrays: their check, and one row for each curve."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from scalingeq.errors import ParameterError, raise_problems
+from scalingeq.theory.equivalents import size_problems
+from scalingeq.theory.spectrum import FloatArray
+
+IntArray: TypeAlias = NDArray[np.int64]
+Kind: TypeAlias = Literal["test", "train"]
+
+
+class Curves(NamedTuple):
+    """Curves with their times: every field but ``shape`` has one row a curve."""
+
+    time: FloatArray
+    noise_rate: FloatArray
+    per_width: FloatArray
+    per_sample: FloatArray
+    noise_variance: FloatArray
+    shape: tuple[int, ...]
+
+    @property
+    def problem(self) -> IntArray:
+        """Number (curve,) of the pair of width and samples, which alone decide the equivalents."""
+        sizes = np.stack([self.per_width, self.per_sample], axis=1)
+        return np.unique(sizes, axis=0, return_inverse=True)[1].reshape(-1)
+
+    def select(self, chosen: NDArray[np.bool_] | IntArray) -> Curves:
+        """Some of the curves, by a mask or by their numbers."""
+        return Curves._make([*(field[chosen] for field in self[:5]), self.shape])
+
+
+def broadcast(
+    named_time: dict[str, ArrayLike],
+    noise_rate: ArrayLike,
+    width: ArrayLike,
+    samples: ArrayLike,
+    noise_variance: ArrayLike,
+    kind: str,
+    problems: list[str],
+) -> Curves:
+    """Check the arguments of curves, all at once with the ``problems`` found before, and give each curve its row."""
+    ((time_name, time),) = named_time.items()
+    times = np.asarray(time, dtype=np.float64)
+    per_curve = {"noise_rate": noise_rate, "width": width, "samples": samples, "noise_variance": noise_variance}
+    arrays = {name: np.asarray(value, dtype=np.float64) for name, value in per_curve.items()}
+    problems = problems + size_problems({"width": arrays["width"], "samples": arrays["samples"]})
+    if times.ndim == 0:
+        problems.append(f"{time_name} is the single number {time!r}: pass an array, its last axis the {time_name}")
+    for name, value in (
+        (time_name, times),
+        ("noise_rate", arrays["noise_rate"]),
+        ("noise_variance", arrays["noise_variance"]),
+    ):
+        if np.any(bad := ~(np.isfinite(value) & (value >= 0))):
+            problems.append(f"{name} contains {float(value[bad].flat[0])!r}: pass finite numbers, none negative")
+    if kind not in ("test", "train"):
+        problems.append(f"kind is {kind!r}: pass 'test' or 'train'")
+    raise_problems(problems, ParameterError)
+    try:
+        leading = np.broadcast_shapes(times.shape[:-1], *(value.shape for value in arrays.values()))
+    except ValueError as error:
+        shapes = ", ".join(f"{name} {value.shape}" for name, value in arrays.items())
+        raise ParameterError(
+            f"{time_name} has shape {times.shape}, the others {shapes}: all must broadcast without its last axis"
+        ) from error
+    shape = (*leading, times.shape[-1])
+    rows = {name: np.broadcast_to(value, leading).ravel() for name, value in arrays.items()}
+    return Curves(
+        np.broadcast_to(times, shape).reshape(-1, times.shape[-1]) if times.size else np.empty((math.prod(leading), 0)),
+        rows["noise_rate"],
+        1 / rows["width"],
+        1 / rows["samples"],
+        rows["noise_variance"],
+        shape,
+    )
+
+
+def size_of(one_over: float) -> float:
+    """Size from one over it."""
+    return 1 / float(one_over) if one_over else math.inf

@@ -1,0 +1,401 @@
+"""The loss of training against steps: one function for every algorithm, schedule, ensemble and test covariance."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from scalingeq.errors import ParameterError
+from scalingeq.theory.curves import Curves, Kind, broadcast, size_of
+from scalingeq.theory.discrete import Steps, discrete_parts
+from scalingeq.theory.dynamics import flow_loss
+from scalingeq.theory.equivalents import ONE_MODEL, Shared
+from scalingeq.theory.schedule import Schedule
+from scalingeq.theory.scheduled import Parts, scheduled_parts
+from scalingeq.theory.shift import shifted_nodes
+from scalingeq.theory.spectrum import AnySpectrum, FloatArray
+from scalingeq.theory.stability import check_learning_rates
+from scalingeq.theory.two_frequency import Model
+
+Dynamics: TypeAlias = Literal["flow", "discrete"]
+
+
+class Decomposition(NamedTuple):
+    """Where the test loss comes from: parts (..., step) that add up to it, in the units of the target power.
+
+    Attributes
+    ----------
+    irreducible : ndarray
+        Variance of the labels of the test.
+    bias : ndarray
+        Loss of the mean prediction over features, data and sample orders.
+    features, data, interaction : ndarray
+        Variance from the features alone, from the data alone, and from both together, without label noise.
+    label_noise : ndarray
+        Variance from the label noise of the training.
+    sgd_noise : ndarray
+        What the noise of minibatches adds.
+    """
+
+    irreducible: FloatArray
+    bias: FloatArray
+    features: FloatArray
+    data: FloatArray
+    interaction: FloatArray
+    label_noise: FloatArray
+    sgd_noise: FloatArray
+
+
+def loss_curve(
+    steps: ArrayLike,
+    spectrum: AnySpectrum,
+    *,
+    learning_rate: ArrayLike = 1.0,
+    batch_size: ArrayLike = math.inf,
+    width: ArrayLike = math.inf,
+    samples: ArrayLike = math.inf,
+    noise_variance: ArrayLike = 0.0,
+    kind: Kind = "test",
+    dynamics: Dynamics = "flow",
+    momentum: float = 0.0,
+    ridge: float = 0.0,
+    ensemble: tuple[int, int] = (1, 1),
+    test_spectrum: AnySpectrum | None = None,
+) -> FloatArray:
+    """Loss of stochastic gradient descent against steps.
+
+    Parameters
+    ----------
+    steps : array_like, shape (..., step)
+        Numbers of steps done, not negative; whole numbers where the dynamics are discrete.
+    spectrum : PowerLaw or Spectrum
+        Spectrum of the inputs and of the target.
+    learning_rate : float or array_like, shape (step,)
+        Learning rate of the descent on half the mean square error, in units of 1/eigenvalue: one number, or one for
+        every optimiser step (element i is the rate of the step from i to i + 1), not only for the steps asked for.
+    batch_size : float or array_like, shape (step,)
+        Samples in a minibatch, at least 1, likewise; infinity for full batches.
+    width, samples : array_like, shape (...)
+        Number of random features and of training samples; infinity is allowed (no features; one pass).
+    noise_variance : array_like, shape (...)
+        Variance of the label noise, in the units of the loss. The loss includes it.
+    kind : {"test", "train"}
+        Loss on fresh samples, or on the training samples; they are the same where ``samples`` is infinite.
+    dynamics : {"flow", "discrete"}
+        Gradient flow, the limit of small rates and fast in any case; or the steps themselves, one after the other.
+    momentum : float
+        Momentum of the heavy ball, from 0 to below 1. Its limit of small rates is a rate of ``rate/(1 - momentum)``.
+    ridge : float
+        Weight decay: ridge parameter, in the units of the eigenvalues.
+    ensemble : (int, int)
+        Numbers of feature draws and of data sets: the predictions of all pairs of them are averaged. Each model sees
+        its samples in an order, or a stream, of its own.
+    test_spectrum : PowerLaw or Spectrum, optional
+        Spectrum of the test inputs, in the basis of the training's: covariate shift. Its own target power does not
+        enter, as the target is the same function.
+
+    Returns
+    -------
+    ndarray, shape (..., step)
+        Loss, in the units of the target power.
+
+    Raises
+    ------
+    ParameterError
+        Where an argument is outside its domain, a schedule ends before the steps, or shapes do not broadcast.
+    InstabilityError
+        Where the descent diverges; the text names the step, the exact threshold there, and the excess.
+    ConvergenceError
+        Where the renormalised frequencies are not found.
+
+    Notes
+    -----
+    The loss of arXiv:2502.05074 with the filter of the algorithm. The loss of gradient flow (`scheduled_loss`) differs
+    from that of discrete steps by about ``p (p + 1) / (4 steps)`` of the reducible loss that falls as ``steps**-p``,
+    and by an offset of relative order learning_rate / batch_size where batches are small (`flow_is_accurate_from`).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scalingeq.theory import PowerLaw, loss_curve
+    >>> spectrum = PowerLaw(alpha=1.5, r=0.4)
+    >>> loss_curve([0, 100, 10000], spectrum, width=512, batch_size=8, learning_rate=0.5).round(5)
+    array([1.49054, 0.02632, 0.00538])
+    >>> cosine = 0.25 * (1 + np.cos(np.pi * np.arange(10000) / 10000))
+    >>> loss_curve([100, 10000], spectrum, width=512, batch_size=8, learning_rate=cosine).round(5)
+    array([0.02632, 0.00544])
+    >>> loss_curve([100], spectrum, samples=60, learning_rate=0.1, dynamics="discrete", momentum=0.9).round(5)
+    array([0.02643])
+    """
+    setting = _Setting(
+        steps, spectrum, learning_rate, batch_size, width, samples, noise_variance, kind, dynamics, momentum, ridge,
+        ensemble, test_spectrum,
+    )  # fmt: skip
+    return setting.loss()
+
+
+def decompose(
+    steps: ArrayLike,
+    spectrum: AnySpectrum,
+    *,
+    learning_rate: ArrayLike = 1.0,
+    batch_size: ArrayLike = math.inf,
+    width: ArrayLike = math.inf,
+    samples: ArrayLike = math.inf,
+    noise_variance: ArrayLike = 0.0,
+    dynamics: Dynamics = "flow",
+    momentum: float = 0.0,
+    ridge: float = 0.0,
+    ensemble: tuple[int, int] = (1, 1),
+    test_spectrum: AnySpectrum | None = None,
+) -> Decomposition:
+    """Parts of the test loss: bias, variance from features, data and both, label noise and the noise of minibatches.
+
+    Parameters
+    ----------
+    steps, spectrum, learning_rate, batch_size, width, samples, noise_variance, dynamics, momentum, ridge, ensemble, \
+test_spectrum
+        As in `loss_curve`.
+
+    Returns
+    -------
+    Decomposition
+        Parts that add up to `loss_curve`, each of shape (..., step).
+
+    Raises
+    ------
+    ParameterError, InstabilityError, ConvergenceError
+        As in `loss_curve`.
+
+    Notes
+    -----
+    Products of errors of two models that share features, data, both or neither, each a two-frequency inverse of
+    arXiv:2502.05074. An ensemble divides the variance from features by its number of feature draws, that from data by
+    its number of data sets, and what needs both, and the noise of minibatches, by the number of models.
+
+    Examples
+    --------
+    >>> from scalingeq.theory import PowerLaw, decompose
+    >>> parts = decompose([1000], PowerLaw(alpha=1.5, r=0.4), width=60, samples=80, noise_variance=0.05)
+    >>> {name: round(float(part[0]), 4) for name, part in parts._asdict().items()}  # doctest: +NORMALIZE_WHITESPACE
+    {'irreducible': 0.05, 'bias': 0.0279, 'features': 0.0132, 'data': 0.0085, 'interaction': 0.0241,
+     'label_noise': 0.0546, 'sgd_noise': 0.0}
+    """
+    setting = _Setting(
+        steps, spectrum, learning_rate, batch_size, width, samples, noise_variance, "test", dynamics, momentum, ridge,
+        ensemble, test_spectrum,
+    )  # fmt: skip
+    return setting.decomposition()
+
+
+def flow_is_accurate_from(
+    spectrum: AnySpectrum,
+    *,
+    learning_rate: float,
+    batch_size: float = math.inf,
+    momentum: float = 0.0,
+    width: float = math.inf,
+    samples: float = math.inf,
+    noise_variance: float = 0.0,
+    tolerance: float = 0.01,
+    last: int = 10_000,
+) -> float:
+    """Step from which on the loss of gradient flow stays within a tolerance of that of discrete steps.
+
+    Parameters
+    ----------
+    spectrum, learning_rate, batch_size, momentum, width, samples, noise_variance
+        As in `loss_curve`; one number each.
+    tolerance : float
+        Relative difference of the two test losses.
+    last : int
+        Step up to which they are compared, 50 of them for each decade.
+
+    Returns
+    -------
+    float
+        The step; infinity where they still differ at ``last``, as they do for good where batches are small beside
+        the rate.
+
+    Raises
+    ------
+    ParameterError, InstabilityError, ConvergenceError
+        As in `loss_curve`.
+
+    Examples
+    --------
+    >>> from scalingeq.theory import PowerLaw, flow_is_accurate_from
+    >>> flow_is_accurate_from(PowerLaw(alpha=1.5, r=0.4), learning_rate=0.5)
+    24.0
+    """
+    if not (tolerance > 0 and last >= 1):
+        raise ParameterError(
+            f"tolerance is {tolerance!r}, last {last!r}: pass a positive tolerance and at least one step"
+        )
+    steps = np.unique(np.geomspace(1, last, 2 + int(50 * math.log10(last))).round())
+    settings = {
+        "learning_rate": learning_rate, "batch_size": batch_size, "momentum": momentum, "width": width,
+        "samples": samples, "noise_variance": noise_variance,
+    }  # fmt: skip
+    flow = loss_curve(steps, spectrum, **settings)
+    discrete = loss_curve(steps, spectrum, dynamics="discrete", **settings)
+    wrong = np.flatnonzero(np.abs(flow - discrete) > tolerance * discrete)
+    if wrong.size == 0:
+        return 1.0
+    return math.inf if wrong[-1] == steps.size - 1 else float(steps[wrong[-1] + 1])
+
+
+class _Setting:
+    """Arguments of a loss, checked, and the way to its parts."""
+
+    def __init__(
+        self,
+        steps: ArrayLike,
+        spectrum: AnySpectrum,
+        learning_rate: ArrayLike,
+        batch_size: ArrayLike,
+        width: ArrayLike,
+        samples: ArrayLike,
+        noise_variance: ArrayLike,
+        kind: Kind,
+        dynamics: Dynamics,
+        momentum: float,
+        ridge: float,
+        ensemble: tuple[int, int],
+        test_spectrum: AnySpectrum | None,
+    ) -> None:
+        at = np.asarray(steps, dtype=np.float64)
+        last = float(at[np.isfinite(at)].max(initial=0.0))
+        rate, problems = _rates("learning_rate", learning_rate, last)
+        batch, more = _rates("batch_size", batch_size, last)
+        problems += more
+        if dynamics not in ("flow", "discrete"):
+            problems.append(f"dynamics is {dynamics!r}: pass 'flow' or 'discrete'")
+        elif dynamics == "discrete" and np.any(at != np.floor(at)):
+            problems.append(
+                f"steps contains {float(at[at != np.floor(at)].flat[0])!r}: discrete steps are whole numbers"
+            )
+        if not 0 <= momentum < 1:
+            problems.append(f"momentum is {momentum!r}: pass a number from 0 to below 1")
+        if not (math.isfinite(ridge) and ridge >= 0):
+            problems.append(f"ridge is {ridge!r}: pass a finite number, not negative")
+        if len(ensemble) != 2 or any(size != math.floor(size) or size < 1 for size in ensemble):
+            problems.append(f"ensemble is {ensemble!r}: pass two whole numbers, of feature draws and of data sets")
+        elif kind == "train" and tuple(ensemble) != (1, 1):
+            problems.append("ensemble: its data sets differ, so that it has no train loss; pass kind='test'")
+        if test_spectrum is not None:
+            try:
+                shifted_nodes(spectrum, test_spectrum, 1.0)
+            except ParameterError as error:
+                problems += error.problems
+        self.curves: Curves = broadcast({"steps": steps}, 0.0, width, samples, noise_variance, kind, problems)
+        self.kind, self.dynamics, self.momentum, self.ridge, self.ensemble = kind, dynamics, momentum, ridge, ensemble
+        # A train loss has no test inputs.
+        self.model = Model(spectrum, ridge=ridge, test_spectrum=test_spectrum if kind == "test" else None)
+        check_learning_rates(
+            rate, batch, spectrum, momentum=momentum, ridge=ridge,
+            sizes=[(size_of(n), size_of(p)) for n, p in np.unique([self.curves.per_width, self.curves.per_sample], axis=1).T],
+        )  # fmt: skip
+        self.rate, self.batch = rate, batch
+
+    def loss(self) -> FloatArray:
+        """Loss (..., step)."""
+        if tuple(self.ensemble) == (1, 1):
+            total = self._total(self.batch)
+        else:
+            total = np.sum(self.decomposition(), axis=0).reshape(self.curves.time.shape)
+        return np.maximum(total, 0.0).reshape(self.curves.shape)
+
+    def decomposition(self) -> Decomposition:
+        """Parts (..., step) of the test loss."""
+        by_features, by_data = (1 / size for size in self.ensemble)
+        total, forced = self._total(self.batch), self._total(np.full(1, math.inf))
+        curves, online, unlimited = self.curves, self.curves.per_sample == 0, self.curves.per_width == 0
+        # Products of the errors of two models, by whether they share features and data.
+        products = self._parts(
+            np.full(1, math.inf),
+            [ONE_MODEL, Shared(True, False), Shared(False, True), Shared(False, False)],
+            curves,
+            True,
+        ).forcing
+        both, features, data, neither = products[:, 0]
+        label = np.where(online[:, None], 0.0, products[0, 1] - 1)
+        noise = curves.noise_variance[:, None]
+        # The loss of one model comes from one and the same computation wherever it stands, so that the parts add up.
+        both = forced - noise * (1 + label)
+        features = np.where(online[:, None], both, features)
+        data = np.where(unlimited[:, None], both, data)
+        neither = np.where(online[:, None], data, np.where(unlimited[:, None], features, neither))
+        # The label noise reaches the prediction through the data, and through both; the first alone is the main effect.
+        main = np.where(unlimited[:, None], label, products[2, 1] - 1)
+        parts = (
+            np.broadcast_to(noise, total.shape).copy(),
+            neither,
+            by_features * (features - neither),
+            by_data * (data - neither),
+            by_features * by_data * (both - features - data + neither),
+            noise * (by_data * main + by_features * by_data * (label - main)),
+            by_features * by_data * (total - forced),
+        )
+        return Decomposition._make(part.reshape(curves.shape) for part in parts)
+
+    def _total(self, batch: FloatArray) -> FloatArray:
+        """Loss (curve, step) of one model."""
+        curves, model = self.curves, self.model
+        simple = self.dynamics == "flow" and not self.ridge and model.test_spectrum is None
+        if simple and self.rate.size == batch.size == 1:
+            rate = float(self.rate[0]) / (1 - self.momentum)
+            return flow_loss(
+                rate * curves.time, model.spectrum, noise_rate=rate / batch[0], width=1 / _positive(curves.per_width),
+                samples=1 / _positive(curves.per_sample), noise_variance=curves.noise_variance, kind=self.kind,
+            )  # fmt: skip
+        total = np.empty(curves.time.shape)
+        one_frequency = (curves.per_sample == 0) & (model.test_spectrum is None) | (self.kind == "train")
+        for chosen, two in ((one_frequency, False), (~one_frequency, True)):
+            if chosen.any():
+                group = curves.select(chosen)
+                total[chosen] = self._parts(batch, [ONE_MODEL], group, two).loss(group.noise_variance)
+        return total
+
+    def _parts(self, batch: FloatArray, shared: list[Shared], curves: Curves, two: bool) -> Parts:
+        count = max(self.rate.size, batch.size, math.ceil(curves.time.max(initial=1.0)), 1)
+        if self.dynamics == "discrete":
+            rate, per_batch = (np.broadcast_to(value, count) for value in (self.rate, 1 / batch))
+            return discrete_parts(curves, Steps(rate, per_batch, self.momentum, self.ridge), self.model, shared, two)
+        rate = self.rate / (1 - self.momentum)
+        if rate.size == batch.size == 1:
+            schedule = Schedule([0, count], rate.repeat(2), (rate / batch).repeat(2))
+        else:
+            schedule = Schedule.of_steps(*np.broadcast_arrays(rate, rate / batch))
+        return scheduled_parts(curves, schedule, self.model, shared, two)
+
+
+def _positive(one_over: FloatArray) -> FloatArray:
+    """One over sizes, with the smallest number for those of infinite size."""
+    return np.maximum(one_over, np.finfo(float).tiny)
+
+
+def _rates(name: str, value: ArrayLike, last: float) -> tuple[FloatArray, list[str]]:
+    """Learning rates or batch sizes, one or as many as there are steps up to ``last``, and what is wrong with them."""
+    values = np.atleast_1d(np.asarray(value, dtype=np.float64))
+    problems = []
+    batch = name == "batch_size"
+    bad: NDArray[np.bool_] = ~(values >= 1) if batch else ~(np.isfinite(values) & (values >= 0))
+    if np.ndim(value) > 1 or values.size == 0:
+        problems.append(f"{name} has shape {np.shape(value)}: pass one number, or one for every optimiser step")
+    elif bad.any():
+        where = f" at step {int(bad.argmax())}" if np.ndim(value) else ""
+        what = "samples, at least one, or infinity" if batch else "finite numbers, none negative"
+        problems.append(f"{name} is {float(values[bad.argmax()])!r}{where}: pass {what}")
+    elif np.ndim(value) == 0 and not batch and values[0] == 0:
+        problems.append(f"{name} is {value!r}: pass a positive number")
+    elif np.ndim(value) == 1 and math.ceil(last) > values.size:
+        problems.append(
+            f"{name} has {values.size} values and ends before the last of the steps, {last:g}: pass one for every step"
+        )
+    if np.ndim(value) == 1:
+        values = values[: max(math.ceil(last), 1)]
+    return values, problems
