@@ -11,6 +11,7 @@ from scalingeq.theory.equivalents import (
     saturated_frequency,
     two_point_equivalent,
 )
+from scalingeq.theory.phases import LocalExponents, Phase, local_exponents, phase
 from scalingeq.theory.simulate import Simulation, simulate
 from scalingeq.theory.spectrum import PowerLaw, Spectrum
 from scalingeq.theory.stability import largest_eigenvalue, largest_learning_rate
@@ -19,6 +20,8 @@ from scalingeq.theory.volterra import Exponentials, fit_exponentials
 
 __all__ = [
     "Exponentials",
+    "LocalExponents",
+    "Phase",
     "PowerLaw",
     "Simulation",
     "Spectrum",
@@ -32,8 +35,10 @@ __all__ = [
     "kernel_two_point",
     "largest_eigenvalue",
     "largest_learning_rate",
+    "local_exponents",
     "loss_curve",
     "one_point_equivalent",
+    "phase",
     "renormalised_frequency",
     "s_transform",
     "saturated_frequency",

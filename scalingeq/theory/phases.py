@@ -18,13 +18,12 @@ from scalingeq.errors import ConvergenceError, ParameterError, raise_problems
 from scalingeq.theory.dynamics import flow_loss
 from scalingeq.theory.spectrum import FloatArray, PowerLaw
 
-#: Smallest size searched for an optimum: the equivalents are asymptotic in the size.
+#: Sizes are searched from here on: the equivalents are asymptotic in the size.
 SMALLEST_SIZE = 16.0
-SCAN_RATIO = 4.0  # of neighbouring sizes in the scan whose lowest point starts Newton's method
-STENCIL = 0.2  # in log size, of the derivatives
-NEWTON_STEPS, NEWTON_REACH, NEWTON_TOLERANCE = 40, 1.4, 1e-3  # the last two in log size
-#: Error of `flow_loss` in units of target power / time, and how often the loss has to contain it.
-FLOW_ERROR, LEAST_SIGNAL = 2e-10, 1e5
+#: In log size: steps of the scan and of the finer scans around its lowest point, and of the polynomial at the minimum.
+SCAN_STEP, FINER_STEPS, STENCIL = math.log(2), (0.2, 0.06), 0.1
+#: Error of `flow_loss` in units of target power / time, and how many times larger the loss has to be.
+FLOW_ERROR, LEAST_SIGNAL = 2e-10, 1e4
 
 
 class Region(NamedTuple):
@@ -53,12 +52,12 @@ def _zero(alpha: float) -> float:
 
 
 def _half(alpha: float) -> float:
-    """Source at which the target leaves the span of the features as fast as the features' own error (beta = 1/2)."""
+    """Source above which a saturated model is limited by its features, not by the target (beta = 1/2)."""
     return 0.5
 
 
 def _noisy(alpha: float) -> float:
-    """Source above which gradient flow alone falls faster than the noise of SGD (beta = a in arXiv:2405.15074)."""
+    """Source above which F_pp falls faster than the noise of SGD (beta = alpha / 2)."""
     return 1 - 1 / (2 * alpha)
 
 
@@ -84,12 +83,22 @@ class PaquetteExponents(NamedTuple):
     alpha: float
     beta: float
 
+    @classmethod
+    def of(cls, alpha: float, r: float) -> PaquetteExponents:
+        """Translate capacity and source."""
+        return cls(alpha / 2, 0.5 + alpha * (r - 0.5))
+
 
 class BordelonExponents(NamedTuple):
     """Exponents of arXiv:2402.01092: eigenvalues ``k**-b``, power of the target in each mode ``k**-a``."""
 
     a: float
     b: float
+
+    @classmethod
+    def of(cls, alpha: float, r: float) -> BordelonExponents:
+        """Translate capacity and source."""
+        return cls(2 * alpha * r + 1, alpha)
 
 
 class Phase(NamedTuple):
@@ -199,8 +208,8 @@ def phase(alpha: float, r: float) -> Phase:
         loss,
         alpha,
         r,
-        PaquetteExponents(alpha / 2, 0.5 + alpha * (r - 0.5)),
-        BordelonExponents(2 * alpha * r + 1, alpha),
+        PaquetteExponents.of(alpha, r),
+        BordelonExponents.of(alpha, r),
     )
 
 
@@ -285,7 +294,7 @@ def local_exponents(
     --------
     >>> local = local_exponents([1e6, 1e12], alpha=1.5, r=0.4)
     >>> local.size.round(-1), local.size_exponent.round(3), round(local.asymptote.size_exponent, 3)
-    (array([   820., 227480.]), array([0.414, 0.403]), 0.4)
+    (array([   820., 226530.]), array([0.414, 0.403]), 0.4)
     """
     values = np.asarray(compute, dtype=np.float64)
     problems = []
@@ -356,30 +365,38 @@ class _Plan(NamedTuple):
     def optimum(self, log_compute: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Log of the optimal size and of its loss at each compute (compute,)."""
         log_size = self._scan(log_compute)
-        shift = STENCIL * np.arange(-2, 3)
-        for _ in range(NEWTON_STEPS):
-            size = self.whole(np.exp(log_size[:, None] + shift))
-            samples = np.exp(log_compute)[:, None] / size
-            losses = self.loss(size.ravel(), samples.reshape(-1, 1)).reshape(size.shape)
-            self._check_signal(log_compute, log_size, losses)
-            # A polynomial through the five points, not differences: sizes with a whole number of modes are uneven.
-            powers = (np.log(size) - log_size[:, None])[..., None] ** np.arange(5)
-            value, slope, half_curvature = np.linalg.solve(powers, np.log(losses)[..., None])[:, :3, 0].T
-            # A sum of powers of the size is convex in these variables; where the loss is not yet, go downhill.
-            convex = half_curvature > 0
-            step = np.where(convex, -slope / np.where(convex, 2 * half_curvature, 1.0), -np.sign(slope) * NEWTON_REACH)
-            step = np.clip(step, -NEWTON_REACH, NEWTON_REACH)
-            log_size = log_size + step
-            if np.all(np.abs(step) < NEWTON_TOLERANCE):
-                return log_size, value + slope * step / 2
-        worst = float(np.exp(log_compute[np.abs(step).argmax()]))
-        raise ConvergenceError(f"compute: no optimal size was found at {worst:.3g}; pass another compute")
+        for spacing in FINER_STEPS:
+            log_sizes, losses = self._around(log_compute, log_size, spacing * np.arange(-3, 4))
+            log_size = np.take_along_axis(log_sizes, losses.argmin(axis=1)[:, None], axis=1)[:, 0]
+        log_sizes, losses = self._around(log_compute, log_size, STENCIL * np.arange(-2, 3))
+        self._check_signal(log_compute, log_size, losses.min(axis=1))
+        # A polynomial through the five points, not differences: sizes with a whole number of modes are uneven.
+        powers = (log_sizes - log_size[:, None])[..., None] ** np.arange(5)
+        coefficients = np.linalg.solve(powers, np.log(losses)[..., None])[..., 0].T
+        slope = np.polynomial.polynomial.polyder(coefficients)
+        curvature = np.polynomial.polynomial.polyder(slope)
+        shift = np.zeros_like(log_size)
+        for _ in range(4):  # Newton's method, from a point that lies within a tenth of the minimum
+            fall, bend = (_polynomial(shift, each) for each in (slope, curvature))
+            shift = np.clip(shift - fall / np.where(bend > 0, bend, np.inf), -STENCIL, STENCIL)
+        return log_size + shift, _polynomial(shift, coefficients)
+
+    def _around(
+        self, log_compute: FloatArray, log_size: FloatArray, shift: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Log sizes (compute, shift) near ``log_size`` (compute,) shifted by ``shift`` (shift,), and their losses."""
+        size = self.whole(np.exp(log_size[:, None] + shift))
+        samples = np.exp(log_compute)[:, None] / size
+        return np.log(size), self.loss(size.ravel(), samples.reshape(-1, 1)).reshape(size.shape)
 
     def _scan(self, log_compute: FloatArray) -> FloatArray:
-        """Log size near the optimum at each compute: lowest of a scan up to a model of a single sample."""
+        """Log size near the optimum at each compute: lowest of a scan up to a model of a single sample.
+
+        All sizes are scanned, because the loss can have two minima.
+        """
         compute = np.exp(log_compute)
-        octaves = math.log(max(float(compute.max()) / SMALLEST_SIZE, 1.0), SCAN_RATIO)
-        sizes = self.whole(SMALLEST_SIZE * SCAN_RATIO ** np.arange(math.floor(octaves) + 1))
+        steps = math.log(max(float(compute.max(initial=0.0)) / SMALLEST_SIZE, 1.0)) / SCAN_STEP
+        sizes = self.whole(SMALLEST_SIZE * np.exp(SCAN_STEP * np.arange(math.floor(steps) + 1)))
         samples = compute / sizes[:, None]
         losses = np.where(samples >= 1, self.loss(sizes, samples), np.inf)
         lowest = losses.argmin(axis=0)
@@ -388,18 +405,23 @@ class _Plan(NamedTuple):
             if bad.any():
                 raise ConvergenceError(
                     f"compute: at {compute[bad][0]:.3g} the loss is lowest at the {side} size searched, "
-                    f"{sizes[lowest[bad][0]]:.3g}: no size is optimal in a decade around the compute; pass a larger "
-                    "compute"
+                    f"{sizes[lowest[bad][0]]:.3g} features; exponents need an optimum inside, over the decade around "
+                    "each compute: pass a larger compute"
                 )
         return np.asarray(np.log(sizes[lowest]))
 
     def _check_signal(self, log_compute: FloatArray, log_size: FloatArray, losses: FloatArray) -> None:
-        """Raise a ConvergenceError where the loss is no longer far above the error of `flow_loss`."""
-        for compute, size, loss in zip(np.exp(log_compute), np.exp(log_size), losses.min(axis=1), strict=True):
+        """Raise a ConvergenceError where a loss (compute,) is no longer far above the error of `flow_loss`."""
+        for compute, size, loss in zip(np.exp(log_compute), np.exp(log_size), losses, strict=True):
             spectrum = self.spectrum(size)
             time = self.noise_rate(spectrum) * compute / size
             if loss < LEAST_SIGNAL * FLOW_ERROR * spectrum.nodes(1.0).power / time:
                 raise ConvergenceError(
                     f"compute: at {compute:.3g} the loss {loss:.3g} is too near to the numerical error of the inverse "
-                    "Laplace transform for exponents; pass a smaller compute"
+                    "Laplace transform to give exponents; pass a smaller compute"
                 )
+
+
+def _polynomial(x: FloatArray, coefficients: FloatArray) -> FloatArray:
+    """Values (point,) of one polynomial a point, from coefficients (power, point)."""
+    return np.asarray(np.polynomial.polynomial.polyval(x, coefficients, tensor=False))
