@@ -84,7 +84,8 @@ def phase_diagram(
         for region in REGIONS:
             outline = _outline(region, convention)
             style: dict[str, Any] = {"facecolor": COLOURS[region.name], "edgecolor": INK, "linewidth": 0.5}
-            regions.append(ax.add_patch(Polygon(outline, label=region.name, **style)))
+            regions.append(Polygon(outline, label=region.name, **style))
+            ax.add_patch(regions[-1])
             _write_name(ax, region, outline, (float(right), float(top)))
         if convention == "paquette":
             ax.text(1 / 6, 1 / 6, "no power\nlaw known", color="0.4", fontsize=7, ha="center", va="center")
@@ -112,15 +113,15 @@ def _write_name(ax: Axes, region: Region, outline: NDArray[np.float64], corner: 
     from matplotlib.path import Path
     from matplotlib.transforms import Bbox
 
-    visible = Path(outline, closed=True).clip_to_bbox(Bbox.from_extents(0, 0, *corner)).vertices
+    visible = np.asarray(Path(outline, closed=True).clip_to_bbox(Bbox.from_extents(0, 0, *corner)).vertices, float)
     share = np.ptp(visible[:, 0]) / corner[0]
     if share < 0.03:
         return
     ahead = np.roll(visible, -1, axis=0)
     area = visible[:, 0] * ahead[:, 1] - visible[:, 1] * ahead[:, 0]  # of triangles with the origin, doubled
-    centroid = area @ (visible + ahead) / (3 * area.sum())
+    x, y = area @ (visible + ahead) / (3 * area.sum())
     first, second = (f"${term[0]}_{{{term[2:]}}}$" for term in region.balance)
     ax.text(
-        *centroid, f"{region.name}{'  ' if share < 0.12 else chr(10)}{first} = {second}", color=INK, fontsize=7,
+        x, y, f"{region.name}{'  ' if share < 0.12 else chr(10)}{first} = {second}", color=INK, fontsize=7,
         ha="center", va="center", rotation=90 if share < 0.12 else 0,
     )  # fmt: skip
