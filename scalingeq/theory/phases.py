@@ -292,9 +292,9 @@ def local_exponents(
 
     At one point of each phase, with a kernel norm of 0.5, both exponents are within 0.02 of the asymptote from a
     compute of 1e6 on in Ia and II, 1e7 in Ib, 1e13 in Ic, 1e3 in III and 1e12 in IVa; with a kernel norm of 0.05 from
-    1e7, 1e8, 1e15, 1e11 and 1e18 on. IVb is slowest:
-    its loss exponent is off by 0.01 to 0.02 even at 1e31. The loss can have two minima in size at finite compute (Ic,
-    IVb); where they change places the optimal size jumps, and so does its slope.
+    1e7, 1e8, 1e15, 1e11 and 1e18 on. IVb is slowest: its loss exponent is off by 0.01 to 0.02 even at 1e31. The loss
+    can have two minima in size at finite compute (Ic, IVb); where they change places the optimal size jumps, and so
+    does its slope.
 
     Examples
     --------
