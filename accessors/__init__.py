@@ -2,5 +2,6 @@
 
 from .analysis import AnalysisTwoPoint, open_analysis
 from .measured import MeasuredTwoPoint
+from .phase_plot import phase_diagram
 
-__all__ = ["AnalysisTwoPoint", "MeasuredTwoPoint", "open_analysis"]
+__all__ = ["AnalysisTwoPoint", "MeasuredTwoPoint", "open_analysis", "phase_diagram"]

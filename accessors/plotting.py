@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
 
+from scalingeq.accessors.style import INK, styled_axes
 from scalingeq.datasets.schema import label, to_curves
 from scalingeq.datasets.shapes import find_layout
 from scalingeq.errors import DataError, ParameterError
@@ -22,20 +22,8 @@ if TYPE_CHECKING:
 
     from scalingeq.inference.curves import Floats, TrainingCurves
 
-COLUMN, RESOLUTION = (3.4, 2.6), 150  # inches, dots an inch
-STYLE: dict[Any, Any] = {
-    "font.size": 8,
-    "axes.labelsize": 8,
-    "legend.fontsize": 7,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-}
 HELD_OUT_DASHES = (0, (4, 1.5))
-INK, FAINT = "0.15", "0.72"
+FAINT = "0.72"
 ROLE_COLOURS = {"not_used": FAINT, "fitted": "#0072B2", "held_out": "#D55E00"}  # blue and vermilion of Okabe and Ito
 BAND_COLOURS = ("#BBD9EC", "#7FB6DB")  # outer, inner
 EXPONENTS = {"loss": "loss_exponent", "params": "size_exponent", "tokens": "data_exponent", "steps": "data_exponent"}
@@ -84,7 +72,7 @@ class MeasuredPlots:
         if across not in ds:
             raise DataError(f"{across}: missing; name the variable or give the values: ds.twopoint.label({across}=...)")
         abscissa, loss = (layout.spread(ds[name]) for name in (across, "loss"))
-        with _axes(ax) as ax:
+        with styled_axes(ax) as ax:
             colours = _run_colours(ax, ds, layout.names.size)
             lines = []
             for number, name in enumerate(layout.names):
@@ -139,7 +127,7 @@ class AnalysisPlots:
         curves = record.curves
         across = getattr(curves, x)
         observed = record.observed
-        with _axes(ax) as ax:
+        with styled_axes(ax) as ax:
             colours = _run_colours(ax, observed, curves.name.size)
             held = record.role == record.flags["held_out"]
             lines = []
@@ -203,7 +191,7 @@ class AnalysisPlots:
         compute, best = frontier["compute"].values, frontier[f"best_{quantity}"].values
         quantiles = np.sort(frontier["quantile"].values)
         pairs = [(low, high) for low, high in zip(quantiles, quantiles[::-1], strict=True) if low < high]
-        with _axes(ax) as ax:
+        with styled_axes(ax) as ax:
             _draw_measured(ax, record.curves, quantity, str(frontier.attrs.get("flops", "")))
             shades = BAND_COLOURS if len(pairs) > 1 else BAND_COLOURS[1:]
             for number, (low, high) in enumerate(pairs):
@@ -236,7 +224,7 @@ class AnalysisPlots:
         """
         record = _flat(self._tree)
         step, spread = record.curves.step, float(self._tree["parameters"]["residual_scale"])
-        with _axes(ax) as ax:
+        with styled_axes(ax) as ax:
             ax.axhspan(-spread, spread, color="0.9", linewidth=0, label=f"±{spread:.2g} (spread of the fit)")
             ax.axhline(0, color=INK, linewidth=0.6)
             lines, named = [], set()
@@ -295,21 +283,6 @@ def _flat(tree: xr.DataTree) -> _Record:
         role=layout.spread(role),
         flags=dict(zip(meanings, map(float, np.atleast_1d(role.attrs["flag_values"])), strict=True)),
     )
-
-
-@contextmanager
-def _axes(ax: Axes | None) -> Iterator[Axes]:
-    """The caller's axes as they are, or new ones in this module's style; global settings stay what they were."""
-    if ax is not None:
-        yield ax
-        return
-    import matplotlib as mpl
-    import matplotlib.pyplot as plt
-
-    # Outside the context: the first figure starts the backend, whose settings have to stay.
-    figure = plt.figure(figsize=COLUMN, dpi=RESOLUTION, layout="constrained")
-    with mpl.rc_context(STYLE):
-        yield figure.add_subplot()
 
 
 def _run_colours(ax: Axes, ds: xr.Dataset, runs: int) -> Sequence[Any]:

@@ -15,11 +15,11 @@ from .errors import (
     ParameterError,
     ScalingEqError,
 )
-from .theory import PowerLaw, Spectrum, loss_curve, simulate
+from .theory import PowerLaw, Spectrum, local_exponents, loss_curve, phase, simulate
 
 # The rooms above, so that importing the package registers the accessors: the one place that looks up the stairs.
 from . import accessors, datasets  # isort: skip
-from .accessors import open_analysis
+from .accessors import open_analysis, phase_diagram
 
 __version__ = version("scalingeq")
 
@@ -35,7 +35,10 @@ __all__ = [
     "Spectrum",
     "accessors",
     "datasets",
+    "local_exponents",
     "loss_curve",
     "open_analysis",
+    "phase",
+    "phase_diagram",
     "simulate",
 ]

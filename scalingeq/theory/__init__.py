@@ -12,6 +12,7 @@ from scalingeq.theory.equivalents import (
     saturated_frequency,
     two_point_equivalent,
 )
+from scalingeq.theory.phases import LocalExponents, Phase, local_exponents, phase
 from scalingeq.theory.schedule import Schedule
 from scalingeq.theory.scheduled import scheduled_loss
 from scalingeq.theory.simulate import Simulation, simulate
@@ -24,6 +25,8 @@ from scalingeq.theory.volterra import Exponentials, fit_exponentials
 __all__ = [
     "Decomposition",
     "Exponentials",
+    "LocalExponents",
+    "Phase",
     "PowerLaw",
     "Schedule",
     "Simulation",
@@ -41,8 +44,10 @@ __all__ = [
     "kernel_two_point",
     "largest_eigenvalue",
     "largest_learning_rate",
+    "local_exponents",
     "loss_curve",
     "one_point_equivalent",
+    "phase",
     "random_features_loss",
     "renormalised_frequency",
     "response",
