@@ -159,14 +159,20 @@ def _weighed(middle: ComplexArray, weight: ComplexArray) -> ComplexArray:
 
 
 def at_steps(panels: Panels, start: FloatArray, values: FloatArray, step: FloatArray) -> FloatArray:
-    """Interpolate values (..., panel, stage), which begin at ``start`` (...), to steps (step,)."""
+    """Interpolate values (..., panel, stage), which begin at ``start`` (...), to ascending steps (step,)."""
     nodes, weight = _barycentric(values.shape[-1])
     ends = np.concatenate([start[..., None], values[..., :-1, -1]], axis=-1)
     full = np.concatenate([ends[..., None], values], axis=-1)
     panel = np.clip(np.searchsorted(panels.last, step), 0, panels.last.size - 1)
     place = (step - panels.first[panel]) / (panels.last - panels.first)[panel]
     gap = place[:, None] - nodes
-    on_node = gap == 0
-    share = np.where(on_node.any(axis=1, keepdims=True), on_node, weight / np.where(on_node, 1.0, gap))
-    share = share / share.sum(axis=1, keepdims=True)
-    return np.asarray(np.einsum("sn,...sn->...s", share, full[..., panel, :]))
+    at, node = np.nonzero(gap == 0)
+    gap[at, node] = 1.0
+    share = weight / gap
+    share[at] = 0.0
+    share[at, node] = 1.0
+    share /= share.sum(axis=1, keepdims=True)
+    # All steps of a panel together are one product of matrices; contiguous ones are cheaper than gathered ones.
+    counts = np.bincount(panel, minlength=panels.last.size)
+    spread = np.repeat(full.reshape(-1, *full.shape[-2:]), counts, axis=1)
+    return np.asarray(np.einsum("sn,ksn->ks", share, spread).reshape(*full.shape[:-2], step.size))

@@ -20,7 +20,7 @@ from scalingeq.theory.spectrum import ComplexArray, FloatArray
 ANGLE = 0.75 * math.pi
 #: Gauss-Legendre nodes on the upper half: for each decade of the straight part, and on the arcs about the origin and
 #: about the spectrum's far end.
-NODES_PER_DECADE, NODES_AT_ORIGIN, NODES_AT_EDGE = 18, 10, 16
+NODES_PER_DECADE, NODES_AT_ORIGIN, NODES_AT_EDGE = 16, 10, 14
 #: The circle is cut into pieces of a few times its distance from the spectrum, with this many nodes each.
 NODES_ON_PIECE, PIECE = 20, 4.0
 

@@ -8,19 +8,21 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from scalingeq.errors import ParameterError, raise_problems
 from scalingeq.theory.collocation import STAGES, interpolation, radau
 from scalingeq.theory.spectrum import FloatArray
 
 #: A panel ends before its intrinsic time grows by this share since the start or the last jump of the schedule, where
 #: it is longer than FIRST in units of the fastest mode's time.
 GROWTH, FIRST = 0.35, 0.3
-#: Nor do the learning rate and the noise rate change within a panel by more than this share.
-CHANGE = 0.5
+#: Nor do the learning rate and the noise rate change within a panel by more than the share CHANGE, unless the panel is
+#: shorter than SHORT.
+CHANGE, SHORT = 0.5, 0.01
 #: A panel is cut until a polynomial gives the integrals of its schedule to the share RESOLVED, or so well that the
 #: losses do not feel the rest, the stairs of single steps above all.
 RESOLVED, NOT_FELT = 3e-7, 3e-6
-#: Relative change of a rate at one step from which on panels start anew, as they do at step 0.
-JUMP = 0.1
+#: Panels start anew, as they do at step 0, where a rate changes at once by the share JUMP, and by PEAK of its largest.
+JUMP, PEAK = 0.1, 3e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +36,12 @@ class Schedule:
     rate : array_like, shape (knot,)
         Learning rate, not negative, in units of 1/eigenvalue.
     noise_rate : array_like, shape (knot,)
-        Learning rate over batch size.
+        Learning rate over batch size, likewise.
+
+    Raises
+    ------
+    ParameterError
+        Where the arrays are not such; all that is wrong is named at once.
 
     Examples
     --------
@@ -48,8 +55,25 @@ class Schedule:
     noise_rate: ArrayLike
 
     def __post_init__(self) -> None:
-        for name in ("step", "rate", "noise_rate"):
-            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.float64))
+        arrays = {name: np.asarray(getattr(self, name), dtype=np.float64) for name in ("step", "rate", "noise_rate")}
+        step = arrays["step"]
+        problems = []
+        if step.ndim != 1 or step.size < 2:
+            problems.append(f"step has shape {step.shape}: pass two knots or more in one dimension")
+        elif step[0] != 0:
+            problems.append(f"step begins at {step[0]:g}: pass the schedule from step 0 on")
+        elif not np.all(np.diff(step) >= 0) or not np.isfinite(step[-1]):
+            problems.append("step is not ascending and finite: sort the knots; two at one step are a jump")
+        for name, values in arrays.items():
+            if values.shape != step.shape:
+                problems.append(f"{name} has shape {values.shape}, step {step.shape}: pass one value a knot")
+            elif name != "step" and (bad := ~(np.isfinite(values) & (values >= 0))).any():
+                problems.append(
+                    f"{name} is {float(values[bad][0])!r} at step {step[bad][0]:g}: pass none negative or not finite"
+                )
+        raise_problems(problems, ParameterError)
+        for name, values in arrays.items():
+            object.__setattr__(self, name, values)
 
     @classmethod
     def of_steps(cls, rate: FloatArray, noise_rate: FloatArray) -> Schedule:
@@ -130,27 +154,28 @@ class Schedule:
         """
         jumps = self._jumps(last)
         low, high = np.append(0.0, jumps), np.append(jumps, last)
+        starts, origin = low, self.time(low)
         nodes, (between, to_between) = np.append(0.0, radau(STAGES)[0]), interpolation(STAGES)
-        starts, origin = np.append(0.0, jumps), self.time(np.append(0.0, jumps))
+        places, gaps = np.concatenate([nodes, between]), np.diff(nodes)
         done: list[FloatArray] = []
         while low.size:
             length = high - low
-            begin, end = self.time(low), self.time(high)
+            time, noise = self.integrals(low[:, None] + length[:, None] * places)
+            begin, spent = time[:, 0], time[:, nodes.size - 1] - time[:, 0]
             too_long = np.zeros(low.size, dtype=np.bool_)
-            for values, inside, not_felt in zip(
-                self.integrals(low[:, None] + length[:, None] * nodes),
-                self.integrals(low[:, None] + length[:, None] * between),
-                (NOT_FELT * begin, NOT_FELT / edge**2),
-                strict=True,
+            for values, not_felt in (
+                (time, NOT_FELT * np.maximum(begin, 1 / edge)),
+                (noise, NOT_FELT / edge**2),
             ):
-                total = values[:, -1] - values[:, 0]
+                values, inside = values[:, : nodes.size], values[:, nodes.size :]
                 error = np.abs(values @ to_between.T - inside).max(axis=1)
-                slope = np.diff(values, axis=1) / np.diff(nodes)
-                too_long |= error > np.maximum(RESOLVED * total, not_felt)
-                too_long |= slope.max(axis=1) - slope.min(axis=1) > CHANGE * slope.max(axis=1)
+                too_long |= error > np.maximum(RESOLVED * (values[:, -1] - values[:, 0]), not_felt)
+                slope = np.diff(values, axis=1) / gaps
+                changes = slope.max(axis=1) - slope.min(axis=1) > CHANGE * slope.max(axis=1)
+                too_long |= changes & (spent > SHORT / edge)
             too_long &= length > 1
             since = begin - origin[np.searchsorted(starts, low, side="right") - 1]
-            too_long |= end - begin > np.maximum(GROWTH * since, FIRST / edge)
+            too_long |= spent > np.maximum(GROWTH * since, FIRST / edge)
             done.append(np.stack([low[~too_long], high[~too_long]]))
             low, high = low[too_long], high[too_long]
             middle = (low + high) / 2
@@ -161,10 +186,10 @@ class Schedule:
         return first[order], last_of[order]
 
     def _jumps(self, last: float) -> FloatArray:
-        """Steps before ``last`` at which a rate changes at once by more than the share JUMP."""
+        """Steps before ``last`` at which a rate jumps."""
         step, *rates = self.knots
         at: NDArray[np.bool_] = np.zeros(step.size - 1, dtype=np.bool_)
         for rate in rates:
-            at |= np.abs(np.diff(rate)) > JUMP * np.maximum(rate[1:], rate[:-1])
+            at |= np.abs(np.diff(rate)) > np.maximum(JUMP * np.maximum(rate[1:], rate[:-1]), PEAK * rate.max())
         at &= (np.diff(step) == 0) & (step[1:] < last) & (step[1:] > 0)
         return step[1:][at]

@@ -156,7 +156,10 @@ def _at_steps(
     if longest == 0:
         return np.repeat(start[..., None], step.size, axis=-1), np.zeros((len(models), 2, step.size))
     knots, _, rates = schedule.knots
-    check_kernel_norm(rates[knots <= last], max(model.spectrum.nodes(1.0).trace for model in models))
+    check_kernel_norm(
+        np.append(rates[knots <= last], np.interp(last, knots, rates)),
+        max(model.spectrum.nodes(1.0).trace for model in models),
+    )
     # The narrowest model of the fewest samples has the largest eigenvalue.
     edge = largest_eigenvalue(
         models[0].spectrum,
@@ -182,7 +185,9 @@ def _at_steps(
         kernel = np.concatenate([kernel, np.zeros((len(models), terms[0].rate.size))], axis=1)
         test = np.concatenate([none, np.array([one.amplitude for one in terms])], axis=1)
     noise = march(panels, exponent, train, kernel, test)[1]
-    return at_steps(panels, start, forcing, step), at_steps(panels, np.zeros(shape[:2]), noise, step)
+    begin = np.concatenate([start, np.zeros_like(start[:1])])
+    values = at_steps(panels, begin, np.concatenate([forcing, noise[None]]), step)
+    return values[:-1], values[-1]
 
 
 def panels_of(schedule: Schedule, last: float, edge: float) -> Panels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def largest_eigenvalue(spectrum: AnySpectrum, *, width: float = math.inf, sample
     1.2286
     """
     raise_problems(size_problems({"width": width, "samples": samples}), ParameterError)
-    return _Outside(spectrum, width, samples).edge()
+    return _outside(spectrum, float(width), float(samples)).edge
 
 
 def largest_learning_rate(
@@ -107,8 +108,8 @@ def largest_learning_rate(
     if not (math.isfinite(ridge) and ridge >= 0):
         problems.append(f"ridge is {ridge!r}: pass a finite number, not negative")
     raise_problems(problems, ParameterError)
-    outside = _Outside(spectrum, width, samples)
-    edge = outside.edge()
+    outside = _outside(spectrum, float(width), float(samples))
+    edge = outside.edge
     leading = (1 - momentum) + (1 + momentum) / batch_size
     if ridge == 0:
         if math.isfinite(batch_size):
@@ -124,8 +125,8 @@ def largest_learning_rate(
         # (1 - momentum) X (2 (1 + momentum) - X) - (1 + momentum) Y**2 / batch = 0, in rate * x.
         linear = (1 - momentum) * (1 + momentum - rate * ridge)
         constant = (1 - momentum) * rate * ridge * (2 * (1 + momentum) - rate * ridge)
-        root = math.sqrt(linear**2 + leading * constant)
-        above, below = (linear + root) / leading / rate, (root - linear) / leading / rate
+        root = linear + math.sqrt(linear**2 + leading * constant)
+        above, below = root / leading / rate, constant / root / rate
         if above <= edge:
             return -1.0
         beyond = outside.degrees(outside.gap(above))
@@ -196,20 +197,26 @@ class _Outside:
         """Minus the Laplace frequency."""
         return float(self.top * (1 + gap) * np.prod(1 + self.degrees(gap) / self.sizes))
 
+    @cached_property
     def edge(self) -> float:
         """Smallest ``frequency`` over all gaps."""
-        return self.frequency(self._turning_gap())
+        return self.frequency(self._turning_gap)
 
     def gap(self, frequency: float) -> float:
         """Gap of a frequency beyond the edge."""
-        return _falling_root(lambda gap: frequency - self.frequency(gap), self._turning_gap())
+        return _falling_root(lambda gap: frequency - self.frequency(gap), self._turning_gap)
 
+    @cached_property
     def _turning_gap(self) -> float:
         def fall(gap: float) -> float:
             slope = (self.weight / (gap + self.below) ** 2).sum()
             return float((slope / (self.sizes + self.degrees(gap))).sum() - 1 / (1 + gap))
 
         return _falling_root(fall)
+
+
+#: One loss asks several times for the edge of one and the same spectrum.
+_outside = lru_cache(maxsize=256)(_Outside)
 
 
 def _falling_root(function: Callable[[float], float], lowest: float = 1e-15, highest: float = 1e15) -> float:

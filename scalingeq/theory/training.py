@@ -282,7 +282,7 @@ class _Setting:
             problems.append(f"momentum is {momentum!r}: pass a number from 0 to below 1")
         if not (math.isfinite(ridge) and ridge >= 0):
             problems.append(f"ridge is {ridge!r}: pass a finite number, not negative")
-        if len(ensemble) != 2 or any(size != math.floor(size) or size < 1 for size in ensemble):
+        if np.shape(ensemble) != (2,) or any(size != math.floor(size) or size < 1 for size in ensemble):
             problems.append(f"ensemble is {ensemble!r}: pass two whole numbers, of feature draws and of data sets")
         elif kind == "train" and tuple(ensemble) != (1, 1):
             problems.append("ensemble: its data sets differ, so that it has no train loss; pass kind='test'")
@@ -349,8 +349,8 @@ class _Setting:
         if simple and self.rate.size == batch.size == 1:
             rate = float(self.rate[0]) / (1 - self.momentum)
             return flow_loss(
-                rate * curves.time, model.spectrum, noise_rate=rate / batch[0], width=1 / _positive(curves.per_width),
-                samples=1 / _positive(curves.per_sample), noise_variance=curves.noise_variance, kind=self.kind,
+                rate * curves.time, model.spectrum, noise_rate=rate / batch[0], width=_sizes(curves.per_width),
+                samples=_sizes(curves.per_sample), noise_variance=curves.noise_variance, kind=self.kind,
             )  # fmt: skip
         total = np.empty(curves.time.shape)
         one_frequency = (curves.per_sample == 0) & (model.test_spectrum is None) | (self.kind == "train")
@@ -373,9 +373,8 @@ class _Setting:
         return scheduled_parts(curves, schedule, self.model, shared, two)
 
 
-def _positive(one_over: FloatArray) -> FloatArray:
-    """One over sizes, with the smallest number for those of infinite size."""
-    return np.maximum(one_over, np.finfo(float).tiny)
+def _sizes(one_over: FloatArray) -> FloatArray:
+    return np.divide(1.0, one_over, out=np.full_like(one_over, math.inf), where=one_over > 0)
 
 
 def _rates(name: str, value: ArrayLike, last: float) -> tuple[FloatArray, list[str]]:

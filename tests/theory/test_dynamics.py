@@ -16,7 +16,6 @@ from scalingeq.theory import (
     forcing,
     kernel,
     kernel_exponentials,
-    loss_curve,
     static_loss,
 )
 from scalingeq.theory.laplace import hyperbola, inverse_two
@@ -295,22 +294,6 @@ def test_corners_of_the_domain(alpha, r, width, samples, kind):
 def test_flow_loss_refuses(arguments, text):
     with pytest.raises(ParameterError, match=text):
         flow_loss(arguments.pop("time", [1.0]), PowerLaw(1.5, 0.4), **arguments)
-
-
-@pytest.mark.parametrize(
-    "arguments, text",
-    [
-        ({"learning_rate": [0.1, 0.2]}, "schedules are not supported yet"),
-        ({"batch_size": [1, 2]}, "schedules are not supported yet"),
-        ({"learning_rate": 0}, "learning_rate is 0"),
-        ({"learning_rate": np.inf}, "learning_rate is inf"),
-        ({"batch_size": 0.5}, "at least one sample"),
-        ({"batch_size": np.nan, "width": 0, "steps": [-1]}, "3 problems"),
-    ],
-)
-def test_loss_curve_refuses(arguments, text):
-    with pytest.raises(ParameterError, match=text):
-        loss_curve(arguments.pop("steps", [1.0]), PowerLaw(1.5, 0.4), **arguments)
 
 
 def test_noise_beyond_the_kernel_norm_is_an_instability():
