@@ -15,7 +15,7 @@ from .errors import (
     ParameterError,
     ScalingEqError,
 )
-from .theory import PowerLaw, Spectrum, loss_curve, simulate
+from .theory import PowerLaw, Spectrum, loss_curve, simulate, spectrum_from_features, spectrum_from_kernel
 
 # The rooms above, so that importing the package registers the accessors: the one place that looks up the stairs.
 from . import accessors, datasets  # isort: skip
@@ -38,4 +38,6 @@ __all__ = [
     "loss_curve",
     "open_analysis",
     "simulate",
+    "spectrum_from_features",
+    "spectrum_from_kernel",
 ]

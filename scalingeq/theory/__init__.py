@@ -11,6 +11,7 @@ from scalingeq.theory.equivalents import (
     saturated_frequency,
     two_point_equivalent,
 )
+from scalingeq.theory.estimation import spectrum_from_features, spectrum_from_kernel
 from scalingeq.theory.simulate import Simulation, simulate
 from scalingeq.theory.spectrum import PowerLaw, Spectrum
 from scalingeq.theory.stability import largest_eigenvalue, largest_learning_rate
@@ -38,6 +39,8 @@ __all__ = [
     "s_transform",
     "saturated_frequency",
     "simulate",
+    "spectrum_from_features",
+    "spectrum_from_kernel",
     "static_loss",
     "two_point_equivalent",
 ]

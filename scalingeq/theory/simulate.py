@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from scalingeq.errors import InstabilityError, ParameterError, raise_problems
 from scalingeq.theory.equivalents import size_problems
-from scalingeq.theory.spectrum import AnySpectrum, FloatArray, PowerLaw
+from scalingeq.theory.spectrum import AnySpectrum, FloatArray, PowerLaw, Spectrum
 
 
 class Simulation(NamedTuple):
@@ -101,6 +101,8 @@ def simulate(
         problems.append(f"repetitions is {repetitions!r}: pass at least 2, for a standard error")
     if spectrum.rank > 1e5:
         problems.append(f"spectrum has {spectrum.rank:g} modes: pass one with a finite dim of at most some thousand")
+    if isinstance(spectrum, Spectrum) and np.any(np.asarray(spectrum.modes) != 1):
+        problems.append("spectrum has entries that stand for several modes or none: pass one with one mode an entry")
     raise_problems(problems, ParameterError)
     runs = _Runs(spectrum, batch_size, width, samples, noise_variance, repetitions, np.random.default_rng(seed))
     losses, done = [], 0

@@ -159,11 +159,14 @@ class Spectrum:
         target power acts as label noise does.
     target_power : array_like, shape (mode,)
         Power of the target in each mode, ``w_k**2 lambda_k``, not negative, in the units of the loss.
+    modes : array_like, shape (mode,) or ()
+        Number of modes that each entry stands for, not negative and not necessarily whole; the target power is that of
+        all of them together.
 
     Raises
     ------
     ParameterError
-        Where the arrays are empty, of unlike shape, negative or not finite, or no eigenvalue is positive.
+        Where the arrays are empty, of unlike shape, negative or not finite, or no mode has a positive eigenvalue.
 
     Notes
     -----
@@ -179,9 +182,11 @@ class Spectrum:
 
     eigenvalues: ArrayLike
     target_power: ArrayLike
+    modes: ArrayLike = 1.0
 
     def __post_init__(self) -> None:
-        values = {"eigenvalues": self.eigenvalues, "target_power": self.target_power}
+        modes = np.full(np.shape(self.eigenvalues), self.modes) if np.ndim(self.modes) == 0 else self.modes
+        values = {"eigenvalues": self.eigenvalues, "target_power": self.target_power, "modes": modes}
         arrays = {name: np.array(value, dtype=np.float64) for name, value in values.items()}
         problems = []
         for name, array in arrays.items():
@@ -189,23 +194,24 @@ class Spectrum:
                 problems.append(f"{name} has shape {array.shape}: pass one value a mode, at least one")
             elif bad := int(np.count_nonzero(~(np.isfinite(array) & (array >= 0)))):
                 problems.append(f"{name}: {bad} of {array.size} values are negative or not finite; pass none such")
-        eigenvalues, target_power = arrays["eigenvalues"], arrays["target_power"]
-        if eigenvalues.shape != target_power.shape:
-            problems.append(
-                f"target_power has shape {target_power.shape}, eigenvalues {eigenvalues.shape}: pass one power a mode"
-            )
-        elif not problems and not eigenvalues.any():
+        eigenvalues = arrays["eigenvalues"]
+        unlike = [name for name, array in arrays.items() if array.shape != eigenvalues.shape]
+        problems += [
+            f"{name} has shape {arrays[name].shape}, eigenvalues {eigenvalues.shape}: pass one value a mode"
+            for name in unlike
+        ]
+        if not problems and not (arrays["modes"] * eigenvalues).any():
             problems.append("eigenvalues are all 0: pass at least one positive eigenvalue")
         raise_problems(problems, ParameterError)
         for name, array in arrays.items():
             array.setflags(write=False)
             object.__setattr__(self, name, array)
-        object.__setattr__(self, "_nodes", _compress(eigenvalues, target_power))
+        object.__setattr__(self, "_nodes", _compress(**arrays))
 
     @property
     def rank(self) -> float:
         """Number of modes with a positive eigenvalue."""
-        return float(np.count_nonzero(self.eigenvalues))
+        return float(np.asarray(self.modes)[np.asarray(self.eigenvalues) > 0].sum())
 
     def nodes(self, smallest_frequency: float) -> Nodes:
         """Quadrature nodes of the spectrum; they serve every frequency.
@@ -312,29 +318,31 @@ def _gauss_from_moments(moments: FloatArray) -> tuple[FloatArray, FloatArray]:
     return node, vectors[0] ** 2
 
 
-def _compress(eigenvalues: FloatArray, target_power: FloatArray) -> Nodes:
+def _compress(eigenvalues: FloatArray, target_power: FloatArray, modes: FloatArray) -> Nodes:
     """Nodes of a measured spectrum, the largest eigenvalue first."""
     order = np.argsort(-eigenvalues, kind="stable")
-    value, power = eigenvalues[order], target_power[order]
+    value, power, count = eigenvalues[order], target_power[order], modes[order]
     positive = int(np.count_nonzero(value))
-    pieces = list(_blocks(value[:positive], power[:positive]))
+    pieces = list(_blocks(value[:positive], power[:positive], count[:positive]))
     if positive < value.size:
         pieces.append((np.zeros(1), np.zeros(1), power[positive:].sum(keepdims=True)))
     return Nodes(*(np.concatenate(piece) for piece in zip(*pieces, strict=True)))
 
 
-def _blocks(value: FloatArray, power: FloatArray) -> Iterator[tuple[FloatArray, FloatArray, FloatArray]]:
+def _blocks(
+    value: FloatArray, power: FloatArray, count: FloatArray
+) -> Iterator[tuple[FloatArray, FloatArray, FloatArray]]:
     """Eigenvalue, count and target power of the nodes of each block of sorted positive eigenvalues."""
     explicit = 64
-    yield value[:explicit], np.ones_like(value[:explicit]), power[:explicit]
-    value, power = value[explicit:], power[explicit:]
+    yield value[:explicit], count[:explicit], power[:explicit]
+    value, power, count = value[explicit:], power[explicit:], count[explicit:]
     octave = np.ceil(np.log2(value))
     for block in np.split(np.arange(value.size), np.flatnonzero(np.diff(octave)) + 1):
-        one, its_power = value[block], power[block]
+        one, its_power, its_count = value[block], power[block], count[block]
         if block.size <= 2 * NODES_PER_BLOCK:
-            yield one, np.ones_like(one), its_power
+            yield one, its_count, its_power
             continue
-        for weight, is_count in ((np.ones_like(one), True), (its_power, False)):
+        for weight, is_count in ((its_count, True), (its_power, False)):
             node, total = _gauss_of_points(one, weight)
             none = np.zeros_like(total)
             yield (node, total, none) if is_count else (node, none, total)

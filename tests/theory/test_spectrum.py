@@ -100,7 +100,7 @@ def test_a_million_modes_with_zeros_take_seconds_at_most():
     [
         ([], [], "at least one"),
         ([1.0, -1.0], [1.0, math.nan], "2 problems"),
-        ([1.0], [1.0, 2.0], "one power a mode"),
+        ([1.0], [1.0, 2.0], "one value a mode"),
         ([0.0], [1.0], "all 0"),
     ],
 )
