@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scalingeq.errors import ParameterError, raise_problems
-from scalingeq.theory.equivalents import size_problems
 from scalingeq.theory.spectrum import FloatArray, Spectrum
 
 #: Eigenvalues this small beside the largest are rounding errors of the sample's.
@@ -148,7 +147,7 @@ def _check(named: dict[str, ArrayLike], labels: ArrayLike, width: float) -> tupl
     """Matrix, labels (sample, output), and what is wrong with them."""
     ((name, value),) = named.items()
     matrix, target = np.asarray(value, dtype=np.float64), np.asarray(labels, dtype=np.float64)
-    problems = size_problems({"width": width})
+    problems = [] if width >= 1 else [f"width is {width!r}: pass at least one feature, or infinity"]
     if matrix.ndim != 2 or matrix.shape[0] < 2 or matrix.shape[1] == 0:
         problems.append(f"{name} has shape {matrix.shape}: pass a matrix with one row a sample, of at least two")
     elif target.ndim not in (1, 2) or target.shape[0] != matrix.shape[0]:
