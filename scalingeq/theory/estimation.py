@@ -58,9 +58,10 @@ def spectrum_from_kernel(kernel: ArrayLike, labels: ArrayLike, *, width: float =
     eigenvalues, which are found by non-negative least squares (El Karoui, Ann. Statist. 36, 2757, 2008, does so for
     the eigenvalues).
 
-    The estimate serves models of fewer samples than its own; what it says of smaller eigenvalues than n samples resolve
-    is a guess, and target power there counts as noise or as a slow mode. Its relative error is at least
-    about ``sqrt(2/n)``, that of a variance.
+    The estimate serves models of fewer samples than its own. What it says of eigenvalues too small for n samples to
+    resolve is a guess, and target power there may count as noise or as a slow mode. Gaussian labels leave it a relative
+    error of ``sqrt(2/n)``, that of a variance. Inputs much unlike Gaussian ones, with a few samples that hold most of the
+    variance, break the equivalents themselves, late in training and for the train loss first.
 
     Examples
     --------
