@@ -178,13 +178,12 @@ def _population(eigenvalue: FloatArray, power: FloatArray, total: float, samples
     s, degrees, ratio = s[informed], degrees[informed], ratio[informed]
     kappa = s / ratio
     unlearned = (resolvent[informed] @ power + rest / s) * kappa * (1 - degrees / width)
-    trial = _log_grid(1.5 * largest, 0.03 * float(kappa.min()), EIGENVALUES_PER_DECADE)
+    trial = np.append(_log_grid(1.5 * largest, 0.03 * float(kappa.min()), EIGENVALUES_PER_DECADE), 0.0)
     # The sums scatter from sample to sample, relative to their size, as the inverse root of the ratio.
     weight = np.sqrt(ratio)
-    learnable = kappa[:, None] / (kappa[:, None] + np.append(trial, 0.0))
+    learnable = kappa[:, None] / (kappa[:, None] + trial)
     modes = np.append(_non_negative(1 - learnable[:, :-1], degrees, weight), 0.0)
     target = _non_negative(learnable, unlearned, weight)
-    trial = np.append(trial, 0.0)
     used = (modes > 0) | (target > 0)
     return Spectrum(trial[used], target[used], modes[used])
 
