@@ -15,7 +15,16 @@ from .errors import (
     ParameterError,
     ScalingEqError,
 )
-from .theory import PowerLaw, Spectrum, local_exponents, loss_curve, phase, simulate
+from .theory import (
+    PowerLaw,
+    Spectrum,
+    local_exponents,
+    loss_curve,
+    phase,
+    simulate,
+    spectrum_from_features,
+    spectrum_from_kernel,
+)
 
 # The rooms above, so that importing the package registers the accessors: the one place that looks up the stairs.
 from . import accessors, datasets  # isort: skip
@@ -41,4 +50,6 @@ __all__ = [
     "phase",
     "phase_diagram",
     "simulate",
+    "spectrum_from_features",
+    "spectrum_from_kernel",
 ]

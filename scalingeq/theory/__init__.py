@@ -12,6 +12,7 @@ from scalingeq.theory.equivalents import (
     saturated_frequency,
     two_point_equivalent,
 )
+from scalingeq.theory.estimation import spectrum_from_features, spectrum_from_kernel
 from scalingeq.theory.phases import LocalExponents, Phase, local_exponents, phase
 from scalingeq.theory.schedule import Schedule
 from scalingeq.theory.scheduled import scheduled_loss
@@ -56,6 +57,8 @@ __all__ = [
     "saturated_frequency",
     "scheduled_loss",
     "simulate",
+    "spectrum_from_features",
+    "spectrum_from_kernel",
     "static_loss",
     "two_point_equivalent",
 ]

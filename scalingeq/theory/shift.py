@@ -88,7 +88,8 @@ def shifted_nodes(spectrum: AnySpectrum, test_spectrum: AnySpectrum, smallest_fr
         )
     # A mode without variance in either keeps its power, as label noise.
     ratio = np.divide(test, training, out=np.ones_like(test), where=training > 0)
+    count = np.asarray(spectrum.modes)
     eigenvalue, (modes, target, test_trace, test_target) = compress(
-        training, np.stack([training > 0, power_of_modes, test, power_of_modes * ratio])
+        training, np.stack([count * (training > 0), power_of_modes, count * test, power_of_modes * ratio])
     )
     return ShiftedNodes(Nodes(eigenvalue, modes, target), test_trace, test_target)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from scalingeq.errors import InstabilityError, ParameterError, raise_problems
 from scalingeq.theory.runs import Runs, modes
-from scalingeq.theory.spectrum import AnySpectrum, FloatArray, PowerLaw
+from scalingeq.theory.spectrum import AnySpectrum, FloatArray, PowerLaw, Spectrum
 
 
 class Simulation(NamedTuple):
@@ -134,6 +134,8 @@ def simulate(
         problems.append(f"spectrum has {_dim(spectrum):g} modes: pass one with a finite dim of at most some thousand")
     elif test_spectrum is not None:
         problems += _shift_problems(spectrum, test_spectrum)
+    if isinstance(spectrum, Spectrum) and np.any(np.asarray(spectrum.modes) != 1):
+        problems.append("spectrum has entries that stand for several modes or none: pass one with one mode an entry")
     raise_problems(problems, ParameterError)
     rates, batches = (
         np.broadcast_to(value, last) if np.ndim(value) == 0 else np.asarray(value)[:last]

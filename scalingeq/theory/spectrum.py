@@ -145,11 +145,14 @@ class Spectrum:
         target power acts as label noise does.
     target_power : array_like, shape (mode,)
         Power of the target in each mode, ``w_k**2 lambda_k``, not negative, in the units of the loss.
+    modes : array_like, shape (mode,) or ()
+        Number of modes that each entry stands for, not negative and not necessarily whole; the target power is that of
+        all of them together.
 
     Raises
     ------
     ParameterError
-        Where the arrays are empty, of unlike shape, negative or not finite, or no eigenvalue is positive.
+        Where the arrays are empty, of unlike shape, negative or not finite, or no mode has a positive eigenvalue.
 
     Notes
     -----
@@ -165,9 +168,11 @@ class Spectrum:
 
     eigenvalues: ArrayLike
     target_power: ArrayLike
+    modes: ArrayLike = 1.0
 
     def __post_init__(self) -> None:
-        values = {"eigenvalues": self.eigenvalues, "target_power": self.target_power}
+        modes = np.full(np.shape(self.eigenvalues), self.modes) if np.ndim(self.modes) == 0 else self.modes
+        values = {"eigenvalues": self.eigenvalues, "target_power": self.target_power, "modes": modes}
         arrays = {name: np.array(value, dtype=np.float64) for name, value in values.items()}
         problems = []
         for name, array in arrays.items():
@@ -175,24 +180,26 @@ class Spectrum:
                 problems.append(f"{name} has shape {array.shape}: pass one value a mode, at least one")
             elif bad := int(np.count_nonzero(~(np.isfinite(array) & (array >= 0)))):
                 problems.append(f"{name}: {bad} of {array.size} values are negative or not finite; pass none such")
-        eigenvalues, target_power = arrays["eigenvalues"], arrays["target_power"]
-        if eigenvalues.shape != target_power.shape:
-            problems.append(
-                f"target_power has shape {target_power.shape}, eigenvalues {eigenvalues.shape}: pass one power a mode"
-            )
-        elif not problems and not eigenvalues.any():
+        eigenvalues = arrays["eigenvalues"]
+        unlike = [name for name, array in arrays.items() if array.shape != eigenvalues.shape]
+        problems += [
+            f"{name} has shape {arrays[name].shape}, eigenvalues {eigenvalues.shape}: pass one value a mode"
+            for name in unlike
+        ]
+        if not problems and not (arrays["modes"] * eigenvalues).any():
             problems.append("eigenvalues are all 0: pass at least one positive eigenvalue")
         raise_problems(problems, ParameterError)
         for name, array in arrays.items():
             array.setflags(write=False)
             object.__setattr__(self, name, array)
-        eigenvalue, (modes, target) = compress(eigenvalues, np.stack([eigenvalues > 0, target_power]))
-        object.__setattr__(self, "_nodes", Nodes(eigenvalue, modes, target))
+        measures = np.stack([arrays["modes"] * (eigenvalues > 0), arrays["target_power"]])
+        nodes, (count, target) = compress(eigenvalues, measures)
+        object.__setattr__(self, "_nodes", Nodes(nodes, count, target))
 
     @property
     def rank(self) -> float:
         """Number of modes with a positive eigenvalue."""
-        return float(np.count_nonzero(self.eigenvalues))
+        return float(np.asarray(self.modes)[np.asarray(self.eigenvalues) > 0].sum())
 
     def nodes(self, smallest_frequency: float) -> Nodes:
         """Quadrature nodes of the spectrum; they serve every frequency.

@@ -94,6 +94,7 @@ def test_divergence_is_an_error():
         ({"repetitions": 1}, "repetitions"),
         ({"noise_variance": -1}, "noise_variance"),
         ({"spectrum": PowerLaw(1.5, 0.4, math.inf)}, "finite dim"),
+        ({"spectrum": Spectrum([1.0], [1.0], [2.0])}, "several modes"),
     ],
 )
 def test_simulate_refuses(arguments, text):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from scalingeq.errors import ParameterError
-from scalingeq.theory import PowerLaw, Spectrum, degrees_of_freedom
+from scalingeq.theory import PowerLaw, Spectrum, degrees_of_freedom, flow_loss
 
 ANGLES = np.array([0.0, 1.0, 2.0])
 
@@ -95,15 +95,37 @@ def test_a_million_modes_with_zeros_take_seconds_at_most():
     np.testing.assert_allclose(spectrum.nodes(1.0).power, 10 + (k**-2.2).sum(), rtol=1e-12)
 
 
+def test_an_entry_may_stand_for_several_modes():
+    rng = np.random.default_rng(0)
+    eigenvalue, power, modes = rng.random(100), rng.random(100), rng.integers(4, size=100)
+    together = Spectrum(eigenvalue, power * (modes > 0), modes)
+    apart = Spectrum(np.repeat(eigenvalue, modes), np.repeat(power / np.maximum(modes, 1), modes))
+    assert together.rank == apart.rank == modes.sum()
+    settings = {"samples": 60, "width": 40}
+    np.testing.assert_allclose(
+        flow_loss([0.1, 1, 10], together, **settings), flow_loss([0.1, 1, 10], apart, **settings), rtol=1e-7
+    )
+    assert Spectrum([1.0, 0.0], [1.0, 1.0], 2.5).rank == 2.5
+
+
 @pytest.mark.parametrize(
     "eigenvalues, power, text",
     [
         ([], [], "at least one"),
         ([1.0, -1.0], [1.0, math.nan], "2 problems"),
-        ([1.0], [1.0, 2.0], "one power a mode"),
+        ([1.0], [1.0, 2.0], "one value a mode"),
         ([0.0], [1.0], "all 0"),
     ],
 )
 def test_measured_spectrum_refuses(eigenvalues, power, text):
     with pytest.raises(ParameterError, match=text):
         Spectrum(eigenvalues, power)
+
+
+def test_numbers_of_modes_are_checked():
+    with pytest.raises(ParameterError, match="modes: 1 of 2"):
+        Spectrum([1.0, 2.0], [1.0, 1.0], [1.0, -1.0])
+    with pytest.raises(ParameterError, match="modes has shape"):
+        Spectrum([1.0, 2.0], [1.0, 1.0], [1.0])
+    with pytest.raises(ParameterError, match="all 0"):
+        Spectrum([1.0, 0.0], [1.0, 1.0], [0.0, 1.0])
