@@ -40,7 +40,7 @@ def radau(stages: int) -> tuple[FloatArray, FloatArray]:
     values = legendre.legvander(2 * nodes - 1, stages)
     degree = np.arange(1, stages)
     integrals = np.column_stack([nodes, (values[:, 2:] - values[:, :-2]) / (2 * (2 * degree + 1))])
-    return nodes, np.linalg.solve(values[:, :-1].T, integrals.T).T
+    return nodes, np.asarray(np.linalg.solve(values[:, :-1].T, integrals.T).T, dtype=np.float64)
 
 
 @lru_cache(maxsize=4)
@@ -147,7 +147,7 @@ def _propagators(rate: FloatArray, exponent: ComplexArray) -> tuple[ComplexArray
     root, left = np.linalg.eig(matrix * rate[:, None, :])
     right = np.linalg.inv(left)
     middle = 1 / (1 - root[:, :, None] * exponent)
-    local = _Local(left, middle, right @ matrix)
+    local = _Local(left, middle, np.asarray(right @ matrix, dtype=np.complex128))
     decay = left @ (right.sum(axis=2)[:, :, None] * middle)
     inject = (middle * left[:, -1, :, None]).swapaxes(1, 2) @ local.right
     return decay, inject, local

@@ -94,7 +94,7 @@ def closed_contour(
         v, weight = _along_circle(first, max(radius, math.exp(-3)), angle, math.sqrt(momentum), distance)
     z = np.exp(v)
     s = ridge - (1 - z) * (1 - momentum / z) / rate
-    return ClosedContour(s, weight * (z - momentum / z) / rate)
+    return ClosedContour(np.asarray(s), np.asarray(weight * (z - momentum / z) / rate))
 
 
 @lru_cache(maxsize=64)
@@ -112,7 +112,8 @@ def _straight(first: float, last: float) -> tuple[ComplexArray, ComplexArray]:
     half = math.log(last / first) / 2
     y, line_weight = _gauss(max(12, math.ceil(NODES_PER_DECADE * 2 * half / math.log(10))))
     line = first * np.exp(half * (y + 1) + 1j * ANGLE)
-    return np.concatenate([arc, line]), np.concatenate([arc * weight * ANGLE, line * line_weight * half / 1j]) / math.pi
+    weights = np.concatenate([arc * weight * ANGLE, line * line_weight * half / 1j])
+    return np.concatenate([arc, line]), np.asarray(weights / math.pi)
 
 
 def _around(first: float, last: float) -> tuple[ComplexArray, ComplexArray]:

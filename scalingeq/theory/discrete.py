@@ -124,7 +124,7 @@ class _Filter:
         """Next state (part, ...); ``eigenvalue`` broadcasts with a part."""
         first = (1 + self.momentum - rate * (eigenvalue + self.ridge)) * state[0]
         if self.size == 1:
-            return first[None]
+            return np.asarray(first[None])
         new = np.empty_like(state)
         if self.momentum:
             first -= self.momentum * state[1]

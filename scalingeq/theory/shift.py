@@ -52,7 +52,7 @@ def shifted_nodes(spectrum: AnySpectrum, test_spectrum: AnySpectrum, smallest_fr
     >>> from scalingeq.theory import PowerLaw
     >>> nodes = shifted_nodes(PowerLaw(2.0, 0.5, dim=2), PowerLaw(1.0, 0.5, dim=2), 1e-3)
     >>> nodes.trace, nodes.target
-    (array([1. , 0.5]), array([1.   , 0.125]))
+    (array([1. , 0.5]), array([1.  , 0.25]))
     """
     if isinstance(spectrum, PowerLaw) and isinstance(test_spectrum, PowerLaw):
         if spectrum.dim != test_spectrum.dim:

@@ -107,7 +107,7 @@ def _two_points(times: SortedTimes, model: Model) -> list[tuple[TwoPoint, Comple
     per_sample = np.array(model.per_sample if model.shared.data else 0.0)
     # One equivalent for each window; curves that share the window share it.
     return [
-        (TwoPoint(*(field[row] for field in pair[:4]), per_sample), product[row])
+        (TwoPoint._make([*(field[row] for field in pair[:4]), per_sample]), product[row])
         for pair, product in two_point_along(point, point, nodes, model.shared, model.ridge)
     ]
 

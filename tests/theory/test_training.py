@@ -70,7 +70,7 @@ def test_discrete_steps_agree_with_simulation(name, sizes):
     compare(SPECTRUM, {**ALGORITHMS[name], **SIZES[sizes]}, 20, "discrete")
 
 
-@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("sizes", ["data", "features and data"])
 @pytest.mark.parametrize("name", [name for name in ALGORITHMS if "momentum" not in ALGORITHMS[name]])
 def test_flow_agrees_with_simulation(name, sizes):
     # Gradient flow is 6 % off at step 20 with rate 0.1 and batches of 2: see test_flow_is_accurate_...
