@@ -15,12 +15,11 @@ from scalingeq.theory.equivalents import (
 from scalingeq.theory.estimation import spectrum_from_features, spectrum_from_kernel
 from scalingeq.theory.phases import LocalExponents, Phase, local_exponents, phase
 from scalingeq.theory.schedule import Schedule
-from scalingeq.theory.scheduled import scheduled_loss
 from scalingeq.theory.simulate import Simulation, simulate
 from scalingeq.theory.spectrum import PowerLaw, Spectrum
 from scalingeq.theory.stability import largest_eigenvalue, largest_learning_rate
 from scalingeq.theory.statics import random_features_loss, ridge_regression_loss, static_loss
-from scalingeq.theory.training import Decomposition, decompose, flow_is_accurate_from, loss_curve
+from scalingeq.theory.training import Decomposition, decompose, flow_is_accurate_from, loss_curve, scheduled_loss
 from scalingeq.theory.volterra import Exponentials, fit_exponentials
 
 __all__ = [

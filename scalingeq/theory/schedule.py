@@ -81,6 +81,24 @@ class Schedule:
         step = np.arange(rate.size + 1.0).repeat(2)[1:-1]
         return cls(step, rate.repeat(2), noise_rate.repeat(2))
 
+    def scaled(self, rate: float = 1.0, noise: float = 1.0) -> Schedule:
+        """Schedule with its learning rates, and its noise rates, multiplied by a number each."""
+        step, rates, noise_rates = self.knots
+        return Schedule(step, rate * rates, noise * noise_rates)
+
+    def per_step(self, steps: int) -> tuple[FloatArray, FloatArray]:
+        """Learning rate, and one over the batch size, (step,) of each of the first ``steps`` optimiser steps."""
+        time, noise = (np.diff(value) for value in self.integrals(np.arange(steps + 1.0)))
+        return time, np.divide(noise, time**2, out=np.zeros_like(time), where=time > 0)
+
+    @property
+    def constant(self) -> tuple[float, float] | None:
+        """Learning rate and noise rate where two knots give them once and for all."""
+        _, rate, noise_rate = self.knots
+        if rate.size == 2 and rate[0] == rate[1] and noise_rate[0] == noise_rate[1]:
+            return float(rate[0]), float(noise_rate[0])
+        return None
+
     @property
     def last(self) -> float:
         """Step at which the schedule ends."""

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from scalingeq.errors import ParameterError
 from scalingeq.theory.collocation import STAGES, Panels, at_steps, march, radau
 from scalingeq.theory.contour import closed_contour
-from scalingeq.theory.curves import Curves, Kind, broadcast, size_of
-from scalingeq.theory.equivalents import ONE_MODEL, OnePoint, Shared, one_point
+from scalingeq.theory.curves import Curves, size_of
+from scalingeq.theory.equivalents import OnePoint, Shared, one_point
 from scalingeq.theory.schedule import Schedule
-from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray
+from scalingeq.theory.spectrum import ComplexArray, FloatArray
 from scalingeq.theory.stability import largest_eigenvalue
 from scalingeq.theory.two_frequency import Model, flow_test_forcing, kernel_terms
 from scalingeq.theory.volterra import check_kernel_norm
@@ -39,85 +36,6 @@ class Parts(NamedTuple):
         """Loss (curve, step) of one model, where ``shared`` begins with all; ``noise_variance`` is (curve,)."""
         both = self.forcing[0] + self.noise
         return np.asarray(both[0] + noise_variance[:, None] * both[1])
-
-
-def scheduled_loss(
-    steps: ArrayLike,
-    schedule: Schedule,
-    spectrum: AnySpectrum,
-    *,
-    width: ArrayLike = math.inf,
-    samples: ArrayLike = math.inf,
-    noise_variance: ArrayLike = 0.0,
-    ridge: float = 0.0,
-    test_spectrum: AnySpectrum | None = None,
-    kind: Kind = "test",
-) -> FloatArray:
-    """Loss of gradient flow under a schedule, with the noise of minibatches, for one curve or many.
-
-    Parameters
-    ----------
-    steps : array_like, shape (..., step)
-        Steps at which the loss is asked for, not negative, not after the end of the schedule.
-    schedule : Schedule
-        Learning rate and noise rate (learning rate over batch size) against steps, the same for all curves.
-    spectrum : PowerLaw or Spectrum
-        Spectrum of the inputs and of the target.
-    width, samples : array_like, shape (...)
-        Number of random features and of training samples; infinity is allowed (no features; one pass).
-    noise_variance : array_like, shape (...)
-        Variance of the label noise, in the units of the loss. The loss includes it.
-    ridge : float
-        Weight decay, a rate per intrinsic time, in the units of the eigenvalues.
-    test_spectrum : PowerLaw or Spectrum, optional
-        Spectrum of the test inputs, in the basis of the training's; its own target power does not enter.
-    kind : {"test", "train"}
-        Loss on fresh samples, or on the training samples.
-
-    Returns
-    -------
-    ndarray, shape (..., step)
-        Loss, in the units of the target power; the numerical error is about 1e-6 of the loss, and 1e-8 where the
-        schedule is constant.
-
-    Raises
-    ------
-    ParameterError
-        Where an argument is outside its domain, the schedule ends before the steps, or shapes do not broadcast.
-    InstabilityError
-        Where the noise rate is 2 / Tr(covariance) or more at some step.
-    ConvergenceError
-        Where the renormalised frequencies are not found.
-
-    Notes
-    -----
-    The Volterra equation of arXiv:2502.05074 with rates that change: intrinsic time is the integral of the learning
-    rate, and the noise enters with the rate of its own time.
-
-    Examples
-    --------
-    >>> from scalingeq.theory import PowerLaw, Schedule, scheduled_loss
-    >>> drop = Schedule([0, 900, 900, 1000], [0.5, 0.5, 0.05, 0.05], [0.1, 0.1, 0.01, 0.01])
-    >>> scheduled_loss([900, 1000], drop, PowerLaw(alpha=1.5, r=0.4), width=512).round(5)
-    array([0.00885, 0.0081 ])
-    """
-    problems = []
-    if not (math.isfinite(ridge) and ridge >= 0):
-        problems.append(f"ridge is {ridge!r}: pass a finite number, not negative")
-    curves = broadcast({"steps": steps}, 0.0, width, samples, noise_variance, kind, problems)
-    if curves.time.max(initial=0.0) > schedule.last:
-        raise ParameterError(
-            f"the schedule ends at step {schedule.last:g}, before the last of the steps, {curves.time.max():g}: "
-            "pass rates up to there"
-        )
-    loss = np.empty(curves.time.shape)
-    model = Model(spectrum, ridge=ridge, test_spectrum=test_spectrum)
-    one_frequency = (curves.per_sample == 0) & (test_spectrum is None) | (kind == "train")
-    for chosen, two in ((one_frequency, False), (~one_frequency, True)):
-        if chosen.any():
-            group = curves.select(chosen)
-            loss[chosen] = scheduled_parts(group, schedule, model, [ONE_MODEL], two).loss(group.noise_variance)
-    return np.maximum(loss, 0.0).reshape(curves.shape)
 
 
 def scheduled_parts(

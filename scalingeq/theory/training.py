@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -130,11 +131,10 @@ def loss_curve(
     >>> loss_curve([100], spectrum, samples=60, learning_rate=0.1, dynamics="discrete", momentum=0.9).round(5)
     array([0.02845])
     """
-    setting = _Setting(
+    return _training(
         steps, spectrum, learning_rate, batch_size, width, samples, noise_variance, kind, dynamics, momentum, ridge,
         ensemble, test_spectrum,
-    )  # fmt: skip
-    return setting.loss()
+    ).loss()  # fmt: skip
 
 
 def decompose(
@@ -184,11 +184,81 @@ test_spectrum
     {'irreducible': 0.05, 'bias': 0.0169, 'features': 0.0361, 'data': 0.0049, 'interaction': 0.0619,
      'label_noise': 0.0624, 'sgd_noise': 0.0}
     """
-    setting = _Setting(
+    return _training(
         steps, spectrum, learning_rate, batch_size, width, samples, noise_variance, "test", dynamics, momentum, ridge,
         ensemble, test_spectrum,
-    )  # fmt: skip
-    return setting.decomposition()
+    ).decomposition()  # fmt: skip
+
+
+def scheduled_loss(
+    steps: ArrayLike,
+    schedule: Schedule,
+    spectrum: AnySpectrum,
+    *,
+    width: ArrayLike = math.inf,
+    samples: ArrayLike = math.inf,
+    noise_variance: ArrayLike = 0.0,
+    ridge: float = 0.0,
+    test_spectrum: AnySpectrum | None = None,
+    kind: Kind = "test",
+) -> FloatArray:
+    """Loss of gradient flow under a schedule, with the noise of minibatches, for one curve or many.
+
+    Parameters
+    ----------
+    steps : array_like, shape (..., step)
+        Steps at which the loss is asked for, not negative, not after the end of the schedule.
+    schedule : Schedule
+        Learning rate and noise rate (learning rate over batch size) against steps, the same for all curves.
+    spectrum : PowerLaw or Spectrum
+        Spectrum of the inputs and of the target.
+    width, samples : array_like, shape (...)
+        Number of random features and of training samples; infinity is allowed (no features; one pass).
+    noise_variance : array_like, shape (...)
+        Variance of the label noise, in the units of the loss. The loss includes it.
+    ridge : float
+        Weight decay, a rate per intrinsic time, in the units of the eigenvalues.
+    test_spectrum : PowerLaw or Spectrum, optional
+        Spectrum of the test inputs, in the basis of the training's; its own target power does not enter.
+    kind : {"test", "train"}
+        Loss on fresh samples, or on the training samples.
+
+    Returns
+    -------
+    ndarray, shape (..., step)
+        Loss, in the units of the target power; the numerical error is about 1e-6 of the loss, and 1e-8 where the
+        schedule is constant.
+
+    Raises
+    ------
+    ParameterError
+        Where an argument is outside its domain, the schedule ends before the steps, or shapes do not broadcast.
+    InstabilityError
+        Where the noise rate is 2 / Tr(covariance) or more at some step.
+    ConvergenceError
+        Where the renormalised frequencies are not found.
+
+    Notes
+    -----
+    The Volterra equation of arXiv:2502.05074 with rates that change: intrinsic time is the integral of the learning
+    rate, and the noise enters with the rate of its own time.
+
+    Examples
+    --------
+    >>> from scalingeq.theory import PowerLaw, Schedule, scheduled_loss
+    >>> drop = Schedule([0, 900, 900, 1000], [0.5, 0.5, 0.05, 0.05], [0.1, 0.1, 0.01, 0.01])
+    >>> scheduled_loss([900, 1000], drop, PowerLaw(alpha=1.5, r=0.4), width=512).round(5)
+    array([0.00885, 0.0081 ])
+    """
+    problems = _model_problems(spectrum, ridge, test_spectrum)
+    curves = broadcast({"steps": steps}, 0.0, width, samples, noise_variance, kind, problems)
+    if curves.time.max(initial=0.0) > schedule.last:
+        raise ParameterError(
+            f"the schedule ends at step {schedule.last:g}, before the last of the steps, {curves.time.max():g}: "
+            "pass rates up to there"
+        )
+    model = Model(spectrum, ridge=ridge, test_spectrum=test_spectrum if kind == "test" else None)
+    return Training(curves, schedule, model, kind).loss()
 
 
 def flow_is_accurate_from(
@@ -250,63 +320,34 @@ def flow_is_accurate_from(
     return math.inf if wrong[-1] == steps.size - 1 else float(steps[wrong[-1] + 1])
 
 
-class _Setting:
-    """Arguments of a loss, checked, and the way to its parts."""
+@dataclass(frozen=True)
+class Training:
+    """A training whose arguments are checked, and the way from it to its losses.
 
-    def __init__(
-        self,
-        steps: ArrayLike,
-        spectrum: AnySpectrum,
-        learning_rate: ArrayLike,
-        batch_size: ArrayLike,
-        width: ArrayLike,
-        samples: ArrayLike,
-        noise_variance: ArrayLike,
-        kind: Kind,
-        dynamics: Dynamics,
-        momentum: float,
-        ridge: float,
-        ensemble: tuple[int, int],
-        test_spectrum: AnySpectrum | None,
-    ) -> None:
-        at = np.asarray(steps, dtype=np.float64)
-        last = float(at[np.isfinite(at)].max(initial=0.0))
-        rate, problems = _rates("learning_rate", learning_rate, last)
-        batch, more = _rates("batch_size", batch_size, last)
-        problems += more
-        if dynamics not in ("flow", "discrete"):
-            problems.append(f"dynamics is {dynamics!r}: pass 'flow' or 'discrete'")
-        elif dynamics == "discrete" and np.any(at != np.floor(at)):
-            problems.append(
-                f"steps contains {float(at[at != np.floor(at)].flat[0])!r}: discrete steps are whole numbers"
-            )
-        if not 0 <= momentum < 1:
-            problems.append(f"momentum is {momentum!r}: pass a number from 0 to below 1")
-        if not (math.isfinite(ridge) and ridge >= 0):
-            problems.append(f"ridge is {ridge!r}: pass a finite number, not negative")
-        if np.shape(ensemble) != (2,) or any(size != math.floor(size) or size < 1 for size in ensemble):
-            problems.append(f"ensemble is {ensemble!r}: pass two whole numbers, of feature draws and of data sets")
-        elif kind == "train" and tuple(ensemble) != (1, 1):
-            problems.append("ensemble: its data sets differ, so that it has no train loss; pass kind='test'")
-        if test_spectrum is not None:
-            try:
-                shifted_nodes(spectrum, test_spectrum, 1.0)
-            except ParameterError as error:
-                problems += error.problems
-        self.curves: Curves = broadcast({"steps": steps}, 0.0, width, samples, noise_variance, kind, problems)
-        self.kind, self.dynamics, self.momentum, self.ridge, self.ensemble = kind, dynamics, momentum, ridge, ensemble
-        # A train loss has no test inputs.
-        self.model = Model(spectrum, ridge=ridge, test_spectrum=test_spectrum if kind == "test" else None)
-        check_learning_rates(
-            rate, batch, spectrum, momentum=momentum, ridge=ridge,
-            sizes=[(size_of(n), size_of(p)) for n, p in np.unique([self.curves.per_width, self.curves.per_sample], axis=1).T],
-        )  # fmt: skip
-        self.rate, self.batch = rate, batch
+    Attributes
+    ----------
+    curves : Curves
+        One row for each loss curve, with steps in the place of times.
+    schedule : Schedule
+        Learning rate and noise rate.
+    model : Model
+        All but the sizes, which are the curves'.
+    kind, dynamics, momentum, ensemble
+        As in `loss_curve`.
+    """
+
+    curves: Curves
+    schedule: Schedule
+    model: Model
+    kind: Kind = "test"
+    dynamics: Dynamics = "flow"
+    momentum: float = 0.0
+    ensemble: tuple[int, int] = (1, 1)
 
     def loss(self) -> FloatArray:
         """Loss (..., step)."""
         if tuple(self.ensemble) == (1, 1):
-            total = self._total(self.batch)
+            total = self._one_model(self.schedule)
         else:
             total = np.sum(self.decomposition(), axis=0).reshape(self.curves.time.shape)
         return np.maximum(total, 0.0).reshape(self.curves.shape)
@@ -314,44 +355,43 @@ class _Setting:
     def decomposition(self) -> Decomposition:
         """Parts (..., step) of the test loss."""
         by_features, by_data = (1 / size for size in self.ensemble)
-        total, forced = self._total(self.batch), self._total(np.full(1, math.inf))
-        curves, online, unlimited = self.curves, self.curves.per_sample == 0, self.curves.per_width == 0
+        quiet = self.schedule.scaled(noise=0.0)
+        total, forced = self._one_model(self.schedule), self._one_model(quiet)
+        curves = self.curves
+        online, unlimited = (one_over[:, None] == 0 for one_over in (curves.per_sample, curves.per_width))
         # Products of the errors of two models, by whether they share features and data.
-        products = self._parts(
-            np.full(1, math.inf),
-            [ONE_MODEL, Shared(True, False), Shared(False, True), Shared(False, False)],
-            curves,
-            True,
-        ).forcing
-        both, features, data, neither = products[:, 0]
-        label = np.where(online[:, None], 0.0, products[0, 1] - 1)
+        shared = [Shared(features, data) for features in (True, False) for data in (True, False)]
+        products = self._parts(quiet, shared, curves, True).forcing
+        _, features, data, neither = products[:, 0]
+        label, label_of_data = products[0, 1] - 1, products[2, 1] - 1
         noise = curves.noise_variance[:, None]
-        # The loss of one model comes from one and the same computation wherever it stands, so that the parts add up.
+        # The loss of one model is one and the same wherever it stands, so that the parts add up to it exactly: without
+        # data, or features, to vary, the model that shares all but them is itself.
+        label = np.where(online, 0.0, label)
         both = forced - noise * (1 + label)
-        features = np.where(online[:, None], both, features)
-        data = np.where(unlimited[:, None], both, data)
-        neither = np.where(online[:, None], data, np.where(unlimited[:, None], features, neither))
-        # The label noise reaches the prediction through the data, and through both; the first alone is the main effect.
-        main = np.where(unlimited[:, None], label, products[2, 1] - 1)
+        features, data = np.where(online, both, features), np.where(unlimited, both, data)
+        neither = np.where(online, data, np.where(unlimited, features, neither))
+        # Label noise reaches the prediction through the data alone, and through data and features together.
+        label_of_data = np.where(unlimited, label, label_of_data)
         parts = (
-            np.broadcast_to(noise, total.shape).copy(),
+            np.broadcast_to(noise, total.shape),
             neither,
             by_features * (features - neither),
             by_data * (data - neither),
             by_features * by_data * (both - features - data + neither),
-            noise * (by_data * main + by_features * by_data * (label - main)),
+            noise * (by_data * label_of_data + by_features * by_data * (label - label_of_data)),
             by_features * by_data * (total - forced),
         )
-        return Decomposition._make(part.reshape(curves.shape) for part in parts)
+        return Decomposition._make(np.array(part).reshape(curves.shape) for part in parts)
 
-    def _total(self, batch: FloatArray) -> FloatArray:
+    def _one_model(self, schedule: Schedule) -> FloatArray:
         """Loss (curve, step) of one model."""
         curves, model = self.curves, self.model
-        simple = self.dynamics == "flow" and not self.ridge and model.test_spectrum is None
-        if simple and self.rate.size == batch.size == 1:
-            rate = float(self.rate[0]) / (1 - self.momentum)
+        constant = schedule.constant
+        if constant and self.dynamics == "flow" and not model.ridge and model.test_spectrum is None:
+            rate, noise_rate = (value / (1 - self.momentum) for value in constant)
             return flow_loss(
-                rate * curves.time, model.spectrum, noise_rate=rate / batch[0], width=_sizes(curves.per_width),
+                rate * curves.time, model.spectrum, noise_rate=noise_rate, width=_sizes(curves.per_width),
                 samples=_sizes(curves.per_sample), noise_variance=curves.noise_variance, kind=self.kind,
             )  # fmt: skip
         total = np.empty(curves.time.shape)
@@ -359,20 +399,74 @@ class _Setting:
         for chosen, two in ((one_frequency, False), (~one_frequency, True)):
             if chosen.any():
                 group = curves.select(chosen)
-                total[chosen] = self._parts(batch, [ONE_MODEL], group, two).loss(group.noise_variance)
+                total[chosen] = self._parts(schedule, [ONE_MODEL], group, two).loss(group.noise_variance)
         return total
 
-    def _parts(self, batch: FloatArray, shared: list[Shared], curves: Curves, two: bool) -> Parts:
-        count = max(self.rate.size, batch.size, math.ceil(curves.time.max(initial=1.0)), 1)
+    def _parts(self, schedule: Schedule, shared: list[Shared], curves: Curves, two_frequencies: bool) -> Parts:
         if self.dynamics == "discrete":
-            rate, per_batch = (np.broadcast_to(value, count) for value in (self.rate, 1 / batch))
-            return discrete_parts(curves, Steps(rate, per_batch, self.momentum, self.ridge), self.model, shared, two)
-        rate = self.rate / (1 - self.momentum)
-        if rate.size == batch.size == 1:
-            schedule = Schedule([0, count], rate.repeat(2), (rate / batch).repeat(2))
-        else:
-            schedule = Schedule.of_steps(*np.broadcast_arrays(rate, rate / batch))
-        return scheduled_parts(curves, schedule, self.model, shared, two)
+            steps = Steps(*schedule.per_step(math.ceil(curves.time.max(initial=1.0))), self.momentum, self.model.ridge)
+            return discrete_parts(curves, steps, self.model, shared, two_frequencies)
+        heavy = 1 / (1 - self.momentum)
+        return scheduled_parts(curves, schedule.scaled(heavy, heavy), self.model, shared, two_frequencies)
+
+
+def _training(
+    steps: ArrayLike,
+    spectrum: AnySpectrum,
+    learning_rate: ArrayLike,
+    batch_size: ArrayLike,
+    width: ArrayLike,
+    samples: ArrayLike,
+    noise_variance: ArrayLike,
+    kind: Kind,
+    dynamics: Dynamics,
+    momentum: float,
+    ridge: float,
+    ensemble: tuple[int, int],
+    test_spectrum: AnySpectrum | None,
+) -> Training:
+    """Check the arguments of a loss, all at once."""
+    at = np.asarray(steps, dtype=np.float64)
+    last = float(at[np.isfinite(at)].max(initial=0.0))
+    rate, problems = _rates("learning_rate", learning_rate, last)
+    batch, more = _rates("batch_size", batch_size, last)
+    problems += more
+    if dynamics not in ("flow", "discrete"):
+        problems.append(f"dynamics is {dynamics!r}: pass 'flow' or 'discrete'")
+    elif dynamics == "discrete" and np.any(at != np.floor(at)):
+        problems.append(f"steps contains {float(at[at != np.floor(at)].flat[0])!r}: discrete steps are whole numbers")
+    if not 0 <= momentum < 1:
+        problems.append(f"momentum is {momentum!r}: pass a number from 0 to below 1")
+    if np.shape(ensemble) != (2,) or any(size != math.floor(size) or size < 1 for size in ensemble):
+        problems.append(f"ensemble is {ensemble!r}: pass two whole numbers, of feature draws and of data sets")
+    elif kind == "train" and tuple(ensemble) != (1, 1):
+        problems.append("ensemble: its data sets differ, so that it has no train loss; pass kind='test'")
+    problems += _model_problems(spectrum, ridge, test_spectrum)
+    curves = broadcast({"steps": steps}, 0.0, width, samples, noise_variance, kind, problems)
+    sizes = np.unique([curves.per_width, curves.per_sample], axis=1).T
+    check_learning_rates(
+        rate, batch, spectrum, momentum=momentum, ridge=ridge, sizes=[(size_of(n), size_of(p)) for n, p in sizes]
+    )
+    if rate.size == batch.size == 1:
+        end = max(math.ceil(last), 1)
+        schedule = Schedule([0, end], rate.repeat(2), (rate / batch).repeat(2))
+    else:
+        schedule = Schedule.of_steps(*np.broadcast_arrays(rate, rate / batch))
+    # A train loss has no test inputs.
+    model = Model(spectrum, ridge=ridge, test_spectrum=test_spectrum if kind == "test" else None)
+    return Training(curves, schedule, model, kind, dynamics, momentum, ensemble)
+
+
+def _model_problems(spectrum: AnySpectrum, ridge: float, test_spectrum: AnySpectrum | None) -> list[str]:
+    problems = []
+    if not (math.isfinite(ridge) and ridge >= 0):
+        problems.append(f"ridge is {ridge!r}: pass a finite number, not negative")
+    if test_spectrum is not None:
+        try:
+            shifted_nodes(spectrum, test_spectrum, 1.0)
+        except ParameterError as error:
+            problems += error.problems
+    return problems
 
 
 def _sizes(one_over: FloatArray) -> FloatArray:
