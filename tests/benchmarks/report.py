@@ -18,12 +18,13 @@ class Collector:
     """Keeps what the benchmarks of this process record."""
 
     def __init__(self):
-        self.rows, self.peak = [], {}
+        self.rows, self.recorded = [], {"peak_mb": {}, "growth": {}, "accuracy": {}}
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report):
         if report.when == "call":
-            self.peak.update(dict(report.user_properties).get("peak_mb", {}))
+            for name, values in report.user_properties:
+                self.recorded[name].update(values)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session):
@@ -33,13 +34,15 @@ class Collector:
 def main():
     collector = Collector()
     options = ["-q", "-o", "addopts=--import-mode=importlib --strict-markers", "-p", "no:cacheprovider"]
-    status = pytest.main([str(HERE / "test_speed.py"), *options], plugins=[collector])
+    status = pytest.main(
+        [*(str(HERE / name) for name in ("test_speed.py", "test_schedules.py")), *options], plugins=[collector]
+    )
     lines = [
         "# Speed and memory of the theory",
         "",
-        "Written by `python tests/benchmarks/report.py`. 200 log-spaced times over 7 decades, 1e9 modes, alpha = 1.5,",
-        "r = 0.4; medians of 15 rounds on one thread. The unit is the least arithmetic that one curve needs, measured for",
-        "each case.",
+        "Written by `python tests/benchmarks/report.py`. 200 log-spaced times over 7 decades, or every step of a schedule,",
+        "1e9 modes, alpha = 1.5, r = 0.4; medians of 15 rounds on one thread. The unit is the least arithmetic that one",
+        "curve needs, measured for each case.",
         "",
         "| case | units a curve | limit | ms a curve | unit, ms |",
         "|---|---|---|---|---|",
@@ -50,7 +53,11 @@ def main():
         for row in collector.rows
     ]
     lines += ["", "| case | peak memory above import, MB | limit |", "|---|---|---|"]
-    lines += [f"| {name} | {value:.1f} | 50 |" for name, value in collector.peak.items()]
+    lines += [f"| {name} | {value:.1f} | 50 |" for name, value in collector.recorded["peak_mb"].items()]
+    lines += ["", "| schedule | time of 100,000 steps over that of 20,000 | limit |", "|---|---|---|"]
+    lines += [f"| {name} | {value:.1f} | 5 |" for name, value in collector.recorded["growth"].items()]
+    lines += ["", "| schedule of 2,000 steps | largest relative error beside single steps | limit |", "|---|---|---|"]
+    lines += [f"| {name} | {value:.0e} | 1e-05 |" for name, value in collector.recorded["accuracy"].items()]
     lines += ["", f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.machine()}.", ""]
     (HERE / "RESULTS.md").write_text("\n".join(lines), encoding="utf-8")
     return status
