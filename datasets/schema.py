@@ -143,7 +143,9 @@ def to_curves(ds: xr.Dataset, *, needs_loss: bool = True) -> TrainingCurves:
         stderr = np.sqrt(np.maximum(stderr**2 - per_obs("offset_stderr") ** 2, 0.0))
     step = per_obs("step") if "step" in ds else per_obs("tokens") / batch_size[layout.run]
     rates, batches, warmup = per_obs("learning_rate"), per_obs("batch_size"), per_run("warmup_steps", 0.0)
-    tokens = np.where(steady_batch[layout.run], step * batch_size[layout.run], tokens_seen(layout.run, step, batches)[0])
+    tokens = np.where(
+        steady_batch[layout.run], step * batch_size[layout.run], tokens_seen(layout.run, step, batches)[0]
+    )
     schedules, shared = {}, {}
     for run in np.flatnonzero(~(steady_rate & steady_batch)).tolist():
         mine = layout.run == run
