@@ -26,8 +26,7 @@ LOWEST = {"width_scale": twopoint.MINIMUM_WIDTH, "unlearnable_exponent": 0.01}
 """Bounds of a fit that are tighter than those of the law."""
 
 SEARCH_POINTS, SEARCH_STARTS = 64, 3  # a power of two: balanced Sobol points
-MAXIMUM_STEPS = 100
-ROUGH, FINE = 1e-4, 1e-8  # relative changes of misfit and parameters at which a refinement ends
+ROUGH, FINE = (1e-4, 20), (1e-8, 100)  # relative change at which a refinement ends, and its largest number of steps
 NO_START = "no start of the fit gives a finite loss; pass params with a smaller noise_scale, or a shift nearer to 0"
 MISSED = 3.0  # times the median run's error: what a reader of the fit is told of
 
@@ -334,15 +333,16 @@ def _search(
     return [start for _, start in found[:SEARCH_STARTS]]
 
 
-def _refine(objective: Objective, start: Parameters, tolerance: float) -> Parameters:
+def _refine(objective: Objective, start: Parameters, effort: tuple[float, int]) -> Parameters:
     """Trust-region least squares from one start, with the bounds as they are: parameters may lie on them."""
+    tolerance, steps = effort
     from lmfit import minimize
 
     result = minimize(
         objective.residuals,
         start,
         method="least_squares",
-        max_nfev=MAXIMUM_STEPS,
+        max_nfev=steps,
         calc_covar=False,
         x_scale="jac",
         ftol=tolerance,
