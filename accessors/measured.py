@@ -31,7 +31,7 @@ class MeasuredTwoPoint:
     """Theory, fits and plots of the measured loss curves in a dataset.
 
     The dataset holds ``loss`` over ``(run, step)``, padded ``(run, obs)`` or ragged ``(obs)``, and ``params``,
-    ``learning_rate`` and ``batch_size`` of each run.
+    ``learning_rate`` and ``batch_size`` of each run, the latter two also over its observations: a schedule.
     """
 
     def __init__(self, ds: xr.Dataset) -> None:
@@ -89,7 +89,8 @@ class MeasuredTwoPoint:
         progress : bool, default False
             Show a progress bar.
         **parameters : float or lmfit.Parameter
-            By name: a number holds the parameter at it, an ``lmfit.Parameter`` replaces it whole.
+            By name: a number holds the parameter at it, an ``lmfit.Parameter`` replaces it whole. ``shift`` says that
+            the capacity exponent of the test inputs is ``alpha + shift``.
 
         Returns
         -------
