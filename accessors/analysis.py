@@ -50,7 +50,8 @@ class AnalysisTwoPoint:
         Parameters
         ----------
         ds : xarray.Dataset, optional
-            Runs with ``step`` (or ``tokens``), ``params``, ``learning_rate``, ``batch_size``.
+            Runs with ``step`` (or ``tokens``), ``params``, ``learning_rate``, ``batch_size``; rate and batch may change
+            over the steps.
 
         Returns
         -------
@@ -96,7 +97,8 @@ class AnalysisTwoPoint:
         flops : str or callable
             ``"6ND"``, or the compute of arrays (params, tokens).
         learning_rate, batch_size : float, optional
-            Of the runs planned; default: the observed runs', where these agree.
+            Of the runs planned, constant; default: the observed runs', where these agree. A run on a schedule stands for
+            its highest rate and mean batch.
         data_limit : float, optional
             Unique tokens that exist; more are repeats of them. Default: no limit.
         quantile : sequence of float

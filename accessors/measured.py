@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from scalingeq.datasets.schema import check, is_constant_rate, label, select_runs, to_curves
+from scalingeq.datasets.schema import check, label, to_curves
 from scalingeq.datasets.shapes import find_layout
 from scalingeq.errors import DataError, raise_problems
 from scalingeq.inference import twopoint
@@ -32,7 +31,7 @@ class MeasuredTwoPoint:
     """Theory, fits and plots of the measured loss curves in a dataset.
 
     The dataset holds ``loss`` over ``(run, step)``, padded ``(run, obs)`` or ragged ``(obs)``, and ``params``,
-    ``learning_rate`` and ``batch_size`` of each run.
+    ``learning_rate`` and ``batch_size`` of each run, the latter two also over its observations: a schedule.
     """
 
     def __init__(self, ds: xr.Dataset) -> None:
@@ -90,7 +89,8 @@ class MeasuredTwoPoint:
         progress : bool, default False
             Show a progress bar.
         **parameters : float or lmfit.Parameter
-            By name: a number holds the parameter at it, an ``lmfit.Parameter`` replaces it whole.
+            By name: a number holds the parameter at it, an ``lmfit.Parameter`` replaces it whole. ``shift`` says that
+            the capacity exponent of the test inputs is ``alpha + shift``.
 
         Returns
         -------
@@ -117,7 +117,7 @@ class MeasuredTwoPoint:
 
         from scalingeq.inference.fitting import default_parameters, default_weights, fit_two_point
 
-        ds = _constant_runs(check(self._ds))
+        ds = check(self._ds)
         curves = to_curves(ds)
         held = selected(ds, curves, hold_out)
         weight = default_weights(curves) if weights is None else _flat_weights(ds, weights)
@@ -209,7 +209,7 @@ class MeasuredTwoPoint:
 
 def predicted(ds: xr.Dataset, law: groups.FittedLaw, history: str) -> xr.Dataset:
     """Predictions of a law in the shape of a dataset."""
-    ds = _constant_runs(check(ds, needs_loss=False))
+    ds = check(ds, needs_loss=False)
     curves = to_curves(ds, needs_loss=False)
     units = ds["loss"].attrs["units"] if "loss" in ds else "1"
     out = groups.predicted_losses(ds, curves, law, units)
@@ -217,20 +217,6 @@ def predicted(ds: xr.Dataset, law: groups.FittedLaw, history: str) -> xr.Dataset
         out["measured_loss"] = ds["loss"]
     out.attrs[RECORDED] = json.dumps(law.values | {"reference_params": law.reference_params})
     return note(out, f"twopoint.predict with {history}")
-
-
-def _constant_runs(ds: xr.Dataset) -> xr.Dataset:
-    """Runs whose rate and batch stay constant after the warm-up; a warning names the others."""
-    constant = np.atleast_1d(is_constant_rate(ds).values)
-    if constant.all() or not constant.any():  # none at all: the conversion refuses with the reason
-        return ds
-    left_out = [str(name) for name, keep in zip(ds["run"].values, constant, strict=True) if not keep]
-    warnings.warn(
-        f"left out, as the theory here is that of a constant learning rate: {', '.join(left_out)}; "
-        "select the others yourself with scalingeq.datasets.select_runs to silence this",
-        stacklevel=3,
-    )
-    return select_runs(ds, np.flatnonzero(constant))
 
 
 def _flat_weights(ds: xr.Dataset, weights: xr.DataArray) -> np.ndarray:

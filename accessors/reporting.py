@@ -174,10 +174,13 @@ def _data(observed: xr.Dataset) -> Section:
         ("observations", f"{curves.run.size}"),
         ("model sizes", _span(sizes) + (f" ({sizes.size} sizes)" if sizes.size > 1 else "")),
         (f"{unit} seen", f"up to {curves.tokens.max():.3g}"),
-        ("learning rate", _span(curves.learning_rate)),
+        ("learning rate after warm-up", _span(curves.learning_rate)),
         (f"batch size [{unit}]", _span(curves.batch_size)),
         (f"loss [{observed['loss'].attrs['units']}]", _span(curves.loss)),
     ]
+    if curves.schedules:
+        several = np.unique([id(schedule) for schedule in curves.schedules.values()]).size
+        rows.append(("schedules", f"{several} in {len(curves.schedules)} runs, given above by highest rate and mean batch"))
     limited = curves.dataset_size[np.isfinite(curves.dataset_size)]
     if limited.size:
         rows.append((f"unique {unit}", f"{_span(limited)} in {limited.size} runs that repeat them"))

@@ -13,6 +13,7 @@ from scalingeq.errors import DataError, raise_problems
 from scalingeq.inference.curves import TrainingCurves
 
 from .labels import MEASURED, ROLES, SHARED_UNITS, label
+from .schedules import find_schedule, tokens_seen
 from .shapes import Layout, find_layout, select_runs
 
 __all__ = ["check", "from_curves", "is_constant_rate", "label", "select_runs", "to_curves"]
@@ -107,33 +108,28 @@ def to_curves(ds: xr.Dataset, *, needs_loss: bool = True) -> TrainingCurves:
     Returns
     -------
     TrainingCurves
-        Observations by run. ``tokens`` are steps times batch size where the data do not give them (in a table of
-        final losses the steps are tokens over batch size); ``learning_rate`` is the one after warm-up;
-        ``dataset_size`` is infinite and ``warmup_steps`` 0 where missing; ``loss_stderr`` is without the part
-        ``offset_stderr`` that all observations share.
+        Observations by run. ``tokens`` are the sum of the batch size over steps where the data do not give them (in a
+        table of final losses the steps are tokens over batch size); ``dataset_size`` is infinite and ``warmup_steps`` 0
+        where missing; ``loss_stderr`` is without the part ``offset_stderr`` that all observations share. A run whose
+        learning rate or batch size changes after the warm-up has a schedule: linear between the logged steps, before
+        them constant, after a linear warm-up from 0 where ``warmup_steps`` says so.
 
     Raises
     ------
     DataError
-        As :func:`check`; or if the learning rate or batch size of a run changes after its warm-up.
+        As :func:`check`.
 
     Examples
     --------
     >>> ds = xr.Dataset({"loss": ("step", [3.0, 2.0])}, {"step": [1, 2], "batch_size": 8, "params": 100})
     >>> to_curves(label(ds, learning_rate=0.1)).tokens
     array([ 8., 16.])
+    >>> to_curves(ds.assign_coords(learning_rate=("step", [0.2, 0.1]))).schedules[0].rate
+    array([0.2, 0.2, 0.1])
     """
     ds, layout = _checked(ds, needs_loss)
     learning_rate, steady_rate = _steady(ds, layout, "learning_rate")
     batch_size, steady_batch = _steady(ds, layout, "batch_size")
-    constant = steady_rate & steady_batch
-    if not constant.all():
-        keep = np.nonzero(constant)[0].tolist()
-        others = f"choose the others with select_runs(ds, {keep})" if keep else "give a run whose rate is"
-        raise DataError(
-            f"learning_rate, batch_size: change after warm-up in {_listed(layout.names[~constant])}; the theory "
-            f"here is that of constant rates: {others} (is_constant_rate(ds) tells which)"
-        )
 
     def per_run(name: str, default: float) -> NDArray[np.float64]:
         values = ds[name].values if name in ds else default
@@ -145,12 +141,23 @@ def to_curves(ds: xr.Dataset, *, needs_loss: bool = True) -> TrainingCurves:
     stderr = per_obs("loss_stderr")
     if "offset_stderr" in ds:  # common to all curves of the record: it moves them together and parts none
         stderr = np.sqrt(np.maximum(stderr**2 - per_obs("offset_stderr") ** 2, 0.0))
-    batch = batch_size[layout.run]
-    step = per_obs("step") if "step" in ds else per_obs("tokens") / batch
+    step = per_obs("step") if "step" in ds else per_obs("tokens") / batch_size[layout.run]
+    rates, batches, warmup = per_obs("learning_rate"), per_obs("batch_size"), per_run("warmup_steps", 0.0)
+    tokens = np.where(
+        steady_batch[layout.run], step * batch_size[layout.run], tokens_seen(layout.run, step, batches)[0]
+    )
+    schedules, shared = {}, {}
+    for run in np.flatnonzero(~(steady_rate & steady_batch)).tolist():
+        mine = layout.run == run
+        learning_rate[run] = rates[mine].max()
+        batch_size[run] = tokens[mine][-1] / step[mine][-1]
+        schedule = find_schedule(step[mine], rates[mine], batches[mine], warmup[run])
+        # Runs of one schedule share it as one object: their losses are computed together.
+        schedules[run] = shared.setdefault(np.stack(schedule.knots).tobytes(), schedule)
     return TrainingCurves(
         run=layout.run,
         step=step,
-        tokens=per_obs("tokens") if "tokens" in ds else step * batch,
+        tokens=per_obs("tokens") if "tokens" in ds else tokens,
         loss=per_obs("loss"),
         loss_stderr=stderr,
         name=layout.names,
@@ -158,7 +165,8 @@ def to_curves(ds: xr.Dataset, *, needs_loss: bool = True) -> TrainingCurves:
         learning_rate=learning_rate,
         batch_size=batch_size,
         dataset_size=per_run("dataset_size", np.inf),
-        warmup_steps=per_run("warmup_steps", 0.0),
+        warmup_steps=warmup,
+        schedules=schedules,
     )
 
 
@@ -292,11 +300,12 @@ def _value_problems(ds: xr.Dataset, layout: Layout) -> list[str]:
             "learning_rate", ~(np.isfinite(rate) & (rate >= 0)) | zero, "not a positive number", "give the true rate"
         )
     if not problems and {"step", "tokens", "batch_size"} <= at.keys():
-        batch, constant = _steady(ds, layout, "batch_size")
-        expected = at["step"] * batch[layout.run]
+        batch, constant = at["batch_size"].astype(np.float64), _steady(ds, layout, "batch_size")[1][layout.run]
+        expected, unsure = tokens_seen(layout.run, at["step"].astype(np.float64), batch)
         # Logs round, and count a step before or after its update: one batch or one percent is no contradiction.
-        apart = np.abs(at["tokens"] - expected) > 0.01 * expected + batch[layout.run]
-        report("tokens", apart & constant[layout.run], "not step times batch_size", "check batch_size, or drop tokens")
+        apart = np.abs(at["tokens"] - expected) > 0.01 * expected + batch + unsure
+        for kind, what in ((constant, "step times batch_size"), (~constant, "the sum of batch_size over the steps")):
+            report("tokens", apart & kind, f"not {what}", "check batch_size, or drop tokens")
     return problems
 
 

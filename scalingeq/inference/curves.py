@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..theory.schedule import Schedule
 
 Floats = NDArray[np.float64]
 
@@ -25,7 +28,13 @@ class TrainingCurves:
     name : ndarray of str, shape (run,)
         Label of each run.
     params, learning_rate, batch_size, dataset_size, warmup_steps : ndarray, shape (run,)
-        Model size, constant learning rate, tokens a step, unique tokens (inf: one pass), steps of linear warm-up.
+        Model size, learning rate after the warm-up, tokens a step, unique tokens (inf: one pass), steps of linear
+        warm-up.
+    schedules : mapping of int to Schedule
+        By number of run, for those whose learning rate or batch size changes after the warm-up: the learning rate, and
+        learning rate over tokens a step as noise rate, from step 0 to the last observation. Their ``learning_rate`` is
+        the highest, ``batch_size`` the mean, and ``warmup_steps`` part of the schedule. Runs of one schedule share the
+        object.
 
     Examples
     --------
@@ -48,6 +57,7 @@ class TrainingCurves:
     batch_size: Floats
     dataset_size: Floats
     warmup_steps: Floats
+    schedules: Mapping[int, Schedule] = field(default_factory=dict)
 
     def select(self, keep: NDArray[np.bool_]) -> TrainingCurves:
         """Return the observations where ``keep`` (obs,) is true; every run keeps its number."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import FitError, InstabilityError, raise_problems
+from ..errors import FitError, raise_problems
 from . import twopoint
 from .curves import Floats, TrainingCurves
 from .laws import AdditiveLaw, fit_additive
-from .objective import LINEAR, UNSTABLE, Objective, moved_parameters
+from .objective import LINEAR, NO_LOSS, UNSTABLE, Objective, moved_parameters
 from .robust import point_weights
 from .twopoint import PARAMETERS
 
@@ -26,9 +26,8 @@ LOWEST = {"width_scale": twopoint.MINIMUM_WIDTH, "unlearnable_exponent": 0.01}
 """Bounds of a fit that are tighter than those of the law."""
 
 SEARCH_POINTS, SEARCH_STARTS = 64, 3  # a power of two: balanced Sobol points
-MAXIMUM_STEPS = 100
-ROUGH, FINE = 1e-4, 1e-8  # relative changes of misfit and parameters at which a refinement ends
-NO_START = "no start of the fit gives a stable loss; pass params with a smaller noise_scale"
+ROUGH, FINE = (1e-4, 20), (1e-8, 100)  # relative change at which a refinement ends, and its largest number of steps
+NO_START = "no start of the fit gives a finite loss; pass params with a smaller noise_scale, or a shift nearer to 0"
 MISSED = 3.0  # times the median run's error: what a reader of the fit is told of
 
 
@@ -87,8 +86,8 @@ def default_weights(curves: TrainingCurves) -> Floats:
 def default_parameters(curves: TrainingCurves) -> tuple[Parameters, tuple[str, ...]]:
     """Parameters of a default fit: what the runs can determine is free, the rest is held; the notes say why.
 
-    Width and the unlearnable part need three model sizes, noise two ratios of rate to batch size, samples a run that
-    repeats its data.
+    Width and the unlearnable part need three model sizes, noise two ratios of rate to batch size, in two runs or after
+    one another in one, samples a run that repeats its data. The shift of the test inputs is held at none.
 
     Examples
     --------
@@ -103,7 +102,7 @@ def default_parameters(curves: TrainingCurves) -> tuple[Parameters, tuple[str, .
 
     runs = np.unique(curves.run)
     sizes = np.unique(curves.params[runs]).size
-    noise_ratios = np.unique((curves.learning_rate / curves.batch_size)[runs]).size
+    noise_ratios = _noise_ratios(curves)
     repeats = bool(np.isfinite(curves.dataset_size[runs]).any())
     held = twopoint.complete({"alpha": 1.5, "r": 0.3})
     # A free parameter starts at a finite value: one that is infinite leaves its effect out for good.
@@ -126,6 +125,19 @@ def default_parameters(curves: TrainingCurves) -> tuple[Parameters, tuple[str, .
         minimum = LOWEST.get(name, info.minimum) if name in free else info.minimum
         params.add(name, value=value, vary=name in free, min=minimum, max=info.maximum)
     return params, tuple(notes)
+
+
+def _noise_ratios(curves: TrainingCurves) -> int:
+    """Number of different ratios of learning rate to batch size after the warm-ups, up to each run's last step."""
+    ratios = [np.zeros(0)]
+    for run in np.unique(curves.run).tolist():
+        if run not in curves.schedules:
+            ratios.append(np.array([curves.learning_rate[run] / curves.batch_size[run]]))
+        else:
+            step, _, noise_rate = curves.schedules[run].knots
+            last = curves.step[curves.run == run][-1]
+            ratios.append(noise_rate[(step >= curves.warmup_steps[run]) & (step <= last)])
+    return int(np.unique(np.concatenate(ratios)).size)
 
 
 def fit_two_point(
@@ -279,7 +291,7 @@ def _search(
     from scipy.stats import qmc
 
     settings = objective.settings
-    longest = float((settings.learning_rate[:, None] * settings.step).max())
+    longest = float(settings.time.max())
     noise_unit = float((settings.batch_size / settings.learning_rate).min())
     unique = settings.dataset_size[np.isfinite(settings.dataset_size)]
     samples_unit = 1.0 / float(np.median(unique)) if unique.size else 1.0
@@ -306,7 +318,7 @@ def _search(
         tell((number + 1) / SEARCH_POINTS)
         try:
             columns = objective.columns(start.valuesdict())
-        except InstabilityError:
+        except NO_LOSS:
             continue
         amplitudes = np.array([start[name].value for name in LINEAR])
         linear = np.array([start[name].vary for name in LINEAR])
@@ -321,15 +333,16 @@ def _search(
     return [start for _, start in found[:SEARCH_STARTS]]
 
 
-def _refine(objective: Objective, start: Parameters, tolerance: float) -> Parameters:
+def _refine(objective: Objective, start: Parameters, effort: tuple[float, int]) -> Parameters:
     """Trust-region least squares from one start, with the bounds as they are: parameters may lie on them."""
+    tolerance, steps = effort
     from lmfit import minimize
 
     result = minimize(
         objective.residuals,
         start,
         method="least_squares",
-        max_nfev=MAXIMUM_STEPS,
+        max_nfev=steps,
         calc_covar=False,
         x_scale="jac",
         ftol=tolerance,

@@ -93,7 +93,7 @@ def frontier(
     reference_params : float
         Size that the amplitudes refer to.
     learning_rate, batch_size, dataset_size : float
-        Of the runs planned; ``dataset_size`` limits the unique tokens.
+        Of the runs planned, constant; ``dataset_size`` limits the unique tokens.
     flops : callable
         Compute of (params, tokens).
     start : ndarray, shape (compute,), optional

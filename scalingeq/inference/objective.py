@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InstabilityError
+from ..errors import InstabilityError, ParameterError
 from . import twopoint
 from .curves import Floats, TrainingCurves
 from .robust import huber_residual, huber_slope
@@ -39,6 +39,7 @@ SMALLEST = (
     1e-6  # of the smallest measured loss: a law without irreducible loss may fall to zero, which has no logarithm
 )
 UNSTABLE = 1e3  # residual where SGD diverges: far above any other, so that the fit turns back
+NO_LOSS = (InstabilityError, ParameterError)  # SGD diverges, or a shift takes the target's power to infinity
 LINEAR = ("scale", "irreducible", "unlearnable")
 
 
@@ -54,18 +55,21 @@ class Objective:
         # A known measurement error adds to the misfit of the law that the additive fit's spread stands for.
         measured = np.nan_to_num(self.used.loss_stderr / self.used.loss)
         self.spread = np.sqrt(scale**2 + measured**2)
-        first = np.concatenate([[True], np.diff(self.used.run) > 0])
-        rate = self.used.learning_rate[self.used.run[first]]
-        self.first_time = float(np.median(rate * self.settings.step[:, 0]))
+        self.first_time = float(np.median(self.settings.time[:, 0]))
         self.free = [name for name in params if params[name].vary]
+        self._last_columns: tuple[dict[str, float], Floats] | None = None
 
     def _size(self, values: Mapping[str, float]) -> Floats:
         return unlearnable_shape(values, self.used.params[self.used.run], self.reference_params)
 
     def columns(self, values: Mapping[str, float]) -> Floats:
         """Loss (obs, 3) of a unit of each of the parameters in which the law is linear."""
-        signal, noise = (loss[self.index] for loss in basis_losses(values, self.settings, self.reference_params))
-        return np.stack([signal, noise, noise * self._size(values)], axis=1)
+        # The optimiser asks for residuals and then for their derivatives at one and the same point.
+        nonlinear = {name: value for name, value in values.items() if name not in LINEAR}
+        if self._last_columns is None or self._last_columns[0] != nonlinear:
+            signal, noise = (loss[self.index] for loss in basis_losses(values, self.settings, self.reference_params))
+            self._last_columns = nonlinear, np.stack([signal, noise, noise * self._size(values)], axis=1)
+        return self._last_columns[1]
 
     def loss(self, columns: Floats, values: Mapping[str, float]) -> Floats:
         """Loss (obs,) of the law from its :meth:`columns`, never below what the theory resolves beside the data."""
@@ -93,7 +97,7 @@ class Objective:
         prior, _ = self._priors(values)
         try:
             loss = self.loss(self.columns(values), values)
-        except InstabilityError:
+        except NO_LOSS:
             return np.append(np.full(self.weight.size, UNSTABLE), prior)
         misfit = self.weight * (np.log(loss) - self.log_loss) / self.spread
         return np.append(huber_residual(misfit), prior)
@@ -123,7 +127,7 @@ class Objective:
         _, prior = self._priors(values)
         try:
             log_loss, derivative = self.log_jacobian(values)
-        except InstabilityError:
+        except NO_LOSS:
             return np.vstack([np.zeros((self.weight.size, len(self.free))), prior])
         factor = self.weight / self.spread
         derivative *= (huber_slope(factor * (log_loss - self.log_loss)) * factor)[:, None]

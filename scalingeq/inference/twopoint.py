@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import DataError, raise_problems
 from ..theory.dynamics import flow_loss
+from ..theory.schedule import Schedule
+from ..theory.scheduled import scheduled_loss
 from ..theory.spectrum import PowerLaw
 from .curves import Floats, TrainingCurves
 
@@ -45,7 +48,11 @@ PARAMETERS: dict[str, ParameterInfo] = {
     "width_exponent": ParameterInfo("1", "exponent of size in the effective width", 0.0, 5.0),
     "samples_scale": ParameterInfo("1/tokens", "effective samples per unique token", 1e-12, np.inf),
     "noise_scale": ParameterInfo("tokens", "SGD noise per unit of learning rate and inverse batch", 0.0, np.inf),
+    "shift": ParameterInfo("1", "capacity exponent of the test inputs less alpha", -np.inf, np.inf),
 }
+
+AMPLITUDES = ("scale", "irreducible", "unlearnable", "unlearnable_exponent")
+"""Parameters that :func:`basis_losses` does not depend on."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +62,11 @@ class Settings:
     Attributes
     ----------
     step : ndarray, shape (run, T)
-        Optimiser steps, as :func:`intrinsic_steps` counts them.
+        Optimiser steps: those done where there is a schedule, as :func:`intrinsic_steps` counts them elsewhere.
     params, learning_rate, batch_size, dataset_size : ndarray, shape (run,)
         As in :class:`~scalingeq.inference.curves.TrainingCurves`.
+    schedules : tuple of (Schedule, ndarray of int)
+        Schedules in the record's units, and which of these runs follow each; the others have constant rates.
     """
 
     step: Floats
@@ -65,6 +74,20 @@ class Settings:
     learning_rate: Floats
     batch_size: Floats
     dataset_size: Floats
+    schedules: tuple[tuple[Schedule, NDArray[np.int64]], ...] = ()
+
+    @property
+    def time(self) -> Floats:
+        """Integral (run, T) of the learning rate over the steps."""
+        time = self.learning_rate[:, None] * self.step
+        for schedule, runs in self.schedules:
+            time[runs] = schedule.time(self.step[runs])
+        return time
+
+    @property
+    def constant(self) -> NDArray[np.int64]:
+        """Runs without a schedule."""
+        return np.setdiff1d(np.arange(self.params.size), np.concatenate([[], *(runs for _, runs in self.schedules)]))
 
 
 def intrinsic_steps(step: Floats, warmup_steps: Floats) -> Floats:
@@ -84,9 +107,20 @@ def settings_of(curves: TrainingCurves) -> tuple[Settings, tuple[np.ndarray, np.
     runs, row, count = np.unique(curves.run, return_inverse=True, return_counts=True)
     column = np.arange(curves.run.size) - np.repeat(np.cumsum(count) - count, count)
     where = np.minimum(np.arange(count.max()), count[:, None] - 1) + (np.cumsum(count) - count)[:, None]
-    steps = intrinsic_steps(curves.step, curves.warmup_steps[curves.run])
+    # A warm-up at the start of a schedule is part of it.
+    scheduled = np.isin(curves.run, list(curves.schedules))
+    steps = intrinsic_steps(curves.step, np.where(scheduled, 0.0, curves.warmup_steps[curves.run]))
+    followers: dict[Schedule, list[int]] = {}
+    for number, run in enumerate(runs.tolist()):
+        if run in curves.schedules:
+            followers.setdefault(curves.schedules[run], []).append(number)
     per_run = (curves.params, curves.learning_rate, curves.batch_size, curves.dataset_size)
-    return Settings(steps[where], *(values[runs] for values in per_run)), (row, column)
+    settings = Settings(
+        steps[where],
+        *(values[runs] for values in per_run),
+        schedules=tuple((schedule, np.array(numbers)) for schedule, numbers in followers.items()),
+    )
+    return settings, (row, column)
 
 
 def effective_width(parameters: Mapping[str, float], params: Floats, reference_params: float) -> Floats:
@@ -97,12 +131,13 @@ def effective_width(parameters: Mapping[str, float], params: Floats, reference_p
 def basis_losses(parameters: Mapping[str, float], settings: Settings, reference_params: float) -> tuple[Floats, Floats]:
     """Loss (run, T) of a unit of target power and of a unit of label noise: the law is linear in both.
 
-    L = scale · signal + (irreducible + unlearnable (params/params₀)^-unlearnable_exponent) · noise.
+    L = scale · signal + (irreducible + unlearnable (params/params₀)^-unlearnable_exponent) · noise, at the time
+    time_scale · ∫ learning_rate dstep, with noise_scale · learning_rate/batch_size as the noise rate of the theory.
 
     Parameters
     ----------
     parameters : mapping
-        ``alpha, r, time_scale, width_scale, width_exponent, samples_scale, noise_scale``.
+        ``alpha, r, time_scale, width_scale, width_exponent, samples_scale, noise_scale``, and ``shift`` if any.
     settings : Settings
         Runs and times.
     reference_params : float
@@ -112,19 +147,62 @@ def basis_losses(parameters: Mapping[str, float], settings: Settings, reference_
     ------
     InstabilityError
         If the noise makes the loss grow without bound.
+    ParameterError
+        If the shift takes the test inputs out of the theory's domain.
     """
+    alpha, r, shift = parameters["alpha"], parameters["r"], shift_of(parameters)
+    width = effective_width(parameters, settings.params, reference_params)
+    samples = parameters["samples_scale"] * settings.dataset_size
     noise = np.array([0.0, 1.0])[:, None]
-    losses = flow_loss(
-        np.broadcast_to(
-            parameters["time_scale"] * settings.learning_rate[:, None] * settings.step, (2, *settings.step.shape)
-        ),
-        PowerLaw(parameters["alpha"], parameters["r"]),
-        noise_rate=parameters["noise_scale"] * settings.learning_rate / settings.batch_size,
-        width=effective_width(parameters, settings.params, reference_params),
-        samples=parameters["samples_scale"] * settings.dataset_size,
-        noise_variance=noise,
-    )
+    losses = np.empty((2, *settings.step.shape))
+    for schedule, runs in _scheduled(settings, all_runs=shift != 0):
+        losses[:, runs] = scheduled_loss(
+            settings.step[runs],
+            Schedule(
+                schedule.step,
+                parameters["time_scale"] * np.asarray(schedule.rate),
+                parameters["noise_scale"] * np.asarray(schedule.noise_rate),
+            ),
+            PowerLaw(alpha, r),
+            width=width[runs],
+            samples=samples[runs],
+            noise_variance=noise,
+            test_spectrum=PowerLaw(alpha + shift, r) if shift else None,
+        )
+    runs = settings.constant
+    if not shift and runs.size:
+        # About ten times as fast.
+        losses[:, runs] = flow_loss(
+            parameters["time_scale"] * settings.learning_rate[runs, None] * settings.step[runs],
+            PowerLaw(alpha, r),
+            noise_rate=parameters["noise_scale"] * settings.learning_rate[runs] / settings.batch_size[runs],
+            width=width[runs],
+            samples=samples[runs],
+            noise_variance=noise,
+        )
     return losses[0], losses[1] - losses[0]
+
+
+def _scheduled(settings: Settings, *, all_runs: bool) -> Iterator[tuple[Schedule, NDArray[np.int64]]]:
+    """Schedules and the runs that follow them; with ``all_runs`` those of constant rates too."""
+    yield from settings.schedules
+    if all_runs and (runs := settings.constant).size:
+        rates = np.stack([settings.learning_rate, settings.learning_rate / settings.batch_size])[:, runs]
+        pairs, which = np.unique(rates, axis=1, return_inverse=True)
+        for number, (rate, noise_rate) in enumerate(pairs.T):
+            mine = runs[which.ravel() == number]
+            yield Schedule([0.0, settings.step[mine].max()], [rate, rate], [noise_rate, noise_rate]), mine
+
+
+def shift_of(parameters: Mapping[str, float]) -> float:
+    """Shift of the test inputs' exponent; none in parameters that know of no shift.
+
+    Examples
+    --------
+    >>> shift_of({"alpha": 1.5, "r": 0.3})
+    0.0
+    """
+    return parameters.get("shift", 0.0)
 
 
 def unlearnable_shape(parameters: Mapping[str, float], params: Floats, reference_params: float) -> Floats:
@@ -143,7 +221,14 @@ def predict(parameters: Mapping[str, float], settings: Settings, reference_param
     >>> loss.shape, bool(loss[0, 1] < loss[0, 0])
     ((1, 2), True)
     """
-    signal, noise = basis_losses(parameters, settings, reference_params)
+    return _combined(parameters, basis_losses(parameters, settings, reference_params), settings, reference_params)
+
+
+def _combined(
+    parameters: Mapping[str, float], basis: tuple[Floats, Floats], settings: Settings, reference_params: float
+) -> Floats:
+    """Loss (run, T) from its :func:`basis_losses`."""
+    signal, noise = basis
     shape = unlearnable_shape(parameters, settings.params, reference_params)[:, None]
     return np.asarray(
         parameters["scale"] * signal + (parameters["irreducible"] + parameters["unlearnable"] * shape) * noise
@@ -192,8 +277,15 @@ def complete(parameters: Mapping[str, float]) -> dict[str, float]:
     """
     neutral = {"scale": 1.0, "irreducible": 0.0, "unlearnable": 0.0, "unlearnable_exponent": 0.0, "time_scale": 1.0}
     neutral |= {"noise_scale": 0.0, "width_scale": np.inf, "width_exponent": 0.0, "samples_scale": np.inf}
+    neutral["shift"] = 0.0
     missing = [f"{name}: missing; pass {name}=..." for name in ("alpha", "r") if name not in parameters]
     raise_problems(value_problems(parameters) + missing, DataError)
+    lowest = -min(parameters["alpha"] - PARAMETERS["alpha"].minimum, 2 * parameters["alpha"] * parameters["r"])
+    if not lowest <= shift_of(parameters) < np.inf:
+        raise DataError(
+            f"shift: {parameters['shift']:g} makes the test inputs or the target on them infinite; "
+            f"pass a number above {lowest:g}, 0 for test inputs like the training's"
+        )
     return neutral | {name: float(value) for name, value in parameters.items()}
 
 
@@ -205,7 +297,8 @@ def difference(values: Mapping[str, float], name: str) -> float:
     >>> difference({"alpha": 2.0}, "alpha")
     0.0002
     """
-    return STEP * max(abs(values[name]), 1e-3)
+    # A shift may be zero, and is a difference of exponents of order 1.
+    return STEP * max(abs(values[name]), 1.0 if name == "shift" else 1e-3)
 
 
 def log_loss_jacobian(
@@ -224,12 +317,15 @@ def log_loss_jacobian(
     >>> slope.round(4).tolist()
     [1.0, 1.0]
     """
-    loss = predict(parameters, settings, reference_params)
+    basis = basis_losses(parameters, settings, reference_params)
+    loss = _combined(parameters, basis, settings, reference_params)
     derivative = np.zeros((*loss.shape, len(parameters)))
     for number, name in enumerate(parameters):
         if name in names and np.isfinite(parameters[name]):
             step = difference(parameters, name)
-            moved = predict({**parameters, name: parameters[name] + step}, settings, reference_params)
+            there = {**parameters, name: parameters[name] + step}
+            moved_basis = basis if name in AMPLITUDES else basis_losses(there, settings, reference_params)
+            moved = _combined(there, moved_basis, settings, reference_params)
             # A loss of exactly zero has no logarithm; the smallest number stands for it.
             tiny = np.finfo(float).tiny
             derivative[..., number] = (np.log(np.maximum(moved, tiny)) - np.log(np.maximum(loss, tiny))) / step
