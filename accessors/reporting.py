@@ -180,7 +180,9 @@ def _data(observed: xr.Dataset) -> Section:
     ]
     if curves.schedules:
         several = np.unique([id(schedule) for schedule in curves.schedules.values()]).size
-        rows.append(("schedules", f"{several} in {len(curves.schedules)} runs, given above by highest rate and mean batch"))
+        rows.append(
+            ("schedules", f"{several} in {len(curves.schedules)} runs, given above by highest rate and mean batch")
+        )
     limited = curves.dataset_size[np.isfinite(curves.dataset_size)]
     if limited.size:
         rows.append((f"unique {unit}", f"{_span(limited)} in {limited.size} runs that repeat them"))

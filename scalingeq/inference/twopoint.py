@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from ..errors import DataError, raise_problems
 from ..theory.dynamics import flow_loss
 from ..theory.schedule import Schedule
-from ..theory.scheduled import scheduled_loss
 from ..theory.spectrum import PowerLaw
+from ..theory.training import scheduled_loss
 from .curves import Floats, TrainingCurves
 
 LAW_NAME, LAW_VERSION = "twopoint", "1"

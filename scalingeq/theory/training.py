@@ -250,7 +250,7 @@ def scheduled_loss(
     >>> scheduled_loss([900, 1000], drop, PowerLaw(alpha=1.5, r=0.4), width=512).round(5)
     array([0.00885, 0.0081 ])
     """
-    problems = _model_problems(spectrum, ridge, test_spectrum)
+    problems = training_problems("flow", 0.0, (1, 1), ridge, kind) + _shift_problems(spectrum, test_spectrum)
     curves = broadcast({"steps": steps}, 0.0, width, samples, noise_variance, kind, problems)
     if curves.time.max(initial=0.0) > schedule.last:
         raise ParameterError(
@@ -431,17 +431,10 @@ def _training(
     rate, problems = _rates("learning_rate", learning_rate, last)
     batch, more = _rates("batch_size", batch_size, last)
     problems += more
-    if dynamics not in ("flow", "discrete"):
-        problems.append(f"dynamics is {dynamics!r}: pass 'flow' or 'discrete'")
-    elif dynamics == "discrete" and np.any(at != np.floor(at)):
+    problems += training_problems(dynamics, momentum, ensemble, ridge, kind)
+    if dynamics == "discrete" and np.any(at != np.floor(at)):
         problems.append(f"steps contains {float(at[at != np.floor(at)].flat[0])!r}: discrete steps are whole numbers")
-    if not 0 <= momentum < 1:
-        problems.append(f"momentum is {momentum!r}: pass a number from 0 to below 1")
-    if np.shape(ensemble) != (2,) or any(size != math.floor(size) or size < 1 for size in ensemble):
-        problems.append(f"ensemble is {ensemble!r}: pass two whole numbers, of feature draws and of data sets")
-    elif kind == "train" and tuple(ensemble) != (1, 1):
-        problems.append("ensemble: its data sets differ, so that it has no train loss; pass kind='test'")
-    problems += _model_problems(spectrum, ridge, test_spectrum)
+    problems += _shift_problems(spectrum, test_spectrum)
     curves = broadcast({"steps": steps}, 0.0, width, samples, noise_variance, kind, problems)
     sizes = np.unique([curves.per_width, curves.per_sample], axis=1).T
     check_learning_rates(
@@ -457,16 +450,32 @@ def _training(
     return Training(curves, schedule, model, kind, dynamics, momentum, ensemble)
 
 
-def _model_problems(spectrum: AnySpectrum, ridge: float, test_spectrum: AnySpectrum | None) -> list[str]:
+def training_problems(
+    dynamics: Dynamics, momentum: float, ensemble: tuple[int, int], ridge: float, kind: Kind
+) -> list[str]:
+    """What is wrong with the options of a training."""
     problems = []
+    if dynamics not in ("flow", "discrete"):
+        problems.append(f"dynamics is {dynamics!r}: pass 'flow' or 'discrete'")
+    if not 0 <= momentum < 1:
+        problems.append(f"momentum is {momentum!r}: pass a number from 0 to below 1")
+    if np.shape(ensemble) != (2,) or any(size != math.floor(size) or size < 1 for size in ensemble):
+        problems.append(f"ensemble is {ensemble!r}: pass two whole numbers, of feature draws and of data sets")
+    elif kind == "train" and tuple(ensemble) != (1, 1):
+        problems.append("ensemble: its data sets differ, so that it has no train loss; pass kind='test'")
     if not (math.isfinite(ridge) and ridge >= 0):
         problems.append(f"ridge is {ridge!r}: pass a finite number, not negative")
+    return problems
+
+
+def _shift_problems(spectrum: AnySpectrum, test_spectrum: AnySpectrum | None) -> list[str]:
+    """What is wrong with a test spectrum."""
     if test_spectrum is not None:
         try:
             shifted_nodes(spectrum, test_spectrum, 1.0)
         except ParameterError as error:
-            problems += error.problems
-    return problems
+            return list(error.problems)
+    return []
 
 
 def _sizes(one_over: FloatArray) -> FloatArray:
