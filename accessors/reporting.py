@@ -180,7 +180,9 @@ def _data(observed: xr.Dataset) -> Section:
     ]
     if curves.schedules:
         several = np.unique([id(schedule) for schedule in curves.schedules.values()]).size
-        rows.append(("schedules", f"{several} in {len(curves.schedules)} runs, given above by highest rate and mean batch"))
+        rows.append(
+            ("schedules", f"{several} in {len(curves.schedules)} runs, given above by highest rate and mean batch")
+        )
     limited = curves.dataset_size[np.isfinite(curves.dataset_size)]
     if limited.size:
         rows.append((f"unique {unit}", f"{_span(limited)} in {limited.size} runs that repeat them"))
@@ -201,8 +203,8 @@ def _error(value: float) -> str:
 
 
 def _span(values: np.ndarray) -> str:
-    low, high = float(np.min(values)), float(np.max(values))
-    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+    low, high = f"{np.min(values):.4g}", f"{np.max(values):.4g}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _html_row(tag: str, cells: tuple[str, ...]) -> str:
