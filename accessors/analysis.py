@@ -97,8 +97,8 @@ class AnalysisTwoPoint:
         flops : str or callable
             ``"6ND"``, or the compute of arrays (params, tokens).
         learning_rate, batch_size : float, optional
-            Of the runs planned, constant; default: the observed runs', where these agree. A run on a schedule stands for
-            its highest rate and mean batch.
+            Of the runs planned, constant; default: those of the observed runs of constant rate and batch, where these
+            agree, and if there are none, of the highest rates and mean batches of the others.
         data_limit : float, optional
             Unique tokens that exist; more are repeats of them. Default: no limit.
         quantile : sequence of float
@@ -131,8 +131,10 @@ class AnalysisTwoPoint:
         compute = np.atleast_1d(np.asarray(compute, float))
         problems = _frontier_problems(compute, quantile, flops, data_limit)
         curves, plan = to_curves(observed), {}
+        every = np.arange(curves.name.size)
+        constant = np.setdiff1d(every, list(curves.schedules))
         for name, value in (("learning_rate", learning_rate), ("batch_size", batch_size)):
-            found = np.unique(getattr(curves, name) if value is None else value)
+            found = np.unique(getattr(curves, name)[constant if constant.size else every] if value is None else value)
             if found.size != 1:
                 problems.append(
                     f"{name}: the observed runs have {', '.join(f'{v:g}' for v in found)}; pass {name}=... for the runs planned"

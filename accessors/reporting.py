@@ -203,8 +203,8 @@ def _error(value: float) -> str:
 
 
 def _span(values: np.ndarray) -> str:
-    low, high = float(np.min(values)), float(np.max(values))
-    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+    low, high = f"{np.min(values):.4g}", f"{np.max(values):.4g}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _html_row(tag: str, cells: tuple[str, ...]) -> str:

@@ -177,14 +177,6 @@ def test_weights_leave_points_out(grid):
         grid.twopoint.fit(weights=-weights)
 
 
-def test_scheduled_runs_are_left_out_with_a_warning(grid):
-    falling = grid.assign_coords(learning_rate=(("run", "step"), np.full(grid.loss.shape, 0.01)))
-    falling.learning_rate.loc[{"run": "middle"}] = np.linspace(0.01, 0.001, STEP.size)
-    with pytest.warns(UserWarning, match="middle"):
-        out = falling.twopoint.predict(**TRUTH)
-    assert out.run.values.tolist() == ["small", "medium", "large"]
-
-
 def test_frontier_is_labelled_and_leaves_the_tree_alone(tree):
     before = tree.copy(deep=True)
     compute = np.geomspace(1e13, 1e15, 5)

@@ -270,15 +270,14 @@ def test_warm_up_is_not_a_schedule():
     np.testing.assert_array_equal(to_curves(ds).learning_rate, 1.0)
 
 
-def test_scheduled_runs_are_named_with_the_way_out():
+def test_runs_of_constant_rate_are_told_from_the_others():
     rate = padded().step * 0 + 1.0
     rate.values[2, 2] = 0.1
     ds = padded().assign_coords(learning_rate=rate)
     assert is_constant_rate(ds).values.tolist() == [True, True, False]
     assert is_constant_rate(ds).params.values.tolist() == PARAMS
-    with pytest.raises(DataError, match=r"run 'c'.*select_runs\(ds, \[0, 1\]\)"):
-        to_curves(ds)
-    assert to_curves(select_runs(ds, is_constant_rate(ds))).name.tolist() == ["a", "b"]
+    assert list(to_curves(ds).schedules) == [2]
+    assert not to_curves(select_runs(ds, is_constant_rate(ds))).schedules
     batch = grid().assign_coords(batch_size=("step", [8, 8, 16, 16]))
     assert not is_constant_rate(batch).any()
     assert is_constant_rate(single()).dims == ()
