@@ -12,9 +12,14 @@ import xarray as xr
 from scalingeq.datasets.schema import to_curves
 from scalingeq.errors import ArchiveError, DataError, ParameterError, raise_problems
 from scalingeq.inference import twopoint
+from scalingeq.inference.algorithms import Algorithm
 from scalingeq.inference.frontier import FLOPS_RULES, FlopsRule, frontier_band
+from scalingeq.theory.curves import Kind
+from scalingeq.theory.spectrum import AnySpectrum
+from scalingeq.theory.training import Dynamics
 
 from . import archive, groups
+from .predicting import predicted
 
 if TYPE_CHECKING:
     from lmfit import Parameters
@@ -44,7 +49,18 @@ class AnalysisTwoPoint:
     def __init__(self, tree: xr.DataTree) -> None:
         self._tree = tree
 
-    def predict(self, ds: xr.Dataset | None = None) -> xr.Dataset:
+    def predict(
+        self,
+        ds: xr.Dataset | None = None,
+        *,
+        kind: Kind = "test",
+        dynamics: Dynamics = "flow",
+        momentum: float = 0.0,
+        ridge: float = 0.0,
+        ensemble: tuple[int, int] = (1, 1),
+        test_spectrum: AnySpectrum | None = None,
+        components: bool = False,
+    ) -> xr.Dataset:
         """Predict the observed curves, or those of another dataset, which needs no loss.
 
         Parameters
@@ -52,6 +68,8 @@ class AnalysisTwoPoint:
         ds : xarray.Dataset, optional
             Runs with ``step`` (or ``tokens``), ``params``, ``learning_rate``, ``batch_size``; rate and batch may change
             over the steps.
+        kind, dynamics, momentum, ridge, ensemble, test_spectrum, components
+            As in :meth:`scalingeq.accessors.MeasuredTwoPoint.predict`.
 
         Returns
         -------
@@ -72,11 +90,10 @@ class AnalysisTwoPoint:
         >>> bool(tree.twopoint.predict(planned).loss.min() < tree.twopoint.predict().loss.min())
         True
         """
-        from .measured import predicted
-
+        algorithm = Algorithm(dynamics, momentum, ridge, ensemble, test_spectrum, kind)
         tree = require_twopoint(self._tree)
         law = groups.read_parameters(tree["parameters"].to_dataset())
-        return predicted(tree["observed"].to_dataset() if ds is None else ds, law, "an analysis")
+        return predicted(tree["observed"].to_dataset() if ds is None else ds, law, "an analysis", algorithm, components)
 
     def frontier(
         self,

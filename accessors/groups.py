@@ -9,10 +9,12 @@ import numpy as np
 import xarray as xr
 
 from scalingeq.datasets.schema import from_curves
+from scalingeq.inference.algorithms import PLAIN, Algorithm, algorithm_components
 from scalingeq.inference.curves import Floats, TrainingCurves
 from scalingeq.inference.laws import AdditiveLaw
 from scalingeq.inference.twopoint import PARAMETERS
 from scalingeq.inference.uncertainty import predicted_band
+from scalingeq.theory.training import Decomposition
 
 if TYPE_CHECKING:
     from lmfit import Parameters
@@ -74,18 +76,43 @@ def parameters_group(fit: TwoPointFit, loss_units: str, token_units: str, notes:
     return ds
 
 
-def predicted_losses(ds: xr.Dataset, curves: TrainingCurves, law: FittedLaw, loss_units: str) -> xr.Dataset:
+def predicted_losses(
+    ds: xr.Dataset, curves: TrainingCurves, law: FittedLaw, loss_units: str, algorithm: Algorithm, components: bool
+) -> xr.Dataset:
     """Label the losses that a law predicts for the runs of ``ds``, with standard errors where it has a covariance."""
-    band = predicted_band(law.values, law.covariance, curves, law.reference_params)
-    return _label_losses(ds, *band, loss_units)
+    labels = loss_labels(law, loss_units, algorithm, components)
+    loss, stderr = predicted_band(law.values, law.covariance, curves, law.reference_params, algorithm)
+    if not components:
+        return _losses(ds, loss, stderr, labels)
+    parts = algorithm_components(law.values, curves, law.reference_params, algorithm)
+    # The loss is the sum of its parts to the last digit.
+    out = _losses(ds, np.sum(list(parts.values()), axis=0), stderr, labels)
+    about = labels["component_loss"]
+    stacked = [from_curves(ds, {"part": part}, {"part": about})["part"] for part in parts.values()]
+    out["component_loss"] = xr.concat(stacked, xr.Variable(*component_coordinate()))
+    return out
 
 
-def _label_losses(ds: xr.Dataset, loss: Floats, stderr: Floats | None, loss_units: str) -> xr.Dataset:
-    values, labels = {"loss": loss}, {"loss": ("test loss predicted by the two-point theory", loss_units)}
-    if stderr is not None:
-        values["loss_stderr"] = stderr
+def _losses(ds: xr.Dataset, loss: Floats, stderr: Floats | None, labels: dict[str, tuple[str, str]]) -> xr.Dataset:
+    return from_curves(ds, {"loss": loss} | ({} if stderr is None else {"loss_stderr": stderr}), labels)
+
+
+def loss_labels(
+    law: FittedLaw, loss_units: str, algorithm: Algorithm = PLAIN, components: bool = False
+) -> dict[str, tuple[str, str]]:
+    """Label, as ``long_name`` and ``units``, each variable of :func:`predicted_losses`."""
+    kind = "test" if algorithm.kind == "test" else "training"
+    labels = {"loss": (f"{kind} loss predicted by the two-point theory", loss_units)}
+    if law.covariance is not None:
         labels["loss_stderr"] = ("standard error of the predicted loss from the fit's covariance", loss_units)
-    return from_curves(ds, values, labels)
+    if components:
+        labels["component_loss"] = ("part of the predicted loss", loss_units)
+    return labels
+
+
+def component_coordinate() -> tuple[str, list[str], dict[str, str]]:
+    """Names of the parts of a loss as the coordinate of their dimension."""
+    return "component", list(Decomposition._fields), _about("part of the loss", "1")
 
 
 def prediction_group(
@@ -101,7 +128,7 @@ def prediction_group(
         "role": ("what the observation was used for", "1"),
     }
     values = {"additive_loss": other, "log_residual": np.log(curves.loss / loss), "role": role}
-    out = _label_losses(ds, loss, stderr, units).merge(from_curves(ds, values, labels))
+    out = _losses(ds, loss, stderr, loss_labels(law, units)).merge(from_curves(ds, values, labels))
     out["role"].attrs |= {
         "flag_values": np.array([NOT_USED, FITTED, HELD_OUT], float),
         "flag_meanings": "not_used fitted held_out",

@@ -13,17 +13,20 @@ from scalingeq.datasets.schema import check, label, to_curves
 from scalingeq.datasets.shapes import find_layout
 from scalingeq.errors import DataError, raise_problems
 from scalingeq.inference import twopoint
+from scalingeq.inference.algorithms import Algorithm
+from scalingeq.theory.curves import Kind
+from scalingeq.theory.spectrum import AnySpectrum
+from scalingeq.theory.training import Dynamics
 
 from . import groups
-from .archive import note, provenance, self_contained
+from .archive import provenance, self_contained
+from .predicting import RECORDED, predicted, smallest_size
 from .selection import selected
 
 if TYPE_CHECKING:
     from lmfit import Parameter, Parameters
 
     from .plotting import MeasuredPlots
-
-RECORDED = "twopoint_parameters"
 
 
 @xr.register_dataset_accessor("twopoint")  # type: ignore[no-untyped-call]
@@ -153,13 +156,38 @@ class MeasuredTwoPoint:
         tree.attrs["provenance"] = provenance(ds, twopoint.LAW_NAME, twopoint.LAW_VERSION, seed=0)
         return self_contained(tree)
 
-    def predict(self, fit: xr.DataTree | None = None, **parameters: float) -> xr.Dataset:
+    def predict(
+        self,
+        fit: xr.DataTree | None = None,
+        *,
+        kind: Kind = "test",
+        dynamics: Dynamics = "flow",
+        momentum: float = 0.0,
+        ridge: float = 0.0,
+        ensemble: tuple[int, int] = (1, 1),
+        test_spectrum: AnySpectrum | None = None,
+        components: bool = False,
+        **parameters: float,
+    ) -> xr.Dataset:
         """Theory beside the measured curves.
 
         Parameters
         ----------
         fit : xarray.DataTree, optional
             An analysis; its parameters are used.
+        kind : {"test", "train"}
+            Loss on fresh samples, or on the training samples.
+        dynamics : {"flow", "discrete"}
+            Gradient flow, or the optimiser's steps themselves.
+        momentum, ridge : float
+            Momentum of the heavy ball, and weight decay in units of the largest eigenvalue.
+        ensemble : (int, int)
+            Numbers of feature draws (initial weights) and of data sets whose models are averaged.
+        test_spectrum : PowerLaw, optional
+            Spectrum of the test inputs; for exponents the parameter ``shift`` does the same.
+        components : bool, default False
+            Add ``component_loss``: bias, variance from features, data and both, label noise, noise of minibatches, and
+            what is irreducible, over ``component``; they add up to ``loss``.
         **parameters : float
             Without ``fit``: ``alpha`` and ``r``, and any other parameter of the law; those not given leave their
             effect out; amplitudes refer to the smallest model of the dataset, or to ``reference_params`` if that is
@@ -169,7 +197,15 @@ class MeasuredTwoPoint:
         -------
         xarray.Dataset
             ``loss`` (and ``loss_stderr`` from a fit) in the shape of the dataset, ``measured_loss`` where there is one;
-            which parameters it comes from is in ``attrs["twopoint_parameters"]`` and ``attrs["history"]``.
+            which parameters it comes from is in ``attrs["twopoint_parameters"]`` and ``attrs["history"]``. Chunked
+            (dask) runs give lazy predictions.
+
+        Raises
+        ------
+        DataError
+            If the record lacks what a prediction needs, or a parameter is unknown; says what to pass.
+        ParameterError, InstabilityError
+            If an option is outside its domain, or discrete steps diverge: as :func:`scalingeq.loss_curve`.
 
         Examples
         --------
@@ -178,8 +214,13 @@ class MeasuredTwoPoint:
         >>> theory = ds.twopoint.predict(alpha=1.5, r=0.3, scale=5.0)
         >>> theory.loss.dims == ds.loss.dims
         True
+        >>> parts = ds.twopoint.predict(alpha=1.5, r=0.3, width_scale=100, components=True)
+        >>> parts.component_loss.sel(component="features").dims == ds.loss.dims
+        True
         """
         from .analysis import require_twopoint
+
+        algorithm = Algorithm(dynamics, momentum, ridge, ensemble, test_spectrum, kind)
 
         if fit is not None and parameters:
             raise DataError(f"predict: got an analysis and also {', '.join(parameters)}; pass one of both")
@@ -190,14 +231,13 @@ class MeasuredTwoPoint:
         elif parameters or RECORDED in ds.attrs:
             given = dict(parameters) or json.loads(ds.attrs[RECORDED])
             # Amplitudes refer to the smallest model unless the record says otherwise.
-            smallest = float(np.min(ds["params"])) if "params" in ds else 1.0
-            reference = float(given.pop("reference_params", smallest))
+            reference = float(given.pop("reference_params")) if "reference_params" in given else smallest_size(ds)
             law = groups.FittedLaw(twopoint.complete(given), None, reference)
             history = "parameters passed" if parameters else "parameters recorded in the dataset"
         else:
             tree = self.fit()
             law, history = groups.read_parameters(tree["parameters"].to_dataset()), "a default fit to these curves"
-        return predicted(ds, law, history)
+        return predicted(ds, law, history, algorithm, components)
 
     @property
     def plot(self) -> MeasuredPlots:
@@ -205,18 +245,6 @@ class MeasuredTwoPoint:
         from .plotting import MeasuredPlots
 
         return MeasuredPlots(self._ds)
-
-
-def predicted(ds: xr.Dataset, law: groups.FittedLaw, history: str) -> xr.Dataset:
-    """Predictions of a law in the shape of a dataset."""
-    ds = check(ds, needs_loss=False)
-    curves = to_curves(ds, needs_loss=False)
-    units = ds["loss"].attrs["units"] if "loss" in ds else "1"
-    out = groups.predicted_losses(ds, curves, law, units)
-    if "loss" in ds:
-        out["measured_loss"] = ds["loss"]
-    out.attrs[RECORDED] = json.dumps(law.values | {"reference_params": law.reference_params})
-    return note(out, f"twopoint.predict with {history}")
 
 
 def _flat_weights(ds: xr.Dataset, weights: xr.DataArray) -> np.ndarray:

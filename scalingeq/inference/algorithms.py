@@ -63,7 +63,10 @@ class Algorithm:
     @property
     def is_plain(self) -> bool:
         """Whether this is the test loss of gradient flow of single models, on inputs like those of the training."""
-        return self == Algorithm()
+        return self == PLAIN
+
+
+PLAIN = Algorithm()
 
 
 def algorithm_loss(

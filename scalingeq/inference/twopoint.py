@@ -114,10 +114,12 @@ def settings_of(curves: TrainingCurves) -> tuple[Settings, tuple[np.ndarray, np.
     for number, run in enumerate(runs.tolist()):
         if run in curves.schedules:
             followers.setdefault(curves.schedules[run], []).append(number)
-    per_run = (curves.params, curves.learning_rate, curves.batch_size, curves.dataset_size)
     settings = Settings(
-        steps[where],
-        *(values[runs] for values in per_run),
+        step=steps[where],
+        params=curves.params[runs],
+        learning_rate=curves.learning_rate[runs],
+        batch_size=curves.batch_size[runs],
+        dataset_size=curves.dataset_size[runs],
         schedules=tuple((schedule, np.array(numbers)) for schedule, numbers in followers.items()),
     )
     return settings, (row, column)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from . import twopoint
+from .algorithms import PLAIN, Algorithm, algorithm_loss
 from .curves import Floats, TrainingCurves
 
 
@@ -49,7 +50,11 @@ def propagate(derivative: Floats, covariance: Floats) -> Floats:
 
 
 def predicted_band(
-    values: Mapping[str, float], covariance: Floats | None, curves: TrainingCurves, reference_params: float
+    values: Mapping[str, float],
+    covariance: Floats | None,
+    curves: TrainingCurves,
+    reference_params: float,
+    algorithm: Algorithm = PLAIN,
 ) -> tuple[Floats, Floats | None]:
     """Loss (obs,) that the law predicts for each observation, and its standard error where there is a covariance.
 
@@ -62,6 +67,8 @@ def predicted_band(
     >>> loss.shape, stderr
     ((2,), None)
     """
+    if not algorithm.is_plain:
+        return _algorithm_band(values, covariance, curves, reference_params, algorithm)
     settings, index = twopoint.settings_of(curves)
     loss = twopoint.predict(values, settings, reference_params)[index]
     if covariance is None:
@@ -69,3 +76,23 @@ def predicted_band(
     uncertain = [name for name, variance in zip(values, np.diag(covariance), strict=True) if variance > 0]
     derivative = twopoint.log_loss_jacobian(values, settings, reference_params, uncertain)[index]
     return loss, loss * propagate(derivative, covariance)
+
+
+def _algorithm_band(
+    values: Mapping[str, float],
+    covariance: Floats | None,
+    curves: TrainingCurves,
+    reference_params: float,
+    algorithm: Algorithm,
+) -> tuple[Floats, Floats | None]:
+    """As :func:`predicted_band`, by difference quotients of the whole loss."""
+    loss = algorithm_loss(values, curves, reference_params, algorithm)
+    if covariance is None:
+        return loss, None
+    derivative = np.zeros((loss.size, len(values)))
+    for number, name in enumerate(values):
+        if covariance[number, number] > 0 and np.isfinite(values[name]):
+            step = twopoint.difference(values, name)
+            moved = algorithm_loss({**values, name: values[name] + step}, curves, reference_params, algorithm)
+            derivative[:, number] = (moved - loss) / step
+    return loss, propagate(derivative, covariance)

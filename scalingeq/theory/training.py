@@ -363,11 +363,10 @@ class Training:
         shared = [Shared(features, data) for features in (True, False) for data in (True, False)]
         products = self._parts(quiet, shared, curves, True).forcing
         _, features, data, neither = products[:, 0]
-        label, label_of_data = products[0, 1] - 1, products[2, 1] - 1
+        label, label_of_data = (np.where(online, 0.0, products[which, 1] - 1) for which in (0, 2))
         noise = curves.noise_variance[:, None]
         # The loss of one model is one and the same wherever it stands, so that the parts add up to it exactly: without
         # data, or features, to vary, the model that shares all but them is itself.
-        label = np.where(online, 0.0, label)
         both = forced - noise * (1 + label)
         features, data = np.where(online, both, features), np.where(unlimited, both, data)
         neither = np.where(online, data, np.where(unlimited, features, neither))
