@@ -18,6 +18,7 @@ from .errors import (
 from .theory import (
     PowerLaw,
     Spectrum,
+    decompose,
     local_exponents,
     loss_curve,
     phase,
@@ -27,7 +28,7 @@ from .theory import (
 )
 
 # The rooms above, so that importing the package registers the accessors: the one place that looks up the stairs.
-from . import accessors, datasets  # isort: skip
+from . import accessors, datasets, theory  # isort: skip
 from .accessors import open_analysis, phase_diagram
 
 __version__ = version("scalingeq")
@@ -44,6 +45,7 @@ __all__ = [
     "Spectrum",
     "accessors",
     "datasets",
+    "decompose",
     "local_exponents",
     "loss_curve",
     "open_analysis",
@@ -52,4 +54,5 @@ __all__ = [
     "simulate",
     "spectrum_from_features",
     "spectrum_from_kernel",
+    "theory",
 ]

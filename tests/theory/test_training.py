@@ -242,6 +242,18 @@ def test_flow_is_accurate_where_the_rule_of_thumb_says_so():
     assert flow_is_accurate_from(spectrum, learning_rate=1e-4, tolerance=0.5, last=10) == 1
 
 
+def test_flow_differs_from_discrete_steps_as_derived():
+    spectrum, steps = PowerLaw(1.5, 0.4), np.array([30, 100, 1000])
+    # Full batches: relative to a loss that falls as n**-p, by -p (p + 1) / (4 n).
+    flow, discrete = (loss_curve(steps, spectrum, learning_rate=0.3, dynamics=d) for d in ("flow", "discrete"))
+    np.testing.assert_allclose(discrete / flow - 1, -0.8 * 1.8 / (4 * steps), rtol=0.03)
+    # Batches of one sample: by a constant share, that falls with the rate about as its square.
+    for rate, offset in ((0.02, 0.0003), (0.1, 0.008), (0.3, 0.14)):
+        settings = {"learning_rate": rate, "batch_size": 1}
+        flow, discrete = (loss_curve([3000], spectrum, dynamics=d, **settings) for d in ("flow", "discrete"))
+        np.testing.assert_allclose(discrete / flow - 1, offset, rtol=0.1)
+
+
 def test_momentum_in_flow_is_a_larger_rate():
     spectrum = PowerLaw(1.5, 0.4)
     flow = loss_curve([3000], spectrum, learning_rate=0.01, batch_size=64, momentum=0.9, width=100)
