@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from scalingeq.errors import DataError, raise_problems
 from scalingeq.inference.curves import TrainingCurves
+from scalingeq.theory.schedule import Schedule
 
 from .labels import MEASURED, ROLES, SHARED_UNITS, label
 from .schedules import find_schedule, tokens_seen
@@ -146,7 +147,8 @@ def to_curves(ds: xr.Dataset, *, needs_loss: bool = True) -> TrainingCurves:
     tokens = np.where(
         steady_batch[layout.run], step * batch_size[layout.run], tokens_seen(layout.run, step, batches)[0]
     )
-    schedules, shared = {}, {}
+    schedules: dict[int, Schedule] = {}
+    shared: dict[bytes, Schedule] = {}
     for run in np.flatnonzero(~(steady_rate & steady_batch)).tolist():
         mine = layout.run == run
         learning_rate[run] = rates[mine].max()

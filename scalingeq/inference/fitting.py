@@ -323,7 +323,8 @@ def _search(
         amplitudes = np.array([start[name].value for name in LINEAR])
         linear = np.array([start[name].vary for name in LINEAR])
         target = (objective.used.loss - columns[:, ~linear] @ amplitudes[~linear]) * row
-        amplitudes[linear] = nnls(columns[:, linear] * row[:, None], target)[0]
+        if linear.any():
+            amplitudes[linear] = nnls(columns[:, linear] * row[:, None], target)[0]
         for name, amplitude in zip(LINEAR, amplitudes, strict=True):
             if start[name].vary:
                 # A little above zero: refinements start inside the bounds.

@@ -87,7 +87,10 @@ class Settings:
     @property
     def constant(self) -> NDArray[np.int64]:
         """Runs without a schedule."""
-        return np.setdiff1d(np.arange(self.params.size), np.concatenate([[], *(runs for _, runs in self.schedules)]))
+        constant = np.ones(self.params.size, dtype=np.bool_)
+        for _, runs in self.schedules:
+            constant[runs] = False
+        return np.flatnonzero(constant)
 
 
 def intrinsic_steps(step: Floats, warmup_steps: Floats) -> Floats:
@@ -114,10 +117,12 @@ def settings_of(curves: TrainingCurves) -> tuple[Settings, tuple[np.ndarray, np.
     for number, run in enumerate(runs.tolist()):
         if run in curves.schedules:
             followers.setdefault(curves.schedules[run], []).append(number)
-    per_run = (curves.params, curves.learning_rate, curves.batch_size, curves.dataset_size)
     settings = Settings(
-        steps[where],
-        *(values[runs] for values in per_run),
+        step=steps[where],
+        params=curves.params[runs],
+        learning_rate=curves.learning_rate[runs],
+        batch_size=curves.batch_size[runs],
+        dataset_size=curves.dataset_size[runs],
         schedules=tuple((schedule, np.array(numbers)) for schedule, numbers in followers.items()),
     )
     return settings, (row, column)
