@@ -87,7 +87,9 @@ def test_archive_report_and_plots_know_schedules(tree, tmp_path):
     text = str(tree.twopoint.report())
     assert "2 in 2 runs, given above by highest rate and mean batch" in text
     assert "learning rate after warm-up  0.009991 to 0.01\n" in text
-    assert len(tree.twopoint.plot.curves()) == 3
+    lines = tree.twopoint.plot.curves()
+    assert len({line.get_color() for line in lines}) == 3  # runs of one size, told apart by name
+    assert {"a", "b", "c"} <= {text.get_text() for text in lines[0].axes.get_legend().get_texts()}
     assert tree.twopoint.plot.residuals()
 
 
