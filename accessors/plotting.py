@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 HELD_OUT_DASHES = (0, (4, 1.5))
 FAINT = "0.72"
 ROLE_COLOURS = {"not_used": FAINT, "fitted": "#0072B2", "held_out": "#D55E00"}  # blue and vermilion of Okabe and Ito
+RUN_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito
+NAMED_RUNS = 8  # a legend names so many
 BAND_COLOURS = ("#BBD9EC", "#7FB6DB")  # outer, inner
 EXPONENTS = {"loss": "loss_exponent", "params": "size_exponent", "tokens": "data_exponent", "steps": "data_exponent"}
 
@@ -45,7 +47,7 @@ class MeasuredPlots:
         self._ds = ds
 
     def curves(self, ax: Axes | None = None, *, x: Literal["step", "tokens"] | None = None) -> list[Line2D]:
-        """Draw the loss of every run, whatever its schedule, in a colour that tells the model size.
+        """Draw the loss of every run in a colour that tells the model size, or the run where all have one size.
 
         Parameters
         ----------
@@ -82,8 +84,10 @@ class MeasuredPlots:
                     marker="o" if mine.sum() == 1 else "", markersize=3,
                 )  # fmt: skip
                 lines.append(line)
-            if "params" not in ds and layout.names.size > 1:
-                ax.legend(handles=lines[:8], title=None if len(lines) <= 8 else f"first 8 of {len(lines)} runs")
+            if layout.names.size > 1 and not _sizes_differ(ds):
+                few = len(lines) <= NAMED_RUNS
+                title = None if few else f"first {NAMED_RUNS} of {len(lines)} runs"
+                ax.legend(handles=lines[:NAMED_RUNS], title=title)
             _log_axes(ax, _label(ds[across]), _label(ds["loss"]))
         return lines
 
@@ -148,7 +152,10 @@ class AnalysisPlots:
                     if record.stderr is not None:
                         band = theory - record.stderr[shown], theory + record.stderr[shown]
                         ax.fill_between(across[shown], *band, color=colours[number], alpha=0.25, linewidth=0)
-            _analysis_legend(ax, has_held_out=bool(held.any()))
+            named = (
+                {} if _sizes_differ(observed) else dict(zip(curves.name[:NAMED_RUNS].tolist(), colours, strict=False))
+            )
+            _analysis_legend(ax, named if curves.name.size > 1 else {}, has_held_out=bool(held.any()))
             ax.set(**_used_range(record, across))
             _log_axes(ax, _x_label(observed, x), _label(observed["loss"]))
         return lines
@@ -286,23 +293,24 @@ def _flat(tree: xr.DataTree) -> _Record:
 
 
 def _run_colours(ax: Axes, ds: xr.Dataset, runs: int) -> Sequence[Any]:
-    """One colour a run: by model size, with a colour bar where sizes differ; by number where sizes are not known."""
+    """One colour a run: by model size with a colour bar where sizes differ, else by number."""
     import matplotlib as mpl
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, LogNorm
 
-    if "params" not in ds:
-        return [f"C{number % 10}" for number in range(runs)]
+    if not _sizes_differ(ds):
+        return [RUN_COLOURS[number % len(RUN_COLOURS)] for number in range(runs)]
     params = np.broadcast_to(np.asarray(ds["params"].values, float), (runs,))
     # The pale end of the map is left out: it would not be seen on white.
     colours = ListedColormap(mpl.colormaps["plasma"](np.linspace(0.0, 0.85, 256))[::-1])
-    low, high = params.min(), params.max()
-    if low == high:
-        return [colours(0.7)] * runs
-    mapping = ScalarMappable(LogNorm(low, high), colours)
+    mapping = ScalarMappable(LogNorm(params.min(), params.max()), colours)
     counting = ds.attrs.get("counting")
     _size_bar(ax, mapping, np.unique(params), f"parameters ({counting})" if counting else "parameters")
     return [mapping.to_rgba(size) for size in params]
+
+
+def _sizes_differ(ds: xr.Dataset) -> bool:
+    return "params" in ds and bool(np.ptp(ds["params"].values) > 0)
 
 
 def _size_bar(ax: Axes, mapping: ScalarMappable, sizes: Floats, text: str) -> None:
@@ -346,7 +354,8 @@ def _draw_points(ax: Axes, across: Floats, record: _Record, part: NDArray[np.boo
         )  # fmt: skip
 
 
-def _analysis_legend(ax: Axes, *, has_held_out: bool) -> None:
+def _analysis_legend(ax: Axes, named: dict[str, Any], *, has_held_out: bool) -> None:
+    """Say what points and lines are, and which colours the ``named`` runs have."""
     from matplotlib.lines import Line2D
 
     point: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 3, "markeredgewidth": 0.6, "color": INK}
@@ -354,6 +363,7 @@ def _analysis_legend(ax: Axes, *, has_held_out: bool) -> None:
     if has_held_out:
         entries.append(Line2D([], [], **point, markerfacecolor="white", label="measured, held out"))
         entries.append(Line2D([], [], color=INK, linewidth=1.0, linestyle=HELD_OUT_DASHES, label="theory, held out"))
+    entries += [Line2D([], [], color=colour, linewidth=2, label=name) for name, colour in named.items()]
     _legend_above(ax, handles=entries)
 
 
@@ -407,8 +417,14 @@ def _annotate_exponents(ax: Axes, compute: Floats, best: Floats, exponent: Float
 
 
 def _log_axes(ax: Axes, x_label: str, y_label: str) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     ax.set(xscale="log", yscale="log", xlabel=x_label, ylabel=y_label)
     _plain_numbers(ax.yaxis)
+    low, high = sorted(ax.xaxis.get_view_interval())
+    if high < 100 * low:  # numbers at every tick would run into each other
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=20))
+        ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _plain_numbers(axis: Axis) -> None:

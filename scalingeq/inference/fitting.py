@@ -205,7 +205,8 @@ def fit_two_point(
     raise_problems(problems, FitError)
 
     additive = fit_additive(chosen)
-    scale = _spread_of(additive, chosen, weight[weight > 0])
+    misfit = np.log(additive.loss(chosen.params[chosen.run], chosen.tokens) / chosen.loss)
+    scale = _spread(misfit, weight[weight > 0])
     objective = Objective(curves, weight, scale, params)
     tell = progress or (lambda share: None)
     starts = [] if given is None else [params]
@@ -219,9 +220,13 @@ def fit_two_point(
         best = _best(objective, [_refine(objective, start, FINE) for start in starts])
     else:
         best = _best_of_many(objective, params, additive, starts, tell)
-    tell(1.0)
     if _cost(objective, best) >= 0.5 * (UNSTABLE**2):
         raise FitError(NO_START)
+    if not set(curves.schedules).isdisjoint(np.unique(chosen.run).tolist()):
+        # Tokens do not tell schedules apart: what the additive law misses there is no error of the losses.
+        objective = Objective(curves, weight, _spread(objective.misfit(best.valuesdict()), objective.weight), params)
+        best = _refine(objective, best, FINE)
+    tell(1.0)
     covariance, residual_scale, at_bound = _covariance(objective, best)
     notes += tuple(
         f"{name} stopped at its bound {best[name].value:.4g}: its standard error is not defined" for name in at_bound
@@ -238,9 +243,8 @@ def fit_two_point(
     )
 
 
-def _spread_of(law: AdditiveLaw, curves: TrainingCurves, weight: Floats) -> float:
-    """Weighted spread of a law's log residuals, never below a thousandth of a per cent."""
-    misfit = np.log(law.loss(curves.params[curves.run], curves.tokens) / curves.loss)
+def _spread(misfit: Floats, weight: Floats) -> float:
+    """Weighted spread of log residuals, never below a thousandth of a per cent."""
     return max(float(np.sqrt(np.sum((weight * misfit) ** 2) / np.sum(weight**2))), 1e-5)
 
 
@@ -323,7 +327,8 @@ def _search(
         amplitudes = np.array([start[name].value for name in LINEAR])
         linear = np.array([start[name].vary for name in LINEAR])
         target = (objective.used.loss - columns[:, ~linear] @ amplitudes[~linear]) * row
-        amplitudes[linear] = nnls(columns[:, linear] * row[:, None], target)[0]
+        if linear.any():
+            amplitudes[linear] = nnls(columns[:, linear] * row[:, None], target)[0]
         for name, amplitude in zip(LINEAR, amplitudes, strict=True):
             if start[name].vary:
                 # A little above zero: refinements start inside the bounds.
@@ -390,8 +395,7 @@ def _covariance(objective: Objective, params: Parameters) -> tuple[Floats, float
 
 def _missed_runs(objective: Objective, params: Parameters) -> tuple[str, ...]:
     """Name the runs that the law describes far worse than the others: what sets them apart is not in the law."""
-    values = params.valuesdict()
-    misfit = np.log(objective.loss(objective.columns(values), values)) - objective.log_loss
+    misfit = objective.misfit(params.valuesdict())
     runs, number, count = np.unique(objective.used.run, return_inverse=True, return_counts=True)
     error = np.sqrt(np.bincount(number, misfit**2) / count)
     typical = float(np.median(error))

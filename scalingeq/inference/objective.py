@@ -76,6 +76,10 @@ class Objective:
         amplitudes = np.array([values[name] for name in LINEAR])
         return np.asarray(np.maximum(columns @ amplitudes, SMALLEST * self.used.loss.min()))
 
+    def misfit(self, values: Mapping[str, float]) -> Floats:
+        """Log (obs,) of the law's loss over the measured one."""
+        return np.asarray(np.log(self.loss(self.columns(values), values)) - self.log_loss)
+
     def _priors(self, values: Mapping[str, float]) -> tuple[Floats, Floats]:
         """Residuals (prior,) of the weak priors that touch a free parameter, and derivatives (prior, free)."""
         alpha, r, time_scale, exponent = (values[n] for n in ("alpha", "r", "time_scale", "unlearnable_exponent"))
@@ -96,10 +100,9 @@ class Objective:
         values = params.valuesdict()
         prior, _ = self._priors(values)
         try:
-            loss = self.loss(self.columns(values), values)
+            misfit = self.weight * self.misfit(values) / self.spread
         except NO_LOSS:
             return np.append(np.full(self.weight.size, UNSTABLE), prior)
-        misfit = self.weight * (np.log(loss) - self.log_loss) / self.spread
         return np.append(huber_residual(misfit), prior)
 
     def log_jacobian(self, values: Mapping[str, float]) -> tuple[Floats, Floats]:

@@ -87,7 +87,10 @@ class Settings:
     @property
     def constant(self) -> NDArray[np.int64]:
         """Runs without a schedule."""
-        return np.setdiff1d(np.arange(self.params.size), np.concatenate([[], *(runs for _, runs in self.schedules)]))
+        constant = np.ones(self.params.size, dtype=np.bool_)
+        for _, runs in self.schedules:
+            constant[runs] = False
+        return np.flatnonzero(constant)
 
 
 def intrinsic_steps(step: Floats, warmup_steps: Floats) -> Floats:

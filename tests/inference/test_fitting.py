@@ -204,6 +204,14 @@ def test_too_few_observations_are_refused():
         fit_two_point(curves, weights=(curves.run < 2).astype(float))
 
 
+def test_all_amplitudes_may_be_held():
+    curves = measured(sizes=(1e5,), batches=(512.0, 2048.0))
+    params, _ = default_parameters(curves)
+    for name in ("scale", "irreducible"):
+        params[name].set(value=TRUTH[name], vary=False)
+    assert fit_two_point(curves, params).params["r"].stderr > 0
+
+
 def test_progress_ends_at_one():
     told = []
     fit_two_point(measured(sizes=(1e5,), batches=(512.0,)), progress=told.append)
