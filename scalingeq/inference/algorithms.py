@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from ..errors import ParameterError, raise_problems
 from ..theory.curves import Kind, broadcast
-from ..theory.schedule import Schedule
 from ..theory.spectrum import AnySpectrum, PowerLaw
 from ..theory.stability import check_learning_rates
 from ..theory.training import Decomposition, Dynamics, Training, training_problems
 from ..theory.two_frequency import Model
 from .curves import Floats, TrainingCurves
-from .twopoint import effective_width, shift_of, unlearnable_shape
+from .twopoint import constant_schedule, effective_schedule, effective_width, shift_of, unlearnable_shape
 
 
 @dataclass(frozen=True)
@@ -146,8 +145,11 @@ def _trainings(
     )
     for run in np.unique(curves.run).tolist():
         at = np.flatnonzero(curves.run == run)
-        schedule = _schedule_of(curves, run, float(curves.step[at[-1]]))
-        schedule = schedule.scaled(parameters["time_scale"], parameters["noise_scale"])
+        schedule = curves.schedules.get(run) or constant_schedule(
+            float(curves.learning_rate[run]), float(curves.batch_size[run]), float(curves.warmup_steps[run]),
+            float(curves.step[at[-1]]),
+        )  # fmt: skip
+        schedule = effective_schedule(schedule, parameters)
         rows = broadcast(
             {"step": curves.step[None, at]}, 0.0, width[run], samples[run], noise[run] / parameters["scale"],
             algorithm.kind, _step_problems(curves, at, algorithm),
@@ -163,16 +165,6 @@ def _trainings(
             at,
             Training(rows, schedule, model, algorithm.kind, algorithm.dynamics, algorithm.momentum, algorithm.ensemble),
         )
-
-
-def _schedule_of(curves: TrainingCurves, run: int, last: float) -> Schedule:
-    """Rates of a run, in the record's units, up to its ``last`` step."""
-    if run in curves.schedules:
-        return curves.schedules[run]
-    rate, warm = float(curves.learning_rate[run]), float(curves.warmup_steps[run])
-    knots = [0.0, warm, max(last, warm + 1)] if warm else [0.0, max(last, 1.0)]
-    rates = np.array([0.0, rate, rate] if warm else [rate, rate])
-    return Schedule(knots, rates, rates / curves.batch_size[run])
 
 
 def _step_problems(curves: TrainingCurves, at: NDArray[np.int64], algorithm: Algorithm) -> list[str]:

@@ -117,6 +117,8 @@ def default_parameters(curves: TrainingCurves) -> tuple[Parameters, tuple[str, .
         free.add("noise_scale")
     else:
         notes.append("noise_scale held at 0: all runs share one ratio of learning rate to batch size")
+    if curves.schedules.keys() & set(runs.tolist()) and runs.size >= 2:
+        free.add("rate_exponent")
     if repeats:
         free.add("samples_scale")
     params = Parameters()
@@ -308,6 +310,7 @@ def _search(
         "width_exponent": (0.3, 1.5),
         "unlearnable_exponent": (0.1, 1.2),
         "noise_scale": (1e-3 * noise_unit, 0.5 * noise_unit),
+        "rate_exponent": (0.6, 1.2),
         "samples_scale": (1e1 * samples_unit, 1e4 * samples_unit),
     }
     searched = [name for name in ranges if params[name].vary]

@@ -21,6 +21,9 @@ MINIMUM_WIDTH = 30.0
 """Effective widths below this lie outside the theory's domain: its corrections are of relative order 1/width."""
 
 
+REFERENCE_RATE = 1e-3
+"""Learning rate that the exponent of the rate leaves as it is."""
+
 STEP = 1e-4
 """Relative step of difference quotients in a parameter: far above the theory's error of about 1e-8."""
 
@@ -48,6 +51,7 @@ PARAMETERS: dict[str, ParameterInfo] = {
     "width_exponent": ParameterInfo("1", "exponent of size in the effective width", 0.0, 5.0),
     "samples_scale": ParameterInfo("1/tokens", "effective samples per unique token", 1e-12, np.inf),
     "noise_scale": ParameterInfo("tokens", "SGD noise per unit of learning rate and inverse batch", 0.0, np.inf),
+    "rate_exponent": ParameterInfo("1", "exponent of the learning rate in intrinsic time and SGD noise", 0.2, 2.0),
     "shift": ParameterInfo("1", "capacity exponent of the test inputs less alpha", -np.inf, np.inf),
 }
 
@@ -62,11 +66,13 @@ class Settings:
     Attributes
     ----------
     step : ndarray, shape (run, T)
-        Optimiser steps: those done where there is a schedule, as :func:`intrinsic_steps` counts them elsewhere.
+        Optimiser steps done.
     params, learning_rate, batch_size, dataset_size : ndarray, shape (run,)
         As in :class:`~scalingeq.inference.curves.TrainingCurves`.
     schedules : tuple of (Schedule, ndarray of int)
         Schedules in the record's units, and which of these runs follow each; the others have constant rates.
+    warmup_steps : ndarray, shape (run,)
+        Steps of linear warm-up of the runs without a schedule.
     """
 
     step: Floats
@@ -75,14 +81,20 @@ class Settings:
     batch_size: Floats
     dataset_size: Floats
     schedules: tuple[tuple[Schedule, NDArray[np.int64]], ...] = ()
+    warmup_steps: Floats | float = 0.0
 
     @property
     def time(self) -> Floats:
         """Integral (run, T) of the learning rate over the steps."""
-        time = self.learning_rate[:, None] * self.step
+        time = self.learning_rate[:, None] * self.intrinsic_steps()
         for schedule, runs in self.schedules:
             time[runs] = schedule.time(self.step[runs])
         return time
+
+    def intrinsic_steps(self, rate_exponent: float = 1.0) -> Floats:
+        """Steps (run, T) at the full rate that stand for those done, where there is no schedule."""
+        warmup = np.broadcast_to(self.warmup_steps, self.params.shape)[:, None]
+        return intrinsic_steps(self.step, warmup, rate_exponent)
 
     @property
     def constant(self) -> NDArray[np.int64]:
@@ -93,8 +105,14 @@ class Settings:
         return np.flatnonzero(constant)
 
 
-def intrinsic_steps(step: Floats, warmup_steps: Floats) -> Floats:
+RAMP, KNOTS_ON_RAMP = 0.05, 16
+"""Relative change between two knots from which on a schedule gets knots in between, and how many pieces these make."""
+
+
+def intrinsic_steps(step: Floats, warmup_steps: Floats, rate_exponent: float = 1.0) -> Floats:
     """Steps at the full rate that move as far as ``step`` steps with a linear warm-up do: the integral of the rate.
+
+    ``rate_exponent`` is that of the rate in the integral.
 
     Examples
     --------
@@ -102,7 +120,54 @@ def intrinsic_steps(step: Floats, warmup_steps: Floats) -> Floats:
     [12.5, 50.0, 450.0]
     """
     warm = np.minimum(step, warmup_steps)
-    return np.asarray(step - warm + np.divide(warm**2, 2 * warmup_steps, out=np.zeros_like(step), where=warm > 0))
+    share = np.divide(warm, warmup_steps, out=np.zeros_like(step), where=warm > 0)
+    return np.asarray(step - warm + warm * share**rate_exponent / (1 + rate_exponent))
+
+
+def effective_rate(rate: Floats, parameters: Mapping[str, float]) -> Floats:
+    """Learning rates as they act: ``rate**rate_exponent``, in units in which the reference rate is as it was.
+
+    Examples
+    --------
+    >>> effective_rate(np.array([1e-3, 1e-5]), {"rate_exponent": 0.5}).tolist()
+    [0.001, 0.0001]
+    """
+    exponent = parameters.get("rate_exponent", 1.0)
+    return rate if exponent == 1 else np.asarray(REFERENCE_RATE * (rate / REFERENCE_RATE) ** exponent)
+
+
+def effective_schedule(schedule: Schedule, parameters: Mapping[str, float]) -> Schedule:
+    """Schedule of the theory, in its units, for one of the record.
+
+    Examples
+    --------
+    >>> effective_schedule(Schedule([0, 1], [0.1, 0.1], [0.2, 0.2]), {"time_scale": 2.0, "noise_scale": 3.0}).constant
+    (0.2, 0.6000000000000001)
+    """
+    step, rate, noise_rate = schedule.knots
+    if parameters.get("rate_exponent", 1.0) != 1:
+        # A power of a ramp is no longer linear: knots where its rate changes much, denser towards its low end.
+        step, rate, noise_rate = _with_knots_on_ramps(step, rate, noise_rate)
+        acting = effective_rate(rate, parameters)
+        noise_rate = noise_rate * np.divide(acting, rate, out=np.zeros_like(rate), where=rate > 0)
+        rate = acting
+    return Schedule(step, parameters["time_scale"] * rate, parameters["noise_scale"] * noise_rate)
+
+
+def _with_knots_on_ramps(step: Floats, rate: Floats, noise_rate: Floats) -> tuple[Floats, Floats, Floats]:
+    change = np.abs(np.diff(rate)) > RAMP * np.maximum(rate[1:], rate[:-1])
+    ramps = np.flatnonzero(change & (np.diff(step) > 0))
+    share = (np.arange(1, KNOTS_ON_RAMP) / KNOTS_ON_RAMP) ** 2
+    shares = np.where((rate[ramps] < rate[ramps + 1])[:, None], share, 1 - share[::-1])
+    between = [
+        np.insert(
+            values,
+            np.repeat(ramps + 1, share.size),
+            (values[ramps, None] + shares * np.diff(values)[ramps, None]).ravel(),
+        )
+        for values in (step, rate, noise_rate)
+    ]
+    return between[0], between[1], between[2]
 
 
 def settings_of(curves: TrainingCurves) -> tuple[Settings, tuple[np.ndarray, np.ndarray]]:
@@ -110,20 +175,18 @@ def settings_of(curves: TrainingCurves) -> tuple[Settings, tuple[np.ndarray, np.
     runs, row, count = np.unique(curves.run, return_inverse=True, return_counts=True)
     column = np.arange(curves.run.size) - np.repeat(np.cumsum(count) - count, count)
     where = np.minimum(np.arange(count.max()), count[:, None] - 1) + (np.cumsum(count) - count)[:, None]
-    # A warm-up at the start of a schedule is part of it.
-    scheduled = np.isin(curves.run, list(curves.schedules))
-    steps = intrinsic_steps(curves.step, np.where(scheduled, 0.0, curves.warmup_steps[curves.run]))
     followers: dict[Schedule, list[int]] = {}
     for number, run in enumerate(runs.tolist()):
         if run in curves.schedules:
             followers.setdefault(curves.schedules[run], []).append(number)
     settings = Settings(
-        step=steps[where],
+        step=curves.step[where],
         params=curves.params[runs],
         learning_rate=curves.learning_rate[runs],
         batch_size=curves.batch_size[runs],
         dataset_size=curves.dataset_size[runs],
         schedules=tuple((schedule, np.array(numbers)) for schedule, numbers in followers.items()),
+        warmup_steps=curves.warmup_steps[runs],
     )
     return settings, (row, column)
 
@@ -137,7 +200,8 @@ def basis_losses(parameters: Mapping[str, float], settings: Settings, reference_
     """Loss (run, T) of a unit of target power and of a unit of label noise: the law is linear in both.
 
     L = scale · signal + (irreducible + unlearnable (params/params₀)^-unlearnable_exponent) · noise, at the time
-    time_scale · ∫ learning_rate dstep, with noise_scale · learning_rate/batch_size as the noise rate of the theory.
+    time_scale · ∫ u dstep, with noise_scale · u/batch_size as the noise rate of the theory, where u is the learning rate
+    to the power of rate_exponent.
 
     Parameters
     ----------
@@ -163,11 +227,7 @@ def basis_losses(parameters: Mapping[str, float], settings: Settings, reference_
     for schedule, runs in _scheduled(settings, all_runs=shift != 0):
         losses[:, runs] = scheduled_loss(
             settings.step[runs],
-            Schedule(
-                schedule.step,
-                parameters["time_scale"] * np.asarray(schedule.rate),
-                parameters["noise_scale"] * np.asarray(schedule.noise_rate),
-            ),
+            effective_schedule(schedule, parameters),
             PowerLaw(alpha, r),
             width=width[runs],
             samples=samples[runs],
@@ -177,10 +237,12 @@ def basis_losses(parameters: Mapping[str, float], settings: Settings, reference_
     runs = settings.constant
     if not shift and runs.size:
         # About ten times as fast.
+        rate = effective_rate(settings.learning_rate[runs], parameters)
+        steps = settings.intrinsic_steps(parameters.get("rate_exponent", 1.0))[runs]
         losses[:, runs] = flow_loss(
-            parameters["time_scale"] * settings.learning_rate[runs, None] * settings.step[runs],
+            parameters["time_scale"] * rate[:, None] * steps,
             PowerLaw(alpha, r),
-            noise_rate=parameters["noise_scale"] * settings.learning_rate[runs] / settings.batch_size[runs],
+            noise_rate=parameters["noise_scale"] * rate / settings.batch_size[runs],
             width=width[runs],
             samples=samples[runs],
             noise_variance=noise,
@@ -192,11 +254,25 @@ def _scheduled(settings: Settings, *, all_runs: bool) -> Iterator[tuple[Schedule
     """Schedules and the runs that follow them; with ``all_runs`` those of constant rates too."""
     yield from settings.schedules
     if all_runs and (runs := settings.constant).size:
-        rates = np.stack([settings.learning_rate, settings.learning_rate / settings.batch_size])[:, runs]
-        pairs, which = np.unique(rates, axis=1, return_inverse=True)
-        for number, (rate, noise_rate) in enumerate(pairs.T):
+        warmup = np.broadcast_to(settings.warmup_steps, settings.params.shape)
+        rates = np.stack([settings.learning_rate, settings.batch_size, warmup])[:, runs]
+        distinct, which = np.unique(rates, axis=1, return_inverse=True)
+        for number, (rate, batch_size, warm) in enumerate(distinct.T.tolist()):
             mine = runs[which.ravel() == number]
-            yield Schedule([0.0, settings.step[mine].max()], [rate, rate], [noise_rate, noise_rate]), mine
+            yield constant_schedule(rate, batch_size, warm, float(settings.step[mine].max())), mine
+
+
+def constant_schedule(rate: float, batch_size: float, warmup_steps: float, last: float) -> Schedule:
+    """Schedule, up to step ``last`` at least, of a constant rate after a linear warm-up.
+
+    Examples
+    --------
+    >>> constant_schedule(0.1, 8.0, 10.0, 100.0).time(100.0).round(6).item()
+    9.5
+    """
+    end = max(last, warmup_steps + 1)
+    step, rates = ([0.0, warmup_steps, end], [0.0, rate, rate]) if warmup_steps else ([0.0, end], [rate, rate])
+    return Schedule(step, rates, np.array(rates) / batch_size)
 
 
 def shift_of(parameters: Mapping[str, float]) -> float:
@@ -282,7 +358,7 @@ def complete(parameters: Mapping[str, float]) -> dict[str, float]:
     """
     neutral = {"scale": 1.0, "irreducible": 0.0, "unlearnable": 0.0, "unlearnable_exponent": 0.0, "time_scale": 1.0}
     neutral |= {"noise_scale": 0.0, "width_scale": np.inf, "width_exponent": 0.0, "samples_scale": np.inf}
-    neutral["shift"] = 0.0
+    neutral |= {"rate_exponent": 1.0, "shift": 0.0}
     missing = [f"{name}: missing; pass {name}=..." for name in ("alpha", "r") if name not in parameters]
     raise_problems(value_problems(parameters) + missing, DataError)
     lowest = -min(parameters["alpha"] - PARAMETERS["alpha"].minimum, 2 * parameters["alpha"] * parameters["r"])
