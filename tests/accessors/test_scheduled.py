@@ -1,7 +1,5 @@
 """Records with schedules through ``.twopoint``: fits, hold-outs, predictions, archives, reports; and a shifted test."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import xarray as xr
@@ -137,30 +135,3 @@ def test_a_shift_reaches_curves_fits_and_frontiers(record):
     ]
     assert best.best_loss.item() == pytest.approx(losses[0], rel=1e-6)
     assert losses[0] > 1.01 * losses[1]
-
-
-MULTIPOWER = next((folder for parent in Path(__file__).resolve().parents
-                   if (folder := parent / "shared/data/multipower_law").is_dir()), None)  # fmt: skip
-
-
-def measured_schedules(*names):
-    """Runs of the 25M model, by the name of their schedule."""
-    columns = [np.loadtxt(MULTIPOWER / f"csv_25/{name}.csv", delimiter=",", skiprows=1) for name in names]
-    step, rate, loss = np.concatenate(columns).T
-    coords = {
-        "step": ("obs", step), "learning_rate": ("obs", rate), "row_size": ("run", [len(one) for one in columns]),
-        "run": list(names), "params": 25e6, "batch_size": 1.0, "warmup_steps": 2160.0,
-    }  # fmt: skip
-    return xr.Dataset({"loss": ("obs", loss, {"units": "nats per token"})}, coords)
-
-
-@pytest.mark.skipif(MULTIPOWER is None, reason="needs shared/data/multipower_law beside a folder of the checkout")
-def test_measured_schedules_predict_another():
-    """Three runs to 0.2 %; the cosine over three times as many steps, not fitted, to 0.008 nats and its end to 0.01."""
-    tree = measured_schedules("constant_24000", "cosine_24000", "wsdcon_9").twopoint.fit(alpha=1.7)
-    assert float(tree["prediction"].fitted_error.sel(law="twopoint")) < 0.002
-    assert float(tree["prediction"].fitted_error.sel(law="additive")) > 0.004
-    out = tree.twopoint.predict(measured_schedules("cosine_72000"))
-    error = (out.loss - out.measured_loss).values
-    assert np.sqrt(np.mean(error**2)) < 0.008
-    assert abs(error[-1]) < 0.01
