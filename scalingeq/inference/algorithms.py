@@ -16,7 +16,14 @@ from ..theory.stability import check_learning_rates
 from ..theory.training import Decomposition, Dynamics, Training, training_problems
 from ..theory.two_frequency import Model
 from .curves import Floats, TrainingCurves
-from .twopoint import constant_schedule, effective_schedule, effective_width, shift_of, unlearnable_shape
+from .twopoint import (
+    constant_schedule,
+    effective_schedule,
+    effective_width,
+    intrinsic_steps,
+    shift_of,
+    unlearnable_shape,
+)
 
 
 @dataclass(frozen=True)
@@ -145,13 +152,19 @@ def _trainings(
     )
     for run in np.unique(curves.run).tolist():
         at = np.flatnonzero(curves.run == run)
-        schedule = curves.schedules.get(run) or constant_schedule(
-            float(curves.learning_rate[run]), float(curves.batch_size[run]), float(curves.warmup_steps[run]),
-            float(curves.step[at[-1]]),
-        )  # fmt: skip
+        step, warmup = curves.step[at], float(curves.warmup_steps[run])
+        constant = run not in curves.schedules
+        if constant and algorithm.dynamics == "flow":
+            # As in `basis_losses`: a warm-up counts by the time that it takes.
+            step, warmup = intrinsic_steps(step, np.array(warmup), parameters.get("rate_exponent", 1.0)), 0.0
+        schedule = (
+            constant_schedule(float(curves.learning_rate[run]), float(curves.batch_size[run]), warmup, float(step[-1]))
+            if constant
+            else curves.schedules[run]
+        )
         schedule = effective_schedule(schedule, parameters)
         rows = broadcast(
-            {"step": curves.step[None, at]}, 0.0, width[run], samples[run], noise[run] / parameters["scale"],
+            {"step": step[None]}, 0.0, width[run], samples[run], noise[run] / parameters["scale"],
             algorithm.kind, _step_problems(curves, at, algorithm),
         )  # fmt: skip
         if algorithm.dynamics == "discrete":

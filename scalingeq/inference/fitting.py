@@ -87,7 +87,8 @@ def default_parameters(curves: TrainingCurves) -> tuple[Parameters, tuple[str, .
     """Parameters of a default fit: what the runs can determine is free, the rest is held; the notes say why.
 
     Width and the unlearnable part need three model sizes, noise two ratios of rate to batch size, in two runs or after
-    one another in one, samples a run that repeats its data. The shift of the test inputs is held at none.
+    one another in one, the exponent of the rate three schedules (a constant rate is one), samples a run that repeats its
+    data. The shift of the test inputs is held at none.
 
     Examples
     --------
@@ -117,7 +118,7 @@ def default_parameters(curves: TrainingCurves) -> tuple[Parameters, tuple[str, .
         free.add("noise_scale")
     else:
         notes.append("noise_scale held at 0: all runs share one ratio of learning rate to batch size")
-    if curves.schedules.keys() & set(runs.tolist()) and runs.size >= 2:
+    if len({curves.schedules.get(run) for run in runs.tolist()}) >= 3:
         free.add("rate_exponent")
     if repeats:
         free.add("samples_scale")

@@ -224,9 +224,9 @@ def basis_losses(parameters: Mapping[str, float], settings: Settings, reference_
     samples = parameters["samples_scale"] * settings.dataset_size
     noise = np.array([0.0, 1.0])[:, None]
     losses = np.empty((2, *settings.step.shape))
-    for schedule, runs in _scheduled(settings, all_runs=shift != 0):
+    for schedule, runs, steps in _scheduled(settings, parameters, all_runs=shift != 0):
         losses[:, runs] = scheduled_loss(
-            settings.step[runs],
+            steps,
             effective_schedule(schedule, parameters),
             PowerLaw(alpha, r),
             width=width[runs],
@@ -250,16 +250,19 @@ def basis_losses(parameters: Mapping[str, float], settings: Settings, reference_
     return losses[0], losses[1] - losses[0]
 
 
-def _scheduled(settings: Settings, *, all_runs: bool) -> Iterator[tuple[Schedule, NDArray[np.int64]]]:
-    """Schedules and the runs that follow them; with ``all_runs`` those of constant rates too."""
-    yield from settings.schedules
+def _scheduled(
+    settings: Settings, parameters: Mapping[str, float], *, all_runs: bool
+) -> Iterator[tuple[Schedule, NDArray[np.int64], Floats]]:
+    """Schedules, the runs that follow them, and their steps; with ``all_runs`` those of constant rates too."""
+    for schedule, runs in settings.schedules:
+        yield schedule, runs, settings.step[runs]
     if all_runs and (runs := settings.constant).size:
-        warmup = np.broadcast_to(settings.warmup_steps, settings.params.shape)
-        rates = np.stack([settings.learning_rate, settings.batch_size, warmup])[:, runs]
+        steps = settings.intrinsic_steps(parameters.get("rate_exponent", 1.0))
+        rates = np.stack([settings.learning_rate, settings.batch_size])[:, runs]
         distinct, which = np.unique(rates, axis=1, return_inverse=True)
-        for number, (rate, batch_size, warm) in enumerate(distinct.T.tolist()):
+        for number, (rate, batch_size) in enumerate(distinct.T.tolist()):
             mine = runs[which.ravel() == number]
-            yield constant_schedule(rate, batch_size, warm, float(settings.step[mine].max())), mine
+            yield constant_schedule(rate, batch_size, 0.0, float(steps[mine].max())), mine, steps[mine]
 
 
 def constant_schedule(rate: float, batch_size: float, warmup_steps: float, last: float) -> Schedule:

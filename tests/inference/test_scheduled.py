@@ -11,7 +11,7 @@ from scalingeq.inference.curves import TrainingCurves
 from scalingeq.inference.fitting import default_parameters, default_weights, fit_two_point
 from scalingeq.inference.frontier import frontier
 from scalingeq.inference.objective import Objective
-from scalingeq.inference.twopoint import Settings, complete
+from scalingeq.inference.twopoint import Settings, complete, effective_schedule
 from scalingeq.inference.uncertainty import predicted_band
 from scalingeq.theory import PowerLaw, Schedule, loss_curve, scheduled_loss
 
@@ -117,6 +117,33 @@ def test_a_fit_of_two_schedules_recovers_the_law():
     loss, _ = predicted_band(fit.params.valuesdict(), fit.covariance, other, 1e5)
     used = other.step > 0.02 * LAST
     np.testing.assert_allclose(loss[used], expected[used], rtol=3e-3)
+
+
+def test_a_fit_of_three_schedules_recovers_the_exponent_of_the_rate():
+    truth = TRUTH | {"width_scale": np.inf, "width_exponent": 0.0, "unlearnable": 0.0, "irreducible": 1.0}
+    truth["rate_exponent"] = 0.8
+    cosine, _, drop = schedules()
+    fit = fit_two_point(measured(planned([None, cosine, drop]), truth))
+    found = fit.params["rate_exponent"]
+    assert abs(found.value - 0.8) < 4 * found.stderr
+    assert found.stderr < 0.2
+
+
+def test_the_exponent_of_the_rate_acts_on_time_and_noise():
+    """A power of a ramp of rates, to which knots are added, against a schedule of every step."""
+    law = TRUTH | {"rate_exponent": 0.7, "width_scale": 300.0, "width_exponent": 0.0, "unlearnable": 0.0}
+    ramp = np.array([0.0, WARM_UP, LAST])
+    rate = np.array([0.0, PEAK, 0.05 * PEAK])
+    acting = effective_schedule(Schedule(ramp, rate, rate / BATCH), law)
+    step = np.arange(int(LAST)) + 0.5
+    dense = 1e-3 * (np.interp(step, ramp, rate) / 1e-3) ** 0.7
+    at = np.array([2 * WARM_UP, LAST / 2, LAST])
+    expected = loss_curve(
+        at, PowerLaw(law["alpha"], law["r"]), learning_rate=law["time_scale"] * dense, width=300,
+        batch_size=law["time_scale"] / law["noise_scale"] * BATCH, noise_variance=0.1,
+    )  # fmt: skip
+    loss = scheduled_loss(at, acting, PowerLaw(law["alpha"], law["r"]), width=300, noise_variance=0.1)
+    np.testing.assert_allclose(loss, expected, rtol=2e-4)
 
 
 @pytest.mark.parametrize(("shift", "sizes"), [(0.0, (1e4, 3e4, 1e5)), (-0.2, (1e5,))])
