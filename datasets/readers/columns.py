@@ -1,0 +1,146 @@
+"""Columns of a log while it is streamed: numbers and words of rows that come piece by piece."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Container, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Rows = slice | NDArray[np.int64]
+BLANK = ("", "null", "none", "na", "n/a")  # words that stand for no value
+
+
+class Words(NamedTuple):
+    """A column of text: each different word once.
+
+    Attributes
+    ----------
+    codes : ndarray of int, shape (row,)
+        Position of each row's word in ``values``; -1 where the row has none.
+    values : list of str
+        The words, in the order of their first row.
+    line : int
+        Line of the file with the first word.
+    """
+
+    codes: NDArray[np.int32]
+    values: list[str]
+    line: int
+
+
+class Table(NamedTuple):
+    """What a file of rows holds.
+
+    Attributes
+    ----------
+    numbers : dict of str to ndarray of float, shape (row,)
+        Columns of numbers, NaN where a row has none.
+    words : dict of str to Words
+        Columns asked for as text, and the words found in columns of numbers.
+    """
+
+    numbers: dict[str, Floats]
+    words: dict[str, Words]
+
+
+class Columns:
+    """Collects the columns of a file as its rows come; a column takes 8 bytes a row, a word 4 bytes a row.
+
+    Parameters
+    ----------
+    is_wanted : callable
+        Tells by a column's name whether to keep it.
+    as_text : container of str, optional
+        Columns of words, even where these look like numbers.
+
+    Examples
+    --------
+    >>> columns = Columns(lambda name: True, as_text={"run"})
+    >>> columns.add("loss", slice(0, 2), [3.0, "nan"], lambda row: row + 1)
+    >>> columns.add("run", slice(0, 2), [7, "b"], lambda row: row + 1)
+    >>> table = columns.finish(2)
+    >>> table.numbers["loss"], table.words["run"].values
+    (array([ 3., nan]), ['7', 'b'])
+    """
+
+    def __init__(self, is_wanted: Callable[[str], bool], as_text: Container[str] = ()) -> None:
+        self.is_wanted = is_wanted
+        self.as_text = as_text
+        self._numbers: dict[str, list[tuple[Rows, Floats]]] = {}
+        self._words: dict[str, tuple[dict[str, int], array[int], array[int], int]] = {}
+
+    def add(self, name: str, rows: Rows, values: Iterable[Any], line: Callable[[int], int]) -> None:
+        """Add values of consecutive or chosen rows; ``line`` tells a row's line in the file."""
+        if name in self.as_text:
+            for row, value in zip(_positions(rows), values, strict=True):
+                self._add_word(name, row, _word(value), line)
+            return
+        values = values if isinstance(values, (list, np.ndarray)) else list(values)
+        try:
+            numbers = np.fromiter(values, np.float64, len(values))
+        except (ValueError, TypeError, OverflowError):
+            numbers = np.empty(len(values))
+            for k, (row, value) in enumerate(zip(_positions(rows), values, strict=True)):
+                number = numbers[k] = _number(value)
+                if number != number and isinstance(value, str) and not _is_nan(value):
+                    self._add_word(name, row, _word(value), line)
+        self._numbers.setdefault(name, []).append((rows, numbers))
+
+    def _add_word(self, name: str, row: int, word: str, line: Callable[[int], int]) -> None:
+        if not word:
+            return
+        if name not in self._words:
+            self._words[name] = ({}, array("q"), array("i"), line(row))
+        codes, at, code, _ = self._words[name]
+        at.append(row)
+        code.append(codes.setdefault(word, len(codes)))
+
+    def finish(self, size: int) -> Table:
+        """Join the pieces into columns of ``size`` rows; the pieces are given up on the way."""
+        numbers = {}
+        for name in list(self._numbers):
+            column = numbers[name] = np.full(size, np.nan)
+            pieces = self._numbers.pop(name)
+            pieces.reverse()
+            while pieces:
+                rows, piece = pieces.pop()
+                # Two keys can lead to one name, {"a": {"b": 1}} and {"a/b": 1}: neither may blot out the other.
+                column[rows] = np.where(np.isnan(piece), column[rows], piece)
+        words = {}
+        for name, (codes, at, code, line) in self._words.items():
+            of_row = np.full(size, -1, np.int32)
+            of_row[np.frombuffer(at, np.int64)] = np.frombuffer(code, np.int32)
+            words[name] = Words(of_row, list(codes), line)
+        return Table(numbers, words)
+
+
+def _positions(rows: Rows) -> Iterable[int]:
+    return range(rows.start, rows.stop) if isinstance(rows, slice) else rows.tolist()
+
+
+def _number(value: Any) -> float:
+    """Number of a value of any kind; NaN where it is none."""
+    try:
+        return float(value)
+    except (ValueError, TypeError):
+        return float("nan")
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+
+
+def _is_nan(word: str) -> bool:
+    return word.strip().lower().lstrip("+-") in ("nan", *BLANK)
+
+
+def _word(value: Any) -> str:
+    """Text of a value of any kind; empty where there is none."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = str(value).strip()
+    return "" if text.lower() in BLANK else text
