@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,20 +83,19 @@ class Columns:
             self._wanted[name] = self._is_chosen(name)
         return self._wanted[name]
 
-    def add(self, name: str, rows: Rows, values: Iterable[Any], line: Callable[[int], int]) -> None:
+    def add(self, name: str, rows: Rows, values: Collection[Any], line: Callable[[int], int]) -> None:
         """Add values of consecutive or chosen rows; ``line`` tells a row's line in the file."""
         if name in self.as_text:
             for row, value in zip(_positions(rows), values, strict=True):
                 self._add_word(name, row, _word(value), line)
             return
-        values = values if isinstance(values, (list, np.ndarray)) else list(values)
-        try:
-            numbers = np.fromiter(values, np.float64, len(values))
-        except (ValueError, TypeError, OverflowError):
+        numbers = as_numbers(values)
+        if numbers is None:
+            values = list(values)
             numbers = np.empty(len(values))
             for k, (row, value) in enumerate(zip(_positions(rows), values, strict=True)):
                 number = numbers[k] = as_number(value)
-                if number != number and isinstance(value, str) and not _is_nan(value):
+                if number != number and isinstance(value, str) and value.strip().lower().lstrip("+-") not in BLANK:
                     self._add_word(name, row, _word(value), line)
         # Arrays that grow in place: pieces of many columns, joined in the end, would double the memory.
         column = self._numbers.setdefault(name, array("d"))
@@ -153,8 +152,20 @@ def as_number(value: Any) -> float:
         return float("inf") if value > 0 else float("-inf")
 
 
-def _is_nan(word: str) -> bool:
-    return word.strip().lower().lstrip("+-") in BLANK
+def as_numbers(values: Collection[Any], items: Iterable[Any] | None = None) -> Floats | None:
+    """Numbers of values, or of ``items``, as many of them; None where one is of a kind that needs a closer look.
+
+    Examples
+    --------
+    >>> as_numbers([1, None, "2.5", True]), as_numbers([1, "two"])
+    (array([1. , nan, 2.5, 1. ]), None)
+    """
+    if isinstance(values, np.ndarray):
+        return values.astype(np.float64, copy=False)
+    try:
+        return np.fromiter(values if items is None else items, np.float64, len(values))
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _word(value: Any) -> str:

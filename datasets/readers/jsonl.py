@@ -14,7 +14,7 @@ import numpy as np
 
 from scalingeq.errors import DataError
 
-from .columns import Columns, Floats, Table
+from .columns import Columns, Floats, Table, as_numbers
 
 CHUNK = 1 << 18  # bytes decoded at a time: larger ones cost memory and win nothing
 LONGEST_LINE = 1 << 24  # bytes; what is longer is no row of a log
@@ -83,29 +83,36 @@ def read_table(
         Numbers, and words where a column has these.
     """
     reading = _Reading(fspath(path), Columns(is_wanted, as_text))
-    for chunk in _chunks(reading.path):
-        reading.add(chunk)
+    for place, chunk in _chunks(reading.path):
+        reading.add(place, chunk)
     return reading.columns.finish(reading.rows)
 
 
-def _chunks(path: str) -> Iterator[bytes]:
-    """Whole lines of a file, a chunk at a time."""
+def _chunks(path: str) -> Iterator[tuple[int, bytes]]:
+    """Whole lines of a file, a chunk at a time, each with its place in the file."""
     try:
         with open(path, "rb") as file:
             if file.read(len(BOM)) != BOM:
                 file.seek(0)
-            line = 1
+            place = file.tell()
             while chunk := file.read(CHUNK):
                 if not chunk.endswith(b"\n"):
                     rest = file.readline(LONGEST_LINE)
                     if len(rest) == LONGEST_LINE:
-                        line += chunk.count(b"\n")
+                        line = _line_at(path, place + len(chunk))
                         raise DataError(f"{path}, line {line}: longer than {LONGEST_LINE:,} bytes; a row was expected")
                     chunk += rest
-                yield chunk
-                line += chunk.count(b"\n")
+                yield place, chunk
+                place += len(chunk)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _line_at(path: str, place: int) -> int:
+    """Line of a place in a file; counted when it is needed, as counting each line would cost a sixth of the time."""
+    with open(path, "rb") as file:
+        pieces = iter(lambda: file.read(min(CHUNK, place - file.tell())), b"")
+        return 1 + sum(piece.count(b"\n") for piece in pieces)
 
 
 class _Reading:
@@ -119,7 +126,6 @@ class _Reading:
         self.path = path
         self.columns = columns
         self.rows = 0
-        self.lines = 0
         self.shape: Shape = {}
         self.keys = 0
         self._prepare()
@@ -148,54 +154,58 @@ class _Reading:
 
         self.decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(build(self.shape, (), ""))
 
-    def add(self, chunk: bytes) -> None:
+    def add(self, place: int, chunk: bytes) -> None:
+        """Add the rows of whole lines that begin at a place of the file."""
         import msgspec
 
-        first, start = self.rows, self.lines
+        first = self.rows
         if not self.shape:
-            self._learn(chunk)
+            self._learn(place, chunk)
 
         def line(row: int) -> int:
             full = [k for k, text in enumerate(chunk.split(b"\n")) if text.strip()]
-            return start + full[row - first] + 1
+            return _line_at(self.path, place) + full[row - first]
 
         try:
             structs = self.decoder.decode_lines(chunk)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-            self._add_singly(chunk, line)
+            self._add_singly(place, chunk, line)
         else:
             self.rows += len(structs)
             self._add_structs(slice(first, self.rows), structs, line)
-        self.lines += chunk.count(b"\n")
 
-    def _learn(self, chunk: bytes) -> None:
+    def _learn(self, place: int, chunk: bytes) -> None:
         """Learn the keys of the first row, so that the struct suits its like from the start."""
-        first = next(((k, text) for k, text in enumerate(BytesIO(chunk), self.lines + 1) if text.strip()), None)
-        if first is not None:
-            row = self._decode_freely(first[1], first[0])
-            for _ in self._flatten(row, self.shape, (), first[0]):
-                pass
-            self._prepare()
+        for text in BytesIO(chunk):
+            if text.strip():
+                for _ in self._flatten(self._decode_freely(text, place), self.shape, (), place):
+                    pass
+                return self._prepare()
+            place += len(text)
+        return None
 
     def _add_structs(self, rows: slice | np.ndarray[Any, Any], structs: list[Any], line: Callable[[int], int]) -> None:
         for path, getter in self.getters.items():
-            self.columns.add("/".join(path), rows, list(map(getter, structs)), line)
+            name = "/".join(path)
+            numbers = as_numbers(structs, map(getter, structs)) if name not in self.columns.as_text else None
+            self.columns.add(name, rows, list(map(getter, structs)) if numbers is None else numbers, line)
 
-    def _add_singly(self, chunk: bytes, line: Callable[[int], int]) -> None:
+    def _add_singly(self, place: int, chunk: bytes, line: Callable[[int], int]) -> None:
         import msgspec
 
         structs, at = [], []
         free: dict[str, tuple[list[int], list[Any]]] = {}
         keys = self.keys
-        for k, text in enumerate(chunk.split(b"\n")):
+        for text in BytesIO(chunk):
+            start, place = place, place + len(text)
             if not text.strip():
                 continue
             try:
                 structs.append(self.decoder.decode(text))
                 at.append(self.rows)
             except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-                row = self._decode_freely(text, self.lines + k + 1)
-                for name, value in self._flatten(row, self.shape, (), self.lines + k + 1):
+                row = self._decode_freely(text, start)
+                for name, value in self._flatten(row, self.shape, (), start):
                     rows, values = free.setdefault(name, ([], []))
                     rows.append(self.rows)
                     values.append(value)
@@ -207,24 +217,23 @@ class _Reading:
         if self.keys != keys:
             self._prepare()
 
-    def _decode_freely(self, text: bytes, line: int) -> dict[str, Any]:
+    def _at(self, place: int) -> str:
+        return f"{self.path}, line {_line_at(self.path, place)}"
+
+    def _decode_freely(self, text: bytes, place: int) -> dict[str, Any]:
         try:
             row = json.loads(text)
         except RecursionError:
-            raise DataError(
-                f"{self.path}, line {line}: nested too deeply; a JSON object of numbers was expected"
-            ) from None
+            raise DataError(f"{self._at(place)}: nested too deeply; a JSON object of numbers was expected") from None
         except ValueError as error:
             what = f"{text[:60]!r} is not JSON ({error})"
-            raise DataError(
-                f"{self.path}, line {line}: {what}; a JSON object was expected: is the file cut off?"
-            ) from None
+            raise DataError(f"{self._at(place)}: {what}; a JSON object was expected: is the file cut off?") from None
         if not isinstance(row, dict):
-            raise DataError(f"{self.path}, line {line}: {text[:60]!r} is not a JSON object, as each row has to be")
+            raise DataError(f"{self._at(place)}: {text[:60]!r} is not a JSON object, as each row has to be")
         return row
 
     def _flatten(
-        self, row: dict[str, Any], shape: Shape, path: tuple[str, ...], line: int
+        self, row: dict[str, Any], shape: Shape, path: tuple[str, ...], place: int
     ) -> Iterator[tuple[str, Any]]:
         """Wanted values of a row by name; its new keys are added to the shape."""
         for key, value in row.items():
@@ -235,13 +244,13 @@ class _Reading:
                     inner, dict
                 ):  # a number in other rows: known under this name, though not in the struct
                     inner = {}
-                yield from self._flatten(value, inner, (*path, key), line)
+                yield from self._flatten(value, inner, (*path, key), place)
                 continue
             wanted = self.columns.is_wanted(name)
             if key not in shape:
                 self.keys += 1
                 if self.keys > MOST_KEYS:
-                    raise DataError(f"{self.path}, line {line}: more than {MOST_KEYS:,} different keys; is it a log?")
+                    raise DataError(f"{self._at(place)}: more than {MOST_KEYS:,} different keys; is it a log?")
                 anything = name in self.columns.as_text or isinstance(value, list)
                 shape[key] = ANYTHING if wanted and anything else NUMBER if wanted else SKIPPED
             if wanted:
