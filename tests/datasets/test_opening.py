@@ -5,6 +5,7 @@ import json
 import lzma
 import sys
 import tracemalloc
+from importlib import resources
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import scalingeq.datasets as data
+from scalingeq.datasets.readers import readers
 from scalingeq.datasets.readers.assemble import Curve, join
 from scalingeq.datasets.readers.names import Naming
 from scalingeq.errors import ArchiveError, DataError, ParameterError, ScalingEqError
@@ -330,6 +332,11 @@ def test_a_large_ragged_set(tmp_path):
     assert path.stat().st_size < 1.2 * sum(ds[name].nbytes for name in ("loss", "step"))
     with xr.open_dataset(path) as back:
         xr.testing.assert_equal(back, ds)
+
+
+def test_every_format_is_documented():
+    text = (resources.files("scalingeq.datasets") / "formats.md").read_text()
+    assert all(f"| {reader.FORMAT} |" in text for reader in readers())
 
 
 def test_engine(write, tmp_path):

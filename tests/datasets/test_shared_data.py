@@ -46,7 +46,7 @@ RECORDS = {
         "gemstones/wandb_df_for_fitting_cool_end.jsonl",
         {"learning_rate": 1e-3},
         ["learning_rate"],
-        (22, None),
+        (20, None),
     ),
     "gemstones 100b+": (
         "gemstones/wandb_df_for_fitting_hot_100b+.jsonl",
