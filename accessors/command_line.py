@@ -222,8 +222,8 @@ def demo(output: Path) -> None:
 def fit(file: Path, output: Path, hold_out: Sequence[tuple[str, Any]], roles: Sequence[tuple[str, Any]]) -> None:
     """Fit the loss curves in FILE and print a report.
 
-    FILE is NetCDF, or a CSV table with the columns run, step, loss, params and, unless set here, learning_rate and
-    batch_size.
+    FILE is NetCDF, or a training log: a table with the columns run, step, loss, params, or the log of a trainer, with what
+    it lacks set here.
     """
     from scalingeq.datasets import open_record
 
