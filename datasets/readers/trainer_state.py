@@ -1,0 +1,287 @@
+"""Hugging Face's trainer_state.json: the history that transformers' Trainer keeps, read an entry at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from scalingeq.errors import DataError
+
+from .columns import Columns, flatten, open_text, shortened
+from .log import Log
+
+FORMAT = "Hugging Face trainer_state.json"
+
+BLANK = re.compile(r"[ \t\n\r]*")
+CHECKPOINT = re.compile(r"checkpoint-\d+")
+DECODER = json.JSONDecoder()
+
+
+def can_read(head: bytes, name: str) -> bool:
+    """Tell whether a file holds the state of a Trainer, or its ``log_history`` alone, by its beginning.
+
+    Parameters
+    ----------
+    head : bytes
+        Beginning of the file.
+    name : str
+        Its name: ``trainer_state.json`` may keep its history anywhere.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> can_read(b'{"epoch": 1.0, "log_history": [{"step": 1', "state.json"), can_read(b'{"step": 1}', "log.jsonl")
+    (True, False)
+    """
+    begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if begin.startswith(b"{"):
+        return b'"log_history"' in begin or name == "trainer_state.json"
+    entry = begin[1:].lstrip().startswith(b"{")
+    return begin.startswith(b"[") and entry and all(key in begin for key in (b'"epoch"', b'"step"', b'loss"'))
+
+
+def read(path: str | os.PathLike[str]) -> list[Log]:
+    r"""Read one state of a Trainer.
+
+    Rows are the entries of ``log_history``, in their order: those of training have ``loss``, those of evaluation
+    ``eval_loss`` or ``eval_<set>_loss``, the last one ``train_loss``, the mean over the run. Lists and texts are left
+    out. The other entries of the state, such as ``max_steps`` and ``train_batch_size`` (sequences on one process and
+    for one pass, before accumulation), are the configuration.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Returns
+    -------
+    list of Log
+        One run, named after its folder (that above a ``checkpoint-*``).
+
+    Raises
+    ------
+    ArchiveError
+        If the file cannot be read.
+    DataError
+        If it is not such a state, is cut short or has no history.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "trainer_state.json"
+    >>> _ = path.write_text('{"log_history": [{"loss": 3.5, "step": 1}, {"eval_loss": NaN, "step": 1}], "max_steps": 1}')
+    >>> [log] = read(path)
+    >>> log.columns, log.config
+    ({'loss': array([3.5, nan]), 'step': array([1., 1.]), 'eval_loss': array([nan, nan])}, {'max_steps': 1})
+    """
+    source = os.fspath(path)
+    rows = Columns(source, "entry")
+    config: dict[str, Any] = {}
+    with open_text(path) as file:
+        text = _Json(file, source)
+        begin = text.next()
+        if begin == "[":
+            for entry in text.entries():
+                _add(rows, entry)
+        elif begin == "{":
+            for key in text.names():
+                if key != "log_history":
+                    config |= flatten({key: text.value(f"the value of {key!r}")})
+                elif text.next() != "[":
+                    raise text.error("expected a list as the value of 'log_history'")
+                else:
+                    for entry in text.entries():
+                        _add(rows, entry)
+        else:
+            raise text.error("expected the JSON object that a Trainer saves as its state")
+        if text.next():
+            raise text.error("expected nothing after the end of the JSON value")
+    columns = rows.arrays()
+    if not columns:
+        raise DataError(f"{source}: no history; expected a list 'log_history' with an entry for each logged step")
+    scalars = {key: value for key, value in config.items() if value is not None and not isinstance(value, list)}
+    return [Log(run_folder(path).name, columns, scalars, source)]
+
+
+def _add(rows: Columns, entry: Any) -> None:
+    if not isinstance(entry, dict):
+        raise DataError(
+            f"{rows.source}: entry {rows.rows + 1} of 'log_history' is {shortened(entry)}, expected an object of values"
+        )
+    rows.add(entry)
+
+
+class _Json:
+    """JSON of a file, decoded one value after another, so that memory holds a part of its text only."""
+
+    CHUNK = 1 << 18
+
+    def __init__(self, file: TextIO, source: str) -> None:
+        self.file = file
+        self.source = source
+        self.text = ""
+        self.at = 0
+        self.line = 1
+        self.ended = False
+
+    def error(self, expected: str) -> DataError:
+        line = self.line + self.text.count("\n", 0, self.at)
+        found = repr(self.text[self.at : self.at + 20]) if self.at < len(self.text) else "the file's end"
+        return DataError(f"{self.source}: line {line}: found {found}, {expected}")
+
+    def _fill(self) -> None:
+        # As much again as is waiting, so that a value of any length costs twice its reading at most.
+        chunk = self.file.read(max(self.CHUNK, len(self.text) - self.at))
+        self.line += self.text.count("\n", 0, self.at)
+        self.text = self.text[self.at :] + chunk
+        self.at = 0
+        self.ended = not chunk
+
+    def next(self) -> str:
+        """Next character that is not blank, not taken yet; none at the end."""
+        while True:
+            blank = BLANK.match(self.text, self.at)
+            self.at = blank.end() if blank else self.at
+            if self.at < len(self.text) or self.ended:
+                return self.text[self.at : self.at + 1]
+            self._fill()
+
+    def take(self, accepted: str) -> str:
+        found = self.next()
+        if not found or found not in accepted:
+            raise self.error("expected " + " or ".join(map(repr, accepted)))
+        self.at += 1
+        return found
+
+    def value(self, what: str) -> Any:
+        self.next()
+        while True:
+            try:
+                value, end = DECODER.raw_decode(self.text, self.at)
+            except RecursionError as error:
+                raise self.error(f"expected {what}, nested less deeply") from error
+            except ValueError as error:  # malformed, or not read to its end yet
+                if self.ended:
+                    raise self.error(f"expected {what} ({error})") from error
+            else:
+                # A number at the end of the text may have more digits in the file.
+                if end < len(self.text) or self.ended:
+                    self.at = end
+                    return value
+            self._fill()
+
+    def entries(self) -> Iterator[Any]:
+        """Values of the list that begins here."""
+        self.take("[")
+        count = 0
+        if self.next() == "]":
+            self.at += 1
+            return
+        while True:
+            count += 1
+            yield self.value(f"entry {count} of the list")
+            if self.take(",]") == "]":
+                return
+
+    def names(self) -> Iterator[str]:
+        """Keys of the object that begins here; the caller takes the value of each."""
+        self.take("{")
+        if self.next() == "}":
+            self.at += 1
+            return
+        while True:
+            key = self.value("a key")
+            if not isinstance(key, str):
+                raise self.error(f"expected a text as the key, not {shortened(key)}")
+            self.take(":")
+            yield key
+            if self.take(",}") == "}":
+                return
+
+
+def run_folder(path: str | os.PathLike[str]) -> Path:
+    """Folder of the run that a state belongs to: the state's own, or that above ``checkpoint-*``.
+
+    Examples
+    --------
+    >>> run_folder("runs/a/checkpoint-500/trainer_state.json").name
+    'a'
+    """
+    folder = Path(os.path.abspath(path)).parent
+    return folder.parent if CHECKPOINT.fullmatch(folder.name) else folder
+
+
+def join_checkpoints(logs: Iterable[Log]) -> list[Log]:
+    """Join the histories that the checkpoints of a run keep.
+
+    Each checkpoint holds the history up to its step, so histories of one run overlap. The one that goes furthest (the
+    longest of equals) is kept whole; earlier ones add the rows from before its first step. Rows of an attempt that was
+    given up are gone with that: they belong to a path that training left.
+
+    Parameters
+    ----------
+    logs : iterable of Log
+        As :func:`read` gives them, of any number of runs, in any order.
+
+    Returns
+    -------
+    list of Log
+        One for each folder of a run, in the order in which they first came; configuration and source of the state
+        that goes furthest.
+
+    Raises
+    ------
+    DataError
+        If one of several states of a run has no column ``step``.
+
+    Examples
+    --------
+    >>> early = Log("a", {"step": np.array([1.0, 2.0]), "loss": np.array([4.0, 3.0])}, source="a/checkpoint-2/s.json")
+    >>> late = Log("a", {"step": np.array([2.0, 3.0]), "loss": np.array([2.9, 2.0])}, source="a/checkpoint-3/s.json")
+    >>> [log] = join_checkpoints([late, early])
+    >>> log.columns
+    {'step': array([1., 2., 3.]), 'loss': array([4. , 2.9, 2. ])}
+    """
+    runs: dict[Path, list[Log]] = {}
+    for log in logs:
+        runs.setdefault(run_folder(log.source), []).append(log)
+    return [_join(states) for states in runs.values()]
+
+
+def _join(states: list[Log]) -> Log:
+    if len(states) == 1:
+        return states[0]
+    for state in states:
+        if "step" not in state.columns or np.isnan(state.columns["step"]).all():
+            raise DataError(
+                f"{state.source}: no steps, expected a column 'step' to join it with the other checkpoints of its run"
+            )
+    latest, *earlier = sorted(
+        states, key=lambda log: (np.nanmax(log.columns["step"]), log.columns["step"].size), reverse=True
+    )
+    parts = [(latest, np.ones(latest.columns["step"].size, bool))]
+    first = np.nanmin(latest.columns["step"])
+    for state in earlier:
+        steps = state.columns["step"]
+        before = steps < first
+        if before.any():
+            parts.insert(0, (state, before))
+            first = np.nanmin(steps)
+    if len(parts) == 1:
+        return latest
+    names = dict.fromkeys(name for part, _ in parts for name in part.columns)
+    columns = {
+        name: np.concatenate(
+            [part.columns[name][kept] if name in part.columns else np.full(kept.sum(), np.nan) for part, kept in parts]
+        )
+        for name in names
+    }
+    return Log(latest.name, columns, latest.config, latest.source)
