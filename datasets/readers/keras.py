@@ -1,0 +1,90 @@
+"""Logs of Keras' CSVLogger: one row an epoch, no steps."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from scalingeq.errors import DataError
+
+from .columns import number, open_text
+from .delimited import first_rows, named_columns
+from .log import Log
+
+FORMAT = "Keras CSVLogger"
+
+SEPARATORS = ",;\t| "
+
+
+def can_read(head: bytes, name: str) -> bool:
+    """Tell a table of epochs without steps, in any separator that the logger may have been given.
+
+    Parameters
+    ----------
+    head : bytes
+        Beginning of the file.
+    name : str
+        Not needed.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> can_read(b"epoch;accuracy;loss\\n0;0.1;2.5\\n", "log.csv"), can_read(b"epoch,step,loss\\n0,1,2.5\\n", "log.csv")
+    (True, False)
+    """
+    return _separator(head) is not None
+
+
+def _separator(head: bytes) -> str | None:
+    for separator in SEPARATORS:
+        rows = first_rows(head, separator)
+        names, first = next(rows, []), next(rows, [])
+        # The logger writes the epoch first; a step column, or names of runs, are another's.
+        if (
+            names[:1] == ["epoch"]
+            and any(name.endswith("loss") and " - " not in name for name in names)
+            and "step" not in names
+            and first
+            and number(first[0]) is not None
+        ):
+            return separator
+    return None
+
+
+def read(path: str | os.PathLike[str]) -> list[Log]:
+    r"""Read one log of CSVLogger.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Returns
+    -------
+    list of Log
+        One run, named after the file, with ``epoch`` counting from 0 (appended logs begin anew) and no step; NaN where
+        the logger wrote ``NA``. Metrics that are no single number are left out.
+
+    Raises
+    ------
+    ArchiveError
+        If the file cannot be read.
+    DataError
+        If it is no such table.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "wide.csv"
+    >>> _ = path.write_text("epoch;loss;val_loss\n0;2.5;NA\n1;2.0;2.25\n")
+    >>> read(path)[0].columns
+    {'epoch': array([0., 1.]), 'loss': array([2.5, 2. ]), 'val_loss': array([ nan, 2.25])}
+    """
+    source = os.fspath(path)
+    with open_text(path, newline="") as file:
+        separator = _separator(file.read(1 << 16).encode())
+    if separator is None:
+        raise DataError(f"{source}: line 1: expected what Keras' CSVLogger writes, a header of 'epoch' and a loss over rows of numbers")
+    return [Log(Path(path).stem, named_columns(path, separator), source=source)]
