@@ -1,202 +1,146 @@
-"""Columns of a log from its rows: flat names, numbers where rows have them, NaN where they do not."""
+"""Columns of a log while it is streamed: numbers and words of rows that come piece by piece."""
 
 from __future__ import annotations
 
-import math
-import os
 from array import array
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, TextIO
+from collections.abc import Callable, Container, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scalingeq.errors import ArchiveError, DataError, raise_problems
+Floats = NDArray[np.float64]
+Rows = slice | NDArray[np.int64]
+BLANK = ("", "null", "none", "na", "n/a")  # words that stand for no value
 
-#: What programs write for a value that is not there, beside "nan" in all its forms.
-MISSING = frozenset({"", "na", "n/a", "none", "null"})
 
+class Words(NamedTuple):
+    """A column of text: each different word once.
 
-def number(value: object) -> float | None:
-    """Value as a number: NaN where it says that there is none, nothing where it is not a number at all.
-
-    Parameters
+    Attributes
     ----------
-    value : object
-        A value of JSON or a cell of a table; texts such as ``"0.5"``, ``"nan"`` and ``"Infinity"`` are numbers.
-
-    Returns
-    -------
-    float or None
-
-    Examples
-    --------
-    >>> number("1e-3"), number("NA"), number(10**400), number("adam")
-    (0.001, nan, inf, None)
+    codes : ndarray of int, shape (row,)
+        Position of each row's word in ``values``; -1 where the row has none.
+    values : list of str
+        The words, in the order of their first row.
+    line : int
+        Line of the file with the first word.
     """
-    if type(value) is int and -(2**53) < value < 2**53:
-        return float(value)
-    if value is None:
-        return math.nan
-    if isinstance(value, str) and value.strip().lower() in MISSING:
-        return math.nan
-    if not isinstance(value, (int, float, str)):
-        return None
-    try:
-        return float(value)
-    except ValueError:
-        return None
-    except OverflowError:  # an integer beyond the largest float
-        return math.inf if isinstance(value, int) and value > 0 else -math.inf
+
+    codes: NDArray[np.int32]
+    values: list[str]
+    line: int
 
 
-def flatten(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Name and value of all that is in a nested mapping, nested names joined with "/".
+class Table(NamedTuple):
+    """What a file of rows holds.
 
-    Parameters
+    Attributes
     ----------
-    row : mapping
-        Of any depth; lists are values.
-
-    Yields
-    ------
-    tuple of str and object
-
-    Examples
-    --------
-    >>> list(flatten({"step": 1, "train": {"loss": 2.0, "lr": 0.1}}))
-    [('step', 1), ('train/loss', 2.0), ('train/lr', 0.1)]
+    numbers : dict of str to ndarray of float, shape (row,)
+        Columns of numbers, NaN where a row has none.
+    words : dict of str to Words
+        Columns asked for as text, and the words found in columns of numbers.
     """
-    # A stack in place of recursion: the depth is the file's choice.
-    stack = [("", iter(row.items()))]
-    while stack:
-        prefix, items = stack[-1]
-        for name, value in items:
-            if isinstance(value, dict):
-                stack.append((f"{prefix}{name}/", iter(value.items())))
-                break
-            yield f"{prefix}{name}", value
-        else:
-            stack.pop()
+
+    numbers: dict[str, Floats]
+    words: dict[str, Words]
 
 
 class Columns:
-    """Columns that grow by rows of any names.
-
-    Texts and lists are no numbers: a column of nothing else is left out, one that mixes them with numbers is refused.
-
-    Examples
-    --------
-    >>> columns = Columns("a.json", "entry")
-    >>> for row in ({"step": 1, "loss": 3.0}, {"step": 1, "eval_loss": "3.5"}):
-    ...     columns.add(row)
-    >>> columns.arrays()
-    {'step': array([1., 1.]), 'loss': array([ 3., nan]), 'eval_loss': array([nan, 3.5])}
-    """
-
-    def __init__(self, source: str, row: str) -> None:
-        self.source = source
-        self.row = row
-        self.rows = 0
-        self._columns: dict[str, array[float]] = {}
-        self._others: dict[str, tuple[int, object]] = {}
-        self._values = 0
-
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Add one row."""
-        rows = self.rows
-        for name, value in flatten(row) if dict in map(type, row.values()) else row.items():
-            found = value if type(value) is float else number(value)
-            if found is None:
-                self._others.setdefault(name, (rows + 1, value))
-                continue
-            column = self._columns.get(name)
-            if column is None:
-                column = self._columns[name] = array("d")
-            missing = rows - len(column)
-            if missing > 0:
-                column.extend([math.nan] * missing)
-            elif missing < 0:  # the same name in two ways, {"a/b": 1, "a": {"b": 2}}: the last one holds
-                column.pop()
-            column.append(found)
-        self._values += len(row)
-        self.rows += 1
-        # Otherwise a name of its own in each row would make a table of the square of the file's size.
-        if self.rows * len(self._columns) > 10_000_000 + 100 * self._values:
-            raise DataError(
-                f"{self.source}: {self.row} {self.rows}: {len(self._columns)} names so far, most of them in few rows; "
-                "expected rows that share their names"
-            )
-
-    def arrays(self) -> dict[str, NDArray[np.float64]]:
-        """Columns so far, shape (row,) each."""
-        problems = []
-        arrays = {}
-        for name, column in self._columns.items():
-            column.extend([math.nan] * (self.rows - len(column)))
-            values = np.array(column)
-            if name not in self._others:
-                arrays[name] = values
-            elif not np.isnan(values).all():
-                row, value = self._others[name]
-                problems.append(
-                    f"{self.source}: {self.row} {row}: {name!r} is {shortened(value)}, "
-                    "expected a number as elsewhere in that column"
-                )
-        raise_problems(problems, DataError)
-        return arrays
-
-
-def shortened(value: object) -> str:
-    """Value as a message shows it.
-
-    Examples
-    --------
-    >>> shortened("ab" * 100)
-    "'abababababababababababababababababababa..."
-    """
-    # Long and deep values are cut before they are formatted.
-    if isinstance(value, (dict, list)):
-        return f"a {type(value).__name__} of {len(value)}"
-    text = repr(value[:60] if isinstance(value, str) else value)
-    return text if len(text) <= 43 else f"{text[:40]}..."
-
-
-@contextmanager
-def open_text(path: str | os.PathLike[str], newline: str | None = None) -> Iterator[TextIO]:
-    """Open a text file with or without a byte-order mark; what is wrong with it is an error of this package.
+    """Collects the columns of a file as its rows come; a column takes 8 bytes a row, a word 4 bytes a row.
 
     Parameters
     ----------
-    path : str or path
-    newline : str, optional
-        As for :func:`open`.
-
-    Yields
-    ------
-    file
-
-    Raises
-    ------
-    ArchiveError
-        If the file is missing or cannot be read.
-    DataError
-        If it is not UTF-8.
+    is_wanted : callable
+        Tells by a column's name whether to keep it.
+    as_text : container of str, optional
+        Columns of words, even where these look like numbers.
 
     Examples
     --------
-    >>> with open_text("no-such-file.csv") as file:
-    ...     pass
-    Traceback (most recent call last):
-        ...
-    scalingeq.errors.ArchiveError: no-such-file.csv: cannot be read (No such file or directory)
+    >>> columns = Columns(lambda name: True, as_text={"run"})
+    >>> columns.add("loss", slice(0, 2), [3.0, "nan"], lambda row: row + 1)
+    >>> columns.add("run", slice(0, 2), [7, "b"], lambda row: row + 1)
+    >>> table = columns.finish(2)
+    >>> table.numbers["loss"], table.words["run"].values
+    (array([ 3., nan]), ['7', 'b'])
     """
+
+    def __init__(self, is_wanted: Callable[[str], bool], as_text: Container[str] = ()) -> None:
+        self.is_wanted = is_wanted
+        self.as_text = as_text
+        self._numbers: dict[str, list[tuple[Rows, Floats]]] = {}
+        self._words: dict[str, tuple[dict[str, int], array[int], array[int], int]] = {}
+
+    def add(self, name: str, rows: Rows, values: Iterable[Any], line: Callable[[int], int]) -> None:
+        """Add values of consecutive or chosen rows; ``line`` tells a row's line in the file."""
+        if name in self.as_text:
+            for row, value in zip(_positions(rows), values, strict=True):
+                self._add_word(name, row, _word(value), line)
+            return
+        values = values if isinstance(values, (list, np.ndarray)) else list(values)
+        try:
+            numbers = np.fromiter(values, np.float64, len(values))
+        except (ValueError, TypeError, OverflowError):
+            numbers = np.empty(len(values))
+            for k, (row, value) in enumerate(zip(_positions(rows), values, strict=True)):
+                number = numbers[k] = _number(value)
+                if number != number and isinstance(value, str) and not _is_nan(value):
+                    self._add_word(name, row, _word(value), line)
+        self._numbers.setdefault(name, []).append((rows, numbers))
+
+    def _add_word(self, name: str, row: int, word: str, line: Callable[[int], int]) -> None:
+        if not word:
+            return
+        if name not in self._words:
+            self._words[name] = ({}, array("q"), array("i"), line(row))
+        codes, at, code, _ = self._words[name]
+        at.append(row)
+        code.append(codes.setdefault(word, len(codes)))
+
+    def finish(self, size: int) -> Table:
+        """Join the pieces into columns of ``size`` rows; the pieces are given up on the way."""
+        numbers = {}
+        for name in list(self._numbers):
+            column = numbers[name] = np.full(size, np.nan)
+            pieces = self._numbers.pop(name)
+            pieces.reverse()
+            while pieces:
+                rows, piece = pieces.pop()
+                # Two keys can lead to one name, {"a": {"b": 1}} and {"a/b": 1}: neither may blot out the other.
+                column[rows] = np.where(np.isnan(piece), column[rows], piece)
+        words = {}
+        for name, (codes, at, code, line) in self._words.items():
+            of_row = np.full(size, -1, np.int32)
+            of_row[np.frombuffer(at, np.int64)] = np.frombuffer(code, np.int32)
+            words[name] = Words(of_row, list(codes), line)
+        return Table(numbers, words)
+
+
+def _positions(rows: Rows) -> Iterable[int]:
+    return range(rows.start, rows.stop) if isinstance(rows, slice) else rows.tolist()
+
+
+def _number(value: Any) -> float:
+    """Number of a value of any kind; NaN where it is none."""
     try:
-        with open(path, encoding="utf-8-sig", newline=newline) as file:
-            yield file
-    except OSError as error:
-        raise ArchiveError(f"{os.fspath(path)}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        found = bytes(error.object[error.start : error.start + 4])
-        raise DataError(f"{os.fspath(path)}: holds the bytes {found!r}, expected a text in UTF-8") from error
+        return float(value)
+    except (ValueError, TypeError):
+        return float("nan")
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+
+
+def _is_nan(word: str) -> bool:
+    return word.strip().lower().lstrip("+-") in ("nan", *BLANK)
+
+
+def _word(value: Any) -> str:
+    """Text of a value of any kind; empty where there is none."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = str(value).strip()
+    return "" if text.lower() in BLANK else text

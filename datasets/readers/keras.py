@@ -7,9 +7,9 @@ from pathlib import Path
 
 from scalingeq.errors import DataError
 
-from .columns import number, open_text
-from .delimited import first_rows, named_columns
+from .delimited import first_rows, read_table
 from .log import Log
+from .reading import open_text
 
 FORMAT = "Keras CSVLogger"
 
@@ -17,7 +17,7 @@ SEPARATORS = ",;\t| "
 
 
 def can_read(head: bytes, name: str) -> bool:
-    """Tell a table of epochs without steps, in any separator that the logger may have been given.
+    r"""Tell a table of epochs without steps, in any separator that the logger may have been given.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def can_read(head: bytes, name: str) -> bool:
 
     Examples
     --------
-    >>> can_read(b"epoch;accuracy;loss\\n0;0.1;2.5\\n", "log.csv"), can_read(b"epoch,step,loss\\n0,1,2.5\\n", "log.csv")
+    >>> can_read(b"epoch;accuracy;loss\n0;0.1;2.5\n", "log.csv"), can_read(b"epoch,step,loss\n0,1,2.5\n", "log.csv")
     (True, False)
     """
     return _separator(head) is not None
@@ -47,8 +47,8 @@ def _separator(head: bytes) -> str | None:
             names[:1] == ["epoch"]
             and any(name.endswith("loss") and " - " not in name for name in names)
             and "step" not in names
-            and first
-            and number(first[0]) is not None
+            and first[:1]
+            and first[0].isdigit()
         ):
             return separator
     return None
@@ -69,10 +69,8 @@ def read(path: str | os.PathLike[str]) -> list[Log]:
 
     Raises
     ------
-    ArchiveError
-        If the file cannot be read.
     DataError
-        If it is no such table.
+        If it cannot be read or is no such table.
 
     Examples
     --------
@@ -86,5 +84,7 @@ def read(path: str | os.PathLike[str]) -> list[Log]:
     with open_text(path, newline="") as file:
         separator = _separator(file.read(1 << 16).encode())
     if separator is None:
-        raise DataError(f"{source}: line 1: expected what Keras' CSVLogger writes, a header of 'epoch' and a loss over rows of numbers")
-    return [Log(Path(path).stem, named_columns(path, separator), source=source)]
+        raise DataError(
+            f"{source}, line 1: expected what Keras' CSVLogger writes, a header of 'epoch' and a loss over rows of numbers"
+        )
+    return [Log(Path(path).stem, read_table(path, separator), source=source)]

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from .delimited import first_rows, named_columns
+from .delimited import first_rows, read_table
 from .log import Log
 
 FORMAT = "Lightning metrics.csv"
@@ -15,7 +15,7 @@ VERSION = re.compile(r"version_\d+")
 
 
 def can_read(head: bytes, name: str) -> bool:
-    """Tell a table with steps in which rows leave out what others have; ``metrics.csv`` may as well be full.
+    r"""Tell a table with steps in which rows leave out what others have; ``metrics.csv`` may as well be full.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ def can_read(head: bytes, name: str) -> bool:
 
     Examples
     --------
-    >>> can_read(b"epoch,step,train_loss,val_loss\\n0,9,2.5,\\n0,9,,2.6\\n", "a.csv")
+    >>> can_read(b"epoch,step,train_loss,val_loss\n0,9,2.5,\n0,9,,2.6\n", "a.csv")
     True
-    >>> can_read(b"epoch,step,loss\\n0,9,2.5\\n", "a.csv"), can_read(b"epoch,step,loss\\n0,9,2.5\\n", "metrics.csv")
+    >>> can_read(b"epoch,step,loss\n0,9,2.5\n", "a.csv"), can_read(b"epoch,step,loss\n0,9,2.5\n", "metrics.csv")
     (False, True)
     """
     names, *rows = list(first_rows(head)) or [[]]
@@ -58,10 +58,8 @@ def read(path: str | os.PathLike[str]) -> list[Log]:
 
     Raises
     ------
-    ArchiveError
-        If the file cannot be read.
     DataError
-        If it is no such table.
+        If it cannot be read or is no such table.
 
     Examples
     --------
@@ -73,4 +71,4 @@ def read(path: str | os.PathLike[str]) -> list[Log]:
     """
     folder = Path(os.path.abspath(path)).parent
     name = f"{folder.parent.name}/{folder.name}" if VERSION.fullmatch(folder.name) else folder.name
-    return [Log(name, named_columns(path), source=os.fspath(path))]
+    return [Log(name, read_table(path), source=os.fspath(path))]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -13,14 +14,16 @@ import numpy as np
 
 from scalingeq.errors import DataError
 
-from .columns import Columns, flatten, open_text, shortened
+from .columns import Columns, Floats
 from .log import Log
+from .reading import only_numbers, open_text
 
 FORMAT = "Hugging Face trainer_state.json"
 
 BLANK = re.compile(r"[ \t\n\r]*")
 CHECKPOINT = re.compile(r"checkpoint-\d+")
 DECODER = json.JSONDecoder()
+BLOCK = 1024  # entries on their way into columns at a time
 
 
 def can_read(head: bytes, name: str) -> bool:
@@ -68,10 +71,8 @@ def read(path: str | os.PathLike[str]) -> list[Log]:
 
     Raises
     ------
-    ArchiveError
-        If the file cannot be read.
     DataError
-        If it is not such a state, is cut short or has no history.
+        If it cannot be read, is not such a state, is cut short or has no history.
 
     Examples
     --------
@@ -83,14 +84,13 @@ def read(path: str | os.PathLike[str]) -> list[Log]:
     ({'loss': array([3.5, nan]), 'step': array([1., 1.]), 'eval_loss': array([nan, nan])}, {'max_steps': 1})
     """
     source = os.fspath(path)
-    rows = Columns(source, "entry")
+    history = _History(source)
     config: dict[str, Any] = {}
     with open_text(path) as file:
         text = _Json(file, source)
         begin = text.next()
         if begin == "[":
-            for entry in text.entries():
-                _add(rows, entry)
+            history.extend(text.entries())
         elif begin == "{":
             for key in text.names():
                 if key != "log_history":
@@ -98,25 +98,77 @@ def read(path: str | os.PathLike[str]) -> list[Log]:
                 elif text.next() != "[":
                     raise text.error("expected a list as the value of 'log_history'")
                 else:
-                    for entry in text.entries():
-                        _add(rows, entry)
+                    history.extend(text.entries())
         else:
             raise text.error("expected the JSON object that a Trainer saves as its state")
         if text.next():
             raise text.error("expected nothing after the end of the JSON value")
-    columns = rows.arrays()
+    columns = history.columns()
     if not columns:
         raise DataError(f"{source}: no history; expected a list 'log_history' with an entry for each logged step")
     scalars = {key: value for key, value in config.items() if value is not None and not isinstance(value, list)}
     return [Log(run_folder(path).name, columns, scalars, source)]
 
 
-def _add(rows: Columns, entry: Any) -> None:
-    if not isinstance(entry, dict):
-        raise DataError(
-            f"{rows.source}: entry {rows.rows + 1} of 'log_history' is {shortened(entry)}, expected an object of values"
-        )
-    rows.add(entry)
+class _History:
+    """Entries on their way into columns."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.rows = 0
+        self._columns = Columns(lambda name: True)
+        self._names: set[str] = set()
+        self._values = 0
+
+    def extend(self, entries: Iterator[Any]) -> None:
+        while block := list(itertools.islice(entries, BLOCK)):
+            of_name: dict[str, tuple[list[int], list[Any]]] = {}
+            for row, entry in enumerate(block, self.rows):
+                if not isinstance(entry, dict):
+                    found = repr(entry) if isinstance(entry, (str, float, int)) else f"a {type(entry).__name__}"
+                    raise DataError(
+                        f"{self.source}, entry {row + 1} of 'log_history': {found[:60]}, expected an object of values"
+                    )
+                for name, value in flatten(entry) if dict in map(type, entry.values()) else entry.items():
+                    if type(value) is not list:
+                        rows, values = of_name.setdefault(name, ([], []))
+                        rows.append(row)
+                        values.append(value)
+            for name, (rows, values) in of_name.items():
+                self._columns.add(name, np.array(rows), values, lambda row: row + 1)
+                self._values += len(values)
+            self._names.update(of_name)
+            self.rows += len(block)
+            # A name of its own in each entry would make a table of the square of the file's size.
+            if self.rows * len(self._names) > 10_000_000 + 100 * self._values:
+                raise DataError(
+                    f"{self.source}, entry {self.rows} of 'log_history': {len(self._names)} names so far, "
+                    "most of them in few entries; expected entries that share their names"
+                )
+
+    def columns(self) -> dict[str, Floats]:
+        return only_numbers(self._columns.finish(self.rows), self.source, "entry")
+
+
+def flatten(entry: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Name and value of all that is in a nested mapping, nested names joined with "/".
+
+    Examples
+    --------
+    >>> list(flatten({"step": 1, "train": {"loss": 2.0, "lr": 0.1}}))
+    [('step', 1), ('train/loss', 2.0), ('train/lr', 0.1)]
+    """
+    # A stack in place of recursion: the depth is the file's choice.
+    stack = [("", iter(entry.items()))]
+    while stack:
+        prefix, items = stack[-1]
+        for name, value in items:
+            if isinstance(value, dict):
+                stack.append((f"{prefix}{name}/", iter(value.items())))
+                break
+            yield f"{prefix}{name}", value
+        else:
+            stack.pop()
 
 
 class _Json:
@@ -135,7 +187,7 @@ class _Json:
     def error(self, expected: str) -> DataError:
         line = self.line + self.text.count("\n", 0, self.at)
         found = repr(self.text[self.at : self.at + 20]) if self.at < len(self.text) else "the file's end"
-        return DataError(f"{self.source}: line {line}: found {found}, {expected}")
+        return DataError(f"{self.source}, line {line}: found {found}, {expected}")
 
     def _fill(self) -> None:
         # As much again as is waiting, so that a value of any length costs twice its reading at most.
@@ -200,7 +252,7 @@ class _Json:
         while True:
             key = self.value("a key")
             if not isinstance(key, str):
-                raise self.error(f"expected a text as the key, not {shortened(key)}")
+                raise self.error("expected a text as the key")
             self.take(":")
             yield key
             if self.take(",}") == "}":

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Set
+import re
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scalingeq.errors import DataError
 
+from .columns import Floats
 from .delimited import first_rows, read_table
 from .log import Log
 
@@ -19,6 +19,7 @@ FORMAT = "Weights & Biases CSV export of a chart"
 
 BETWEEN = " - "
 BOUNDS = ("__MIN", "__MAX")
+COUNT = re.compile(r" \(\d+\)$")
 
 
 def can_read(head: bytes, name: str) -> bool:
@@ -64,15 +65,13 @@ def read(path: str | os.PathLike[str]) -> list[Log]:
 
     Raises
     ------
-    ArchiveError
-        If the file cannot be read.
     DataError
-        If it is no such export.
+        If it cannot be read or is no such export.
 
     Notes
     -----
     Names of runs and of metrics may contain the " - " that stands between them. The names are taken that make a whole
-    table of runs by metrics, with as few of it in metrics as can be; see :func:`split_names`.
+    table of runs by metrics; see :func:`split_names`.
 
     Examples
     --------
@@ -85,40 +84,43 @@ def read(path: str | os.PathLike[str]) -> list[Log]:
     b - v2 {'Step': array([5.]), 'loss': array([2.75])}
     """
     source = os.fspath(path)
-    (axis_name, *names), (axis, *columns) = read_table(path)
-    if axis is None or not names:
-        raise DataError(f"{source}: line 1: expected an axis of numbers first and a column '<run> - <metric>' after it")
-    known = set(names)
-    bases = {name: _base(name, known) for name in known}
-    split = split_names(bases.values())
-    runs: dict[str, dict[str, NDArray[np.float64]]] = {}
-    seen: Counter[str] = Counter()
-    for name, column in zip(names, columns, strict=True):
-        seen[name] += 1
-        if column is None:
-            continue
-        run, metric = split[bases[name]]
-        run = run or Path(path).stem
-        run = run if seen[name] == 1 else f"{run} ({seen[name]})"
-        runs.setdefault(run, {})[metric + name.removeprefix(bases[name])] = column
+    axis, *names = table = read_table(path)
+    if not names or BETWEEN in axis or axis + BOUNDS[0] in table:
+        raise DataError(f"{source}, line 1: expected an axis of numbers first and a column '<run> - <metric>' after it")
+    parts = {name: _take_apart(name, table) for name in names}
+    split = split_names(base for base, _, _ in parts.values())
+    runs: dict[str, dict[str, Floats]] = {}
+    for name, (base, bound, count) in parts.items():
+        run, metric = split[base]
+        runs.setdefault((run or Path(path).stem) + count, {})[metric + bound] = table[name]
     logs = []
-    for run, values in runs.items():
-        rows = ~np.logical_and.reduce([np.isnan(column) for column in values.values()])
+    for run, columns in runs.items():
+        rows = ~np.logical_and.reduce([np.isnan(column) for column in columns.values()])
         if rows.any():
-            logs.append(
-                Log(run, {axis_name: axis[rows]} | {name: column[rows] for name, column in values.items()}, source=source)
-            )
+            of_run = {axis: table[axis][rows]} | {name: column[rows] for name, column in columns.items()}
+            logs.append(Log(run, of_run, source=source))
     if not logs:
         raise DataError(f"{source}: no value in any row, expected numbers below '<run> - <metric>'")
     return logs
 
 
+def _take_apart(name: str, names: Container[str]) -> tuple[str, str, str]:
+    """Column without what marks it as a bound and as that of another run of one name, and these two."""
+    counted = COUNT.search(name)
+    count = counted[0] if counted and name.removesuffix(counted[0]) in names else ""
+    base = name.removesuffix(count)
+    for bound in BOUNDS:
+        if base.endswith(bound) and base.removesuffix(bound) in names:
+            return base.removesuffix(bound), bound, count
+    return base, "", count
+
+
 def split_names(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Split the names of columns into runs and metrics.
 
-    Where names allow more than one split, the first column's splits are tried: one after which the columns are exactly
-    every run with every metric is taken, that with the fewest " - " in metrics if several are. Where none is (a run
-    lacks a metric), the last " - " of each name stands between run and metric.
+    Names of runs and metrics are looked for that make the columns exactly every run with every metric: the fewest names,
+    and of equally few those with the fewest " - " in metrics. Where there are none (a run lacks a metric), the last
+    " - " of each column stands between run and metric.
 
     Parameters
     ----------
@@ -145,26 +147,18 @@ def split_names(names: Iterable[str]) -> dict[str, tuple[str, str]]:
         metrics = {name.removeprefix(run + BETWEEN) for name in names if name.startswith(run + BETWEEN)}
         runs = {name.removesuffix(BETWEEN + metric) for name in names if name.endswith(BETWEEN + metric)}
         tables += [
-            {r: metrics for r in runs if all(r + BETWEEN + m in names for m in metrics)},
-            dict.fromkeys(runs, {m for m in metrics if all(r + BETWEEN + m in names for r in runs)}),
+            ({r for r in runs if all(r + BETWEEN + m in names for m in metrics)}, metrics),
+            (runs, {m for m in metrics if all(r + BETWEEN + m in names for r in runs)}),
         ]
-    found = []
-    for table in tables:
-        split = {run + BETWEEN + metric: (run, metric) for run, metrics in table.items() for metric in metrics}
+    tables.sort(key=lambda table: (len(table[0]) + len(table[1]), sum(m.count(BETWEEN) for m in table[1])))
+    for runs, metrics in tables:
+        split = {run + BETWEEN + metric: (run, metric) for run in runs for metric in metrics}
         if len(split) == len(names):
-            found.append(split)
-    return min(found, default=last, key=lambda split: sum(metric.count(BETWEEN) for _, metric in split.values()))
+            return split
+    return last
 
 
 def _halves(name: str) -> list[tuple[str, str]]:
     """Each way to take a name apart."""
     parts = name.split(BETWEEN)
     return [(BETWEEN.join(parts[:i]), BETWEEN.join(parts[i:])) for i in range(1, len(parts))]
-
-
-def _base(name: str, names: Set[str]) -> str:
-    """Column that a bound belongs to; a column that is no bound is its own."""
-    for bound in BOUNDS:
-        if name.endswith(bound) and name.removesuffix(bound) in names:
-            return name.removesuffix(bound)
-    return name
