@@ -1,13 +1,11 @@
-"""Tables of text with a header line, read in blocks of rows: what the readers of CSV logs share."""
+"""Tables of text with a header line, as several programs write their logs."""
 
 from __future__ import annotations
 
 import csv
 import io
-import itertools
-import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from os import PathLike, fspath
 
 from scalingeq.errors import DataError
@@ -15,7 +13,8 @@ from scalingeq.errors import DataError
 from .columns import Columns, Floats
 from .reading import only_numbers, open_text
 
-BLOCK = 1 << 17  # cells held as text at a time, more where rows are wide: a piece of a column needs some length
+LONGEST_LINE = 1 << 24  # characters; what is longer is no row of a log
+BLOCK = 1 << 19  # cells decoded at a time
 
 
 def first_rows(head: bytes, separator: str = ",") -> Iterator[list[str]]:
@@ -65,28 +64,65 @@ def read_table(path: str | PathLike[str], separator: str = ",") -> dict[str, Flo
     >>> read_table(path)
     {'step': array([1., 1.]), 'train_loss': array([ 3., nan]), 'val_loss': array([nan, 3.5])}
     """
+    import pandas as pd
+
     source = fspath(path)
+    names = numbered(_check_ends(path, separator))
     columns = Columns(lambda name: True)
-    size = 0
-    with open_text(path, newline="") as file:
-        rows = csv.reader(file, delimiter=separator, strict=True)
-        try:
-            names = numbered(name.strip() for name in next(rows, []))
-            if not names:
-                raise DataError(f"{source}, line 1: empty, expected a header that names the columns")
-            whole = _whole_rows(rows, len(names), source)
-            while block := list(itertools.islice(whole, max(64, BLOCK // len(names)))):
-                lines, cells = zip(*block, strict=True)
-                at = slice(size, size + len(lines))
-                for name, texts in zip(names, zip(*cells, strict=True), strict=True):
+    rows = 0
+    try:
+        with open_text(path, newline="") as file:
+            pieces = pd.read_csv(
+                file,
+                sep=separator,
+                header=0,
+                names=range(len(names)),
+                index_col=False,
+                chunksize=max(64, BLOCK // len(names)),
+                low_memory=False,
+            )
+            for piece in pieces:
+                at = slice(rows, rows + len(piece))
+                for index, name in enumerate(names):
                     if name:
-                        columns.add(name, at, _numbers(texts), lambda row, at=at, lines=lines: lines[row - at.start])
-                size = at.stop
+                        values = piece[index].to_numpy()
+                        cells = values if values.dtype.kind in "iuf" else values.tolist()
+                        columns.add(name, at, cells, lambda row: row + 2)
+                rows = at.stop
+    except DataError:
+        raise
+    except (ValueError, OverflowError) as error:
+        raise DataError(f"{source}: {str(error).strip()}; expected a table in CSV, all rows as its header") from error
+    if not rows:
+        raise DataError(f"{source}, line 2: the file's end, expected a row below the header")
+    return only_numbers(columns.finish(rows), source)
+
+
+def _check_ends(path: str | PathLike[str], separator: str) -> list[str]:
+    """Names in the header, after a look at the rows that pandas would shift or fill up: the first and the last."""
+    source = fspath(path)
+    with open_text(path, newline="") as file:
+        rows = csv.reader(iter(lambda: file.readline(LONGEST_LINE), ""), delimiter=separator, strict=True)
+        try:
+            names = next((row for row in rows if row), [])
+            first = next((row for row in rows if row), names)
         except csv.Error as error:
             raise DataError(f"{source}, line {rows.line_num}: {error}; expected a table in CSV") from error
-    if not size:
-        raise DataError(f"{source}, line 2: the file's end, expected a row below the header")
-    return only_numbers(columns.finish(size), source)
+        if not "".join(names).strip():
+            raise DataError(f"{source}, line 1: empty, expected a header that names the columns")
+        if len(first) != len(names):
+            raise DataError(
+                f"{source}, line {rows.line_num}: {len(first)} cells, expected {len(names)} as in the header"
+            )
+    with open(path, "rb") as binary:
+        binary.seek(0, io.SEEK_END)
+        binary.seek(max(0, binary.tell() - (1 << 16) - 64 * len(names)))
+        last = binary.read().rstrip(b"\r\n").replace(b"\r", b"\n").rpartition(b"\n")[2]
+    # A last line with an odd number of quotes ends a cell of several lines, or one that pandas will find unclosed.
+    ending = [] if last.count(b'"') % 2 else list(first_rows(last, separator))
+    if len(ending) == 1 and (cells := len(ending[0])) != len(names):
+        raise DataError(f"{source}, last line: {cells} cells, expected {len(names)} as in the header; is it cut short?")
+    return [name.strip() for name in names]
 
 
 def numbered(names: Iterable[str]) -> list[str]:
@@ -103,21 +139,3 @@ def numbered(names: Iterable[str]) -> list[str]:
         seen[name] += 1
         found.append(name if seen[name] == 1 or not name else f"{name} ({seen[name]})")
     return found
-
-
-def _numbers(texts: Sequence[str]) -> list[float] | list[str]:
-    """Numbers of cells, or the cells as they are where one is neither a number nor empty."""
-    try:
-        return [float(text) if text else math.nan for text in texts]
-    except ValueError:
-        return list(texts)
-
-
-def _whole_rows(rows: Iterator[list[str]], width: int, source: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows with the number of the line that each ends on; empty lines are none."""
-    for row in rows:
-        if len(row) != width:
-            if not row or (len(row) == 1 and not row[0].strip()):
-                continue
-            raise DataError(f"{source}, line {rows.line_num}: {len(row)} cells, expected {width} as in the header")
-        yield rows.line_num, row

@@ -70,8 +70,7 @@ def read(path: str | os.PathLike[str]) -> list[Log]:
 
     Notes
     -----
-    Names of runs and of metrics may contain the " - " that stands between them. The names are taken that make a whole
-    table of runs by metrics; see :func:`split_names`.
+    Names of runs and of metrics may contain the " - " that stands between them: :func:`split_names` tells what is taken.
 
     Examples
     --------
@@ -118,9 +117,8 @@ def _take_apart(name: str, names: Container[str]) -> tuple[str, str, str]:
 def split_names(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Split the names of columns into runs and metrics.
 
-    Names of runs and metrics are looked for that make the columns exactly every run with every metric: the fewest names,
-    and of equally few those with the fewest " - " in metrics. Where there are none (a run lacks a metric), the last
-    " - " of each column stands between run and metric.
+    The last " - " of each column stands between run and metric, unless fewer names (or as many, with fewer " - " in
+    metrics) make the columns exactly every run with every metric.
 
     Parameters
     ----------
@@ -142,20 +140,24 @@ def split_names(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     ambiguous = [name for name in names if name.count(BETWEEN) > 1]
     if not ambiguous or any(BETWEEN not in name for name in names):
         return last
-    tables = []
+    splits = [last]
     for run, metric in _halves(min(names)):
         metrics = {name.removeprefix(run + BETWEEN) for name in names if name.startswith(run + BETWEEN)}
         runs = {name.removesuffix(BETWEEN + metric) for name in names if name.endswith(BETWEEN + metric)}
-        tables += [
+        for rows, columns in (
             ({r for r in runs if all(r + BETWEEN + m in names for m in metrics)}, metrics),
             (runs, {m for m in metrics if all(r + BETWEEN + m in names for r in runs)}),
-        ]
-    tables.sort(key=lambda table: (len(table[0]) + len(table[1]), sum(m.count(BETWEEN) for m in table[1])))
-    for runs, metrics in tables:
-        split = {run + BETWEEN + metric: (run, metric) for run in runs for metric in metrics}
-        if len(split) == len(names):
-            return split
-    return last
+        ):
+            table = {row + BETWEEN + column: (row, column) for row in rows for column in columns}
+            if len(table) == len(names):
+                splits.append(table)
+    return min(splits, key=_size)
+
+
+def _size(split: dict[str, tuple[str, str]]) -> tuple[int, int]:
+    """Names that a split needs, and the " - " in those of metrics."""
+    runs, metrics = map(set, zip(*split.values(), strict=True))
+    return len(runs) + len(metrics), sum(metric.count(BETWEEN) for metric in metrics)
 
 
 def _halves(name: str) -> list[tuple[str, str]]:
