@@ -71,7 +71,8 @@ def read_table(path: str | PathLike[str], separator: str = ",") -> dict[str, Flo
     columns = Columns(lambda name: True)
     rows = 0
     try:
-        with open_text(path, newline="") as file:
+        # Line ends become "\n" on the way: after a bare "\r" pandas loses a blank first cell and shifts the row.
+        with open_text(path) as file:
             pieces = pd.read_csv(
                 file,
                 sep=separator,
@@ -101,7 +102,7 @@ def read_table(path: str | PathLike[str], separator: str = ",") -> dict[str, Flo
 def _check_ends(path: str | PathLike[str], separator: str) -> list[str]:
     """Names in the header, after a look at the rows that pandas would shift or fill up: the first and the last."""
     source = fspath(path)
-    with open_text(path, newline="") as file:
+    with open_text(path) as file:
         rows = csv.reader(iter(lambda: file.readline(LONGEST_LINE), ""), delimiter=separator, strict=True)
         try:
             names = next((row for row in rows if row), [])

@@ -81,10 +81,10 @@ def read(path: str | os.PathLike[str]) -> list[Log]:
     {'epoch': array([0., 1.]), 'loss': array([2.5, 2. ]), 'val_loss': array([ nan, 2.25])}
     """
     source = os.fspath(path)
-    with open_text(path, newline="") as file:
+    with open_text(path) as file:
         separator = _separator(file.read(1 << 16).encode())
     if separator is None:
         raise DataError(
-            f"{source}, line 1: expected what Keras' CSVLogger writes, a header of 'epoch' and a loss over rows of numbers"
+            f"{source}, line 1: expected 'epoch' and a loss, the header of Keras' CSVLogger, above its rows"
         )
     return [Log(Path(path).stem, read_table(path, separator), source=source)]

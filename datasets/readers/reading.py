@@ -15,14 +15,12 @@ from .columns import Floats, Table
 
 
 @contextmanager
-def open_text(path: str | PathLike[str], newline: str | None = None) -> Iterator[TextIO]:
-    """Open a text file, with or without a byte-order mark.
+def open_text(path: str | PathLike[str]) -> Iterator[TextIO]:
+    """Open a text file, with or without a byte-order mark, of any line ends.
 
     Parameters
     ----------
     path : str or path
-    newline : str, optional
-        As for :func:`open`.
 
     Yields
     ------
@@ -42,7 +40,7 @@ def open_text(path: str | PathLike[str], newline: str | None = None) -> Iterator
     scalingeq.errors.DataError: no-such-file.csv: cannot be read (No such file or directory)
     """
     try:
-        with open(path, encoding="utf-8-sig", newline=newline) as file:
+        with open(path, encoding="utf-8-sig") as file:
             yield file
     except OSError as error:
         raise DataError(f"{fspath(path)}: cannot be read ({error.strerror})") from error
