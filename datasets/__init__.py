@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .catalogue import available, load
+from .opening import open_logs, open_record
 from .schema import check, from_curves, is_constant_rate, label, select_runs, to_curves
-from .tables import open_record, read_table
 
 __all__ = [
     "available",
@@ -13,8 +13,8 @@ __all__ = [
     "is_constant_rate",
     "label",
     "load",
+    "open_logs",
     "open_record",
-    "read_table",
     "select_runs",
     "to_curves",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Rows = slice | NDArray[np.int64]
-BLANK = ("", "null", "none", "na", "n/a")  # words that stand for no value
+BLANK = ("", "null", "none", "na", "n/a", "nan")  # words that stand for no value
 
 
 class Words(NamedTuple):
@@ -41,10 +41,13 @@ class Table(NamedTuple):
         Columns of numbers, NaN where a row has none.
     words : dict of str to Words
         Columns asked for as text, and the words found in columns of numbers.
+    left_out : sequence of str
+        Names of the other columns.
     """
 
     numbers: dict[str, Floats]
     words: dict[str, Words]
+    left_out: Sequence[str] = ()
 
 
 class Columns:
@@ -52,7 +55,7 @@ class Columns:
 
     Parameters
     ----------
-    is_wanted : callable
+    is_chosen : callable
         Tells by a column's name whether to keep it.
     as_text : container of str, optional
         Columns of words, even where these look like numbers.
@@ -67,11 +70,19 @@ class Columns:
     (array([ 3., nan]), ['7', 'b'])
     """
 
-    def __init__(self, is_wanted: Callable[[str], bool], as_text: Container[str] = ()) -> None:
-        self.is_wanted = is_wanted
+    def __init__(self, is_chosen: Callable[[str], bool], as_text: Container[str] = ()) -> None:
+        self._is_chosen = is_chosen
+        self._left_out: dict[str, None] = {}
         self.as_text = as_text
         self._numbers: dict[str, list[tuple[Rows, Floats]]] = {}
         self._words: dict[str, tuple[dict[str, int], array[int], array[int], int]] = {}
+
+    def is_wanted(self, name: str) -> bool:
+        """Tell whether a column is to be added; remember it where it is not."""
+        wanted = self._is_chosen(name)
+        if not wanted:
+            self._left_out[name] = None
+        return wanted
 
     def add(self, name: str, rows: Rows, values: Iterable[Any], line: Callable[[int], int]) -> None:
         """Add values of consecutive or chosen rows; ``line`` tells a row's line in the file."""
@@ -85,7 +96,7 @@ class Columns:
         except (ValueError, TypeError, OverflowError):
             numbers = np.empty(len(values))
             for k, (row, value) in enumerate(zip(_positions(rows), values, strict=True)):
-                number = numbers[k] = _number(value)
+                number = numbers[k] = as_number(value)
                 if number != number and isinstance(value, str) and not _is_nan(value):
                     self._add_word(name, row, _word(value), line)
         self._numbers.setdefault(name, []).append((rows, numbers))
@@ -115,14 +126,14 @@ class Columns:
             of_row = np.full(size, -1, np.int32)
             of_row[np.frombuffer(at, np.int64)] = np.frombuffer(code, np.int32)
             words[name] = Words(of_row, list(codes), line)
-        return Table(numbers, words)
+        return Table(numbers, words, tuple(self._left_out))
 
 
 def _positions(rows: Rows) -> Iterable[int]:
     return range(rows.start, rows.stop) if isinstance(rows, slice) else rows.tolist()
 
 
-def _number(value: Any) -> float:
+def as_number(value: Any) -> float:
     """Number of a value of any kind; NaN where it is none."""
     try:
         return float(value)
@@ -133,7 +144,7 @@ def _number(value: Any) -> float:
 
 
 def _is_nan(word: str) -> bool:
-    return word.strip().lower().lstrip("+-") in ("nan", *BLANK)
+    return word.strip().lower().lstrip("+-") in BLANK
 
 
 def _word(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, Protocol
@@ -25,6 +25,8 @@ class Log:
         The run's configuration where the log carries one (not files beside it), flat, nested keys joined with "/".
     source : str
         File that it was read from.
+    left_out : sequence of str
+        Names of columns that the log has and the reader left out, as nobody asked for them.
 
     Examples
     --------
@@ -37,6 +39,7 @@ class Log:
     columns: Mapping[str, NDArray[np.float64]]
     config: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""
+    left_out: Sequence[str] = ()
 
 
 class Reader(Protocol):
@@ -50,5 +53,11 @@ class Reader(Protocol):
         ...
 
     def read(self, path: str | PathLike[str]) -> Iterable[Log]:
-        """Runs of a file, in its order; errors are :class:`~scalingeq.errors.DataError` naming file, line and what was expected."""
+        """Runs of a file, in its order; errors are :class:`~scalingeq.errors.DataError` naming file, line and what was expected.
+
+        A reader that can leave out columns, and so keep its memory to what is wanted, takes ``naming`` as well: a
+        :class:`~scalingeq.datasets.readers.names.Naming`, whose ``is_wanted`` tells which ones to read.
+        One whose files repeat each other, as checkpoints of a run do, has a function ``join_checkpoints`` that takes the
+        logs of one run and gives them without repetition.
+        """
         ...

@@ -1,4 +1,4 @@
-"""Tables and files of a user."""
+"""Files of a user: tables, configurations beside logs, many runs at once, the engine of xarray."""
 
 import numpy as np
 import pytest
@@ -27,13 +27,12 @@ def write(tmp_path):
 
 
 def test_tidy_table(write):
-    ds = data.read_table(write(TIDY), units={"tokens": "bytes"})
+    ds = data.open_record(write(TIDY), units={"tokens": "bytes"})
     curves = data.to_curves(ds)
     assert curves.name.tolist() == ["b", "a"]
     assert curves.loss.tolist() == [3.0, 2.5, 2.8, 2.0, 1.9]
     assert curves.step.tolist() == [1, 2, 1, 4, 8]
     assert curves.params.tolist() == [1000, 10000]
-    assert ds.note.dims == ("obs",)
     assert ds.params.dims == ("run",)
     assert ds.batch_size.units == "bytes"
 
@@ -43,45 +42,49 @@ def test_other_names_and_values_from_outside(write):
         line.rsplit(",", 3)[0] for line in TIDY.replace("loss", "val").replace("step", "iter").splitlines()
     )
     curves = data.to_curves(
-        data.read_table(write(text), loss="val", step="iter", batch_size=64, learning_rate=[0.1, 0.2])
+        data.open_record(write(text), loss="val", step="iter", batch_size=64, learning_rate=[0.1, 0.2])
     )
     assert curves.learning_rate.tolist() == [0.1, 0.2]
 
 
 def test_one_run_without_a_name(write):
-    curves = data.to_curves(data.read_table(write("step,loss,params\n1,3,9\n2,2,9\n"), batch_size=8, learning_rate=0.1))
+    curves = data.to_curves(
+        data.open_record(write("step,loss,params\n1,3,9\n2,2,9\n"), batch_size=8, learning_rate=0.1)
+    )
     assert curves.params.tolist() == [9]
     assert curves.loss.tolist() == [3, 2]
 
 
 def test_final_losses(write):
     text = "run,tokens,loss,params,batch_size,learning_rate\na,64,3,9,8,1\nb,640,2,9,8,1\n"
-    curves = data.to_curves(data.read_table(write(text)))
+    curves = data.to_curves(data.open_record(write(text)))
     assert curves.step.tolist() == [8, 80]
     assert curves.name.tolist() == ["a", "b"]
 
 
 def test_table_problems(write):
-    with pytest.raises(DataError, match=r"loss: no column 'val'.*which has run, step"):
-        data.read_table(write(TIDY), loss="val")
-    with pytest.raises(DataError, match="has a column 'loss' as well"):
-        data.read_table(write(TIDY), loss="note")
+    with pytest.raises(DataError, match=r"loss: no column 'val'; the log has .*'note'"):
+        data.open_record(write(TIDY), loss="val")
+    with pytest.raises(DataError, match=r"log.csv, line 2: 'x' in the column 'note', where numbers are needed"):
+        data.open_record(write(TIDY), loss="note")
     with pytest.raises(DataError, match="no rows"):
-        data.read_table(write(TIDY.splitlines()[0]))
-    with pytest.raises(DataError, match="params: changes within run 'a'"):
-        data.read_table(write(TIDY.replace("4,2.0,10000", "4,2.0,20000")))
-    with pytest.raises(DataError, match=r"run: 1 rows .* name no run"):
-        data.read_table(write(TIDY.replace("b,2,", ",2,")))
-    with pytest.raises(DataError, match=r"loss: holds .* numbers are needed"):
-        data.check(data.read_table(write(TIDY.replace("2.5", "two"))))
-    with pytest.raises(DataError, match="loss: NaN in run 'b'"):
-        data.check(data.read_table(write(TIDY.replace("2.5", ""))))
+        data.open_record(write(TIDY.splitlines()[0]))
+    with pytest.raises(DataError, match=r"params: changes within a run, from 10000 to 20000; .*in run 'a'"):
+        data.open_record(write(TIDY.replace("4,2.0,10000", "4,2.0,20000")))
+    with pytest.raises(DataError, match=r"run: 1 rows .* name no run .*row 3"):
+        data.open_record(write(TIDY.replace("b,2,", ",2,")))
+    with pytest.raises(DataError, match=r"log.csv, line 4: 'two' in the column 'loss'"):
+        data.open_record(write(TIDY.replace("2.5", "two")))
+    with pytest.raises(DataError, match="twice"):
+        data.open_record(write("loss,loss\n1,2\n"))
+    with pytest.raises(DataError, match="line 2: 4 cells, where the header has 2"):
+        data.open_record(write("a,b\n1,2,3,4\n"))
+    with pytest.raises(DataError, match="not a role; the roles are run, step"):
+        data.open_record(write(TIDY), lossy="loss")
     with pytest.raises(ArchiveError, match="no such file"):
-        data.read_table("missing.csv")
+        data.open_record("missing.csv")
     with pytest.raises(ArchiveError, match="the file is empty"):
-        data.read_table(write(""))
-    with pytest.raises(ArchiveError, match="not a readable table"):
-        data.read_table(write('a,b\n1,2,3,4\n"'))
+        data.open_record(write(""))
 
 
 def test_open_record_goes_by_content(write, tmp_path):
@@ -94,18 +97,18 @@ def test_open_record_goes_by_content(write, tmp_path):
 
 def test_unreadable_files_are_named(write, tmp_path):
     whole = tmp_path / "whole.nc"
-    data.read_table(write(TIDY)).to_netcdf(whole)
+    data.open_record(write(TIDY)).to_netcdf(whole)
     for size in (9, 100, whole.stat().st_size // 2, whole.stat().st_size - 1):
         with pytest.raises(ArchiveError, match=r"cut\.nc: begins as NetCDF but cannot be read"):
             data.open_record(write(whole.read_bytes()[:size], "cut.nc"))
-    for content, message in [(b"", "empty"), (b"PK\x03\x04\0\0", "neither NetCDF nor CSV"), (b"hello", "neither")]:
+    for content, message in [(b"", "empty"), (b"PK\x03\x04\0\0", "which no format does"), (b"hello", "no format")]:
         with pytest.raises(ArchiveError, match=message):
             data.open_record(write(content))
     with pytest.raises(ArchiveError, match="no such file"):
         data.open_record(tmp_path / "none.nc")
     with pytest.raises(ArchiveError, match="cannot be read"):
         data.open_record(tmp_path)
-    tree = xr.DataTree.from_dict({"/observed": data.read_table(write(TIDY))})
+    tree = xr.DataTree.from_dict({"/observed": data.open_record(write(TIDY))})
     tree.to_netcdf(tmp_path / "fit.nc")
     with pytest.raises(ArchiveError, match="group='observed'"):
         data.open_record(tmp_path / "fit.nc")
