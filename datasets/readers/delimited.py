@@ -96,7 +96,10 @@ def read_table(path: str | PathLike[str], separator: str = ",") -> dict[str, Flo
         raise DataError(f"{source}: {str(error).strip()}; expected a table in CSV, all rows as its header") from error
     if not rows:
         raise DataError(f"{source}, line 2: the file's end, expected a row below the header")
-    return only_numbers(columns.finish(rows), source)
+    numbers = only_numbers(columns.finish(rows), source)
+    if not numbers:
+        raise DataError(f"{source}, line 2: texts alone, expected columns of numbers")
+    return numbers
 
 
 def _check_ends(path: str | PathLike[str], separator: str) -> list[str]:

@@ -7,7 +7,6 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
@@ -15,13 +14,13 @@ import numpy as np
 from scalingeq.errors import DataError
 
 from .columns import Columns, Floats
+from .configuration import run_folder
 from .log import Log
 from .reading import only_numbers, open_text
 
 FORMAT = "Hugging Face trainer_state.json"
 
 BLANK = re.compile(r"[ \t\n\r]*")
-CHECKPOINT = re.compile(r"checkpoint-\d+")
 DECODER = json.JSONDecoder()
 BLOCK = 1024  # entries on their way into columns at a time
 
@@ -76,8 +75,8 @@ def read(path: str | os.PathLike[str]) -> list[Log]:
 
     Examples
     --------
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "trainer_state.json"
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "trainer_state.json"
     >>> _ = path.write_text('{"log_history": [{"loss": 3.5, "step": 1}, {"eval_loss": NaN, "step": 1}], "max_steps": 1}')
     >>> [log] = read(path)
     >>> log.columns, log.config
@@ -94,7 +93,10 @@ def read(path: str | os.PathLike[str]) -> list[Log]:
         elif begin == "{":
             for key in text.names():
                 if key != "log_history":
-                    config |= flatten({key: text.value(f"the value of {key!r}")})
+                    value = text.value(f"the value of {key!r}")
+                    config |= {
+                        name: one for name, one in _flat({key: value}) if isinstance(one, (bool, int, float, str))
+                    }
                 elif text.next() != "[":
                     raise text.error("expected a list as the value of 'log_history'")
                 else:
@@ -106,8 +108,7 @@ def read(path: str | os.PathLike[str]) -> list[Log]:
     columns = history.columns()
     if not columns:
         raise DataError(f"{source}: no history; expected a list 'log_history' with an entry for each logged step")
-    scalars = {key: value for key, value in config.items() if value is not None and not isinstance(value, list)}
-    return [Log(run_folder(path).name, columns, scalars, source)]
+    return [Log(os.path.basename(run_folder(os.path.abspath(path))), columns, config, source)]
 
 
 class _History:
@@ -129,7 +130,7 @@ class _History:
                     raise DataError(
                         f"{self.source}, entry {row + 1} of 'log_history': {found[:60]}, expected an object of values"
                     )
-                for name, value in flatten(entry) if dict in map(type, entry.values()) else entry.items():
+                for name, value in _flat(entry) if dict in map(type, entry.values()) else entry.items():
                     if type(value) is not list:
                         rows, values = of_name.setdefault(name, ([], []))
                         rows.append(row)
@@ -150,14 +151,8 @@ class _History:
         return only_numbers(self._columns.finish(self.rows), self.source, "entry")
 
 
-def flatten(entry: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Name and value of all that is in a nested mapping, nested names joined with "/".
-
-    Examples
-    --------
-    >>> list(flatten({"step": 1, "train": {"loss": 2.0, "lr": 0.1}}))
-    [('step', 1), ('train/loss', 2.0), ('train/lr', 0.1)]
-    """
+def _flat(entry: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Name and value of all that is in a nested entry, nested names joined with "/"."""
     # A stack in place of recursion: the depth is the file's choice.
     stack = [("", iter(entry.items()))]
     while stack:
@@ -259,18 +254,6 @@ class _Json:
                 return
 
 
-def run_folder(path: str | os.PathLike[str]) -> Path:
-    """Folder of the run that a state belongs to: the state's own, or that above ``checkpoint-*``.
-
-    Examples
-    --------
-    >>> run_folder("runs/a/checkpoint-500/trainer_state.json").name
-    'a'
-    """
-    folder = Path(os.path.abspath(path)).parent
-    return folder.parent if CHECKPOINT.fullmatch(folder.name) else folder
-
-
 def join_checkpoints(logs: Iterable[Log]) -> list[Log]:
     """Join the histories that the checkpoints of a run keep.
 
@@ -302,9 +285,9 @@ def join_checkpoints(logs: Iterable[Log]) -> list[Log]:
     >>> log.columns
     {'step': array([1., 2., 3.]), 'loss': array([4. , 2.9, 2. ])}
     """
-    runs: dict[Path, list[Log]] = {}
+    runs: dict[str, list[Log]] = {}
     for log in logs:
-        runs.setdefault(run_folder(log.source), []).append(log)
+        runs.setdefault(run_folder(os.path.abspath(log.source)), []).append(log)
     return [_join(states) for states in runs.values()]
 
 
