@@ -1,15 +1,18 @@
-"""Exports of Weights & Biases: charts as CSV."""
+"""Charts of Weights & Biases exported as CSV, and histories as JSON lines, Parquet and CSV."""
 
 import csv
 import io
+import json
 import math
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scalingeq.datasets.readers import keras, lightning, wandb_export
+from scalingeq.datasets.readers import find_reader, keras, lightning, wandb_export, wandb_history
+from scalingeq.datasets.readers.names import Naming
 from scalingeq.errors import DataError
 
 nan = math.nan
@@ -190,3 +193,132 @@ def test_damaged_exports_are_read_or_refused(tmp_path_factory, data):
             raise
     else:
         assert logs
+
+
+ROWS = [
+    {"_step": 0, "_runtime": 1.5, "_timestamp": 1.7e9, "train": {"loss": 3.0}, "optim/learning_rate_group0": 0.1},
+    {"_step": 1, "_runtime": 2.5, "_timestamp": 1.7e9, "train": {"loss": nan}, "_wandb": {"runtime": 3}},
+    {
+        "_step": 1,
+        "_runtime": 2.5,
+        "_timestamp": 1.7e9,
+        "val": {"loss": "Infinity"},
+        "image": {"_type": "image", "path": "a"},
+    },
+    {"_step": 5, "_runtime": 9.5, "_timestamp": 1.7e9, "histogram": {"bins": [0, 1], "values": [3]}, "val": None},
+]
+
+
+def lines(rows, end="\n"):
+    return end.join(json.dumps(row) for row in rows) + end
+
+
+def check_history(log):
+    np.testing.assert_array_equal(log.columns["_step"], [0, 1, 1, 5])
+    np.testing.assert_array_equal(log.columns["train/loss"], [3, nan, nan, nan])
+    np.testing.assert_array_equal(log.columns["val/loss"], [nan, nan, math.inf, nan])
+    np.testing.assert_array_equal(log.columns["optim/learning_rate_group0"], [0.1, nan, nan, nan])
+    assert "image/path" not in log.columns
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n"])
+@pytest.mark.parametrize("begin", ["", "\ufeff"])
+def test_history_as_json_lines(tmp_path, begin, end):
+    path = export(tmp_path, begin + lines(ROWS, end), "wandb-history.jsonl")
+    assert find_reader(path) is wandb_history
+    [log] = wandb_history.read(path)
+    check_history(log)
+    assert log.name == tmp_path.name
+
+
+def test_history_as_parquet(tmp_path):
+    pa = pytest.importorskip("pyarrow", reason="Parquet needs the extra [logs]")
+    import pyarrow.parquet as pq
+
+    folder = tmp_path / "run-1a2b-history_v0"
+    folder.mkdir()
+    struct = pa.array([{"loss": 3.0}, {"loss": nan}, None, None])
+    columns = {
+        "_step": pa.array([0, 1, 1, 5]),
+        "_runtime": [1.5, 2.5, 2.5, 9.5],
+        "train": struct,
+        "val/loss": pa.array([None, None, math.inf, None], pa.float32()),
+        "optim/learning_rate_group0": [0.1, None, None, None],
+        "image/path": [None, None, "a", None],
+        "bins": pa.array([None, None, None, [0, 1]]),
+    }
+    pq.write_table(pa.table(columns), folder / "0000.parquet")
+    assert find_reader(folder / "0000.parquet") is wandb_history
+    [log] = wandb_history.read(folder / "0000.parquet")
+    check_history(log)
+    assert log.name == "run-1a2b-history_v0"
+
+
+def test_parquet_without_pyarrow_is_one_clear_error(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    path = export(tmp_path, b"PAR1 _step _runtime", "history.parquet")
+    with pytest.raises(DataError, match=r"pip install 'scalingeq\[logs\]'"):
+        wandb_history.read(path)
+
+
+def test_damaged_parquet(tmp_path):
+    pytest.importorskip("pyarrow", reason="Parquet needs the extra [logs]")
+    with pytest.raises(DataError, match="cannot be read") as caught:
+        wandb_history.read(export(tmp_path, b"PAR1" + b"x" * 100, "history.parquet"))
+    assert "history.parquet" in str(caught.value)
+
+
+def test_history_that_pandas_wrote(tmp_path):
+    path = export(tmp_path, ",_step,_runtime,train/loss,note\n0,0,1.5,3.0,a\n1,5,2.5,,b\n", "wide.csv")
+    assert find_reader(path) is wandb_history
+    [log] = wandb_history.read(path)
+    assert log.name == "wide"
+    np.testing.assert_array_equal(log.columns["train/loss"], [3.0, nan])
+    assert "note" not in log.columns
+
+
+def test_only_the_wanted_columns_are_read(tmp_path):
+    rows = [row | {"system": {"gpu": 3}} for row in ROWS]
+    [log] = wandb_history.read(export(tmp_path, lines(rows), "a.jsonl"), Naming())
+    assert "system/gpu" in log.left_out
+    assert "system/gpu" not in log.columns
+    assert "val/loss" in log.columns
+
+
+def test_names_of_histories(tmp_path):
+    for file, name in (
+        ("run-7/files/wandb-history.jsonl", "run-7"),
+        ("größe 1/history.jsonl", "größe 1"),
+        ("sweep/wide.jsonl", "wide"),
+    ):
+        path = tmp_path / file
+        path.parent.mkdir(parents=True)
+        path.write_text(lines(ROWS), encoding="utf-8")
+        assert wandb_history.read(path)[0].name == name
+
+
+def test_several_runs_in_one_history_are_a_tidy_table():
+    for other in (
+        lines([{"_step": 0, "_runtime": 1, "run_name": "a"}]).encode(),
+        b"run,_step,_runtime\na,0,1\n",
+        lines([{"_step": 0, "loss": 3.0}]).encode(),
+        b"",
+        b"PAR1",
+    ):
+        assert not wandb_history.can_read(other, "history.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lines(ROWS)[:-8], "line 4"),
+        (lines(ROWS) + "[1]\n", "line 5"),
+        (lines([*ROWS, {"_step": "later"}]), "line 5: '_step' is 'later', expected a number"),
+        (lines(ROWS) + '{"a":' * 100_000, "line 5"),
+    ],
+)
+def test_damaged_histories_are_refused_with_their_place(tmp_path, content, message):
+    path = export(tmp_path, content, "history.jsonl")
+    with pytest.raises(DataError, match=message) as caught:
+        wandb_history.read(path)
+    assert str(path) in str(caught.value)
