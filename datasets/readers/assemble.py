@@ -77,8 +77,8 @@ class Observer:
     >>> log = Log("a", {"step": np.array([1.0, 2, 2]), "loss": np.array([3, 2, nan]), "eval_loss": np.array([nan, nan, 2.5]),
     ...                 "learning_rate": np.array([0.2, 0.1, nan])})
     >>> curve = Observer(Naming()).observe(log, is_tidy=False)
-    >>> {name: values.tolist() for name, values in curve.points.items()}
-    {'step': [2.0], 'loss': [2.5], 'train_loss': [2.0], 'learning_rate': [0.1]}
+    >>> {name: values.tolist() for name, values in curve.points.items()}, curve.sizes
+    ({'step': [2.0], 'loss': [2.5], 'train_loss': [2.0]}, {'learning_rate': 0.1})
     """
 
     def __init__(self, naming: Naming) -> None:
@@ -182,32 +182,29 @@ def _rows(columns: Mapping[str, Floats]) -> int:
 
 def _bring(column: Floats, step: Floats, there: NDArray[np.bool_], rows: NDArray[np.int64], *, between: bool) -> Floats:
     """Values of a column at chosen rows: their own, else of another row of that step, else linear between steps."""
-    out = column[rows]
-    if not np.isnan(out).any():
-        return out
-    inside = np.flatnonzero(there)
-    step, column = step[inside], column[inside]
-    at = np.searchsorted(inside, rows)
-    group = np.cumsum(np.append(True, np.diff(step) != 0)) - 1  # rows of one step that follow each other
-    known = np.flatnonzero(~np.isnan(column))
-    of_group = np.full(group[-1] + 1 if group.size else 0, np.nan)
-    of_group[group[known]] = column[known]
-    out = np.where(np.isnan(out), of_group[group[at]], out)
+    out = column[rows] if rows.size < column.size else column
     lacking = np.flatnonzero(np.isnan(out))
-    if not between or not lacking.size or not known.size:
+    known = np.flatnonzero(~np.isnan(column) & there)
+    if not lacking.size or not known.size:
         return out
+    out = out.copy()
+    at = rows[lacking]
     # The nearest rows before and after that have a value, as far as the steps do not go back in between.
-    part = np.cumsum(np.append(False, np.diff(step) < 0))
-    k = np.searchsorted(known, at[lacking])
+    k = np.searchsorted(known, at)
     before, after = known[np.maximum(k - 1, 0)], known[np.minimum(k, known.size - 1)]
-    mine = part[at[lacking]]
-    has_before, has_after = (k > 0) & (part[before] == mine), (k < known.size) & (part[after] == mine)
-    before = np.where(has_before, before, after)
-    after = np.where(has_after, after, before)
+    inside = np.flatnonzero(there) if not there.all() else None
+    steps = step if inside is None else step[inside]
+    back = np.flatnonzero(steps[1:] < steps[:-1]) + 1
+    back = back if inside is None else inside[back]
+    part = np.searchsorted(back, at, side="right")
+    has_before = (k > 0) & (np.searchsorted(back, before, side="right") == part)
+    has_after = (k < known.size) & (np.searchsorted(back, after, side="right") == part)
+    before, after = np.where(has_before, before, after), np.where(has_after, after, before)
     width = step[after] - step[before]
-    share = np.where(width > 0, (step[at[lacking]] - step[before]) / np.where(width > 0, width, 1.0), 0.0)
-    values = column[before] + share * (column[after] - column[before])
-    out[lacking] = np.where(has_before | has_after, values, np.nan)
+    share = np.where(width > 0, (step[at] - step[before]) / np.where(width > 0, width, 1.0), 0.0)
+    same = (step[before] == step[at]) | (step[after] == step[at])
+    values = np.where(share == 1, column[after], column[before] + share * (column[after] - column[before]))
+    out[lacking] = np.where((has_before | has_after) & (same | between), values, np.nan)
     return out
 
 
@@ -276,7 +273,7 @@ def join(
     # Sizes that the runs do not all have say nothing of the others.
     partial = [role for role in ("width", "seed", "tokens") if role in ds and ds[role].isnull().any()]
     ds = ds.drop_vars([*partial, *(role for role in ("flops", "epoch") if role in ds)])
-    if np.all(ds["step"] == np.floor(ds["step"])) if "step" in ds else False:
+    if "step" in ds and all((part == np.floor(part)).all() for part in np.array_split(ds["step"].values, 16)):
         ds["step"] = ds["step"].astype(np.int64, keep_attrs=True)
     return note(ds, f"open_logs: {len(curves)} runs" + "".join(f"; {text}" for text in notes))
 
@@ -285,7 +282,9 @@ def _flat(curves: Sequence[Curve], sizes: NDArray[np.int64]) -> dict[str, tuple[
     """Quantities of all runs end to end, with their dimension; NaN where a run has none."""
     flat: dict[str, tuple[str, Floats]] = {}
     for role in dict.fromkeys(role for curve in curves for role in (*curve.points, *curve.sizes)):
-        if any(role in curve.points for curve in curves):
+        if len(curves) == 1 and role in curves[0].points:
+            flat[role] = ("obs", curves[0].points.pop(role))
+        elif any(role in curve.points for curve in curves):
             out = np.full(int(sizes.sum()), np.nan)
             start = 0
             for curve, size in zip(curves, sizes.tolist(), strict=True):

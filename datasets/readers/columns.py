@@ -74,7 +74,7 @@ class Columns:
         self._is_chosen = is_chosen
         self._left_out: dict[str, None] = {}
         self.as_text = as_text
-        self._numbers: dict[str, list[tuple[Rows, Floats]]] = {}
+        self._numbers: dict[str, array[float]] = {}
         self._words: dict[str, tuple[dict[str, int], array[int], array[int], int]] = {}
 
     def is_wanted(self, name: str) -> bool:
@@ -99,7 +99,17 @@ class Columns:
                 number = numbers[k] = as_number(value)
                 if number != number and isinstance(value, str) and not _is_nan(value):
                     self._add_word(name, row, _word(value), line)
-        self._numbers.setdefault(name, []).append((rows, numbers))
+        # Arrays that grow in place: pieces of many columns, joined in the end, would double the memory.
+        column = self._numbers.setdefault(name, array("d"))
+        start, stop = (rows.start, rows.stop) if isinstance(rows, slice) else (int(rows[0]), int(rows[-1]) + 1)
+        if isinstance(rows, slice) and len(column) <= start:
+            _fill(column, start)
+            column.frombytes(numbers.view(np.uint8))
+        else:
+            _fill(column, stop)
+            filled = np.frombuffer(column)
+            # Two keys can lead to one name, {"a": {"b": 1}} and {"a/b": 1}: neither may blot out the other.
+            filled[rows] = np.where(np.isnan(numbers), filled[rows], numbers)
 
     def _add_word(self, name: str, row: int, word: str, line: Callable[[int], int]) -> None:
         if not word:
@@ -111,22 +121,23 @@ class Columns:
         code.append(codes.setdefault(word, len(codes)))
 
     def finish(self, size: int) -> Table:
-        """Join the pieces into columns of ``size`` rows; the pieces are given up on the way."""
+        """Columns of ``size`` rows."""
         numbers = {}
-        for name in list(self._numbers):
-            column = numbers[name] = np.full(size, np.nan)
-            pieces = self._numbers.pop(name)
-            pieces.reverse()
-            while pieces:
-                rows, piece = pieces.pop()
-                # Two keys can lead to one name, {"a": {"b": 1}} and {"a/b": 1}: neither may blot out the other.
-                column[rows] = np.where(np.isnan(piece), column[rows], piece)
+        for name, column in self._numbers.items():
+            _fill(column, size)
+            numbers[name] = np.frombuffer(column)
         words = {}
         for name, (codes, at, code, line) in self._words.items():
             of_row = np.full(size, -1, np.int32)
             of_row[np.frombuffer(at, np.int64)] = np.frombuffer(code, np.int32)
             words[name] = Words(of_row, list(codes), line)
         return Table(numbers, words, tuple(self._left_out))
+
+
+def _fill(column: array[float], size: int) -> None:
+    """Lengthen a column to a number of rows without values."""
+    if len(column) < size:
+        column.frombytes(np.full(size - len(column), np.nan).view(np.uint8))
 
 
 def _positions(rows: Rows) -> Iterable[int]:
