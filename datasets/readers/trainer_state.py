@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TextIO
 
@@ -55,9 +56,10 @@ def read(path: str | os.PathLike[str]) -> list[Log]:
     r"""Read one state of a Trainer.
 
     Rows are the entries of ``log_history``, in their order: those of training have ``loss``, those of evaluation
-    ``eval_loss`` or ``eval_<set>_loss``, the last one ``train_loss``, the mean over the run. Lists and texts are left
-    out. The other entries of the state, such as ``max_steps`` and ``train_batch_size`` (sequences on one process and
-    for one pass, before accumulation), are the configuration.
+    ``eval_loss`` or ``eval_<set>_loss``. Lists and texts are left out. The last entry, which tells of the run as a whole
+    (``train_runtime``, and a ``train_loss`` that is the mean of all), is no row: with the other entries of the state,
+    such as ``max_steps`` and ``train_batch_size`` (sequences on one process and for one pass, before accumulation), it
+    is the configuration.
 
     Parameters
     ----------
@@ -105,6 +107,7 @@ def read(path: str | os.PathLike[str]) -> list[Log]:
             raise text.error("expected the JSON object that a Trainer saves as its state")
         if text.next():
             raise text.error("expected nothing after the end of the JSON value")
+    config |= history.summary
     columns = history.columns()
     if not columns:
         raise DataError(f"{source}: no history; expected a list 'log_history' with an entry for each logged step")
@@ -112,11 +115,19 @@ def read(path: str | os.PathLike[str]) -> list[Log]:
 
 
 class _History:
-    """Entries on their way into columns."""
+    """Entries on their way into columns.
+
+    Attributes
+    ----------
+    summary : dict
+        Entries of the one that tells of a whole run.
+    """
 
     def __init__(self, source: str) -> None:
         self.source = source
-        self.rows = 0
+        self.summary: dict[str, Any] = {}
+        self._entries = 0
+        self._entry_of_row = array("q")
         self._columns = Columns(lambda name: True)
         self._names: set[str] = set()
         self._values = 0
@@ -124,31 +135,37 @@ class _History:
     def extend(self, entries: Iterator[Any]) -> None:
         while block := list(itertools.islice(entries, BLOCK)):
             of_name: dict[str, tuple[list[int], list[Any]]] = {}
-            for row, entry in enumerate(block, self.rows):
+            for entry in block:
+                self._entries += 1
                 if not isinstance(entry, dict):
                     found = repr(entry) if isinstance(entry, (str, float, int)) else f"a {type(entry).__name__}"
                     raise DataError(
-                        f"{self.source}, entry {row + 1} of 'log_history': {found[:60]}, expected an object of values"
+                        f"{self.source}, entry {self._entries} of 'log_history': {found[:60]}, "
+                        "expected an object of values"
                     )
+                if "train_runtime" in entry and "loss" not in entry:
+                    self.summary |= _scalars({k: value for k, value in entry.items() if k not in ("step", "epoch")})
+                    continue
+                row = len(self._entry_of_row)
+                self._entry_of_row.append(self._entries)
                 for name, value in _flat(entry) if dict in map(type, entry.values()) else entry.items():
                     if type(value) is not list:
                         rows, values = of_name.setdefault(name, ([], []))
                         rows.append(row)
                         values.append(value)
             for name, (rows, values) in of_name.items():
-                self._columns.add(name, np.array(rows), values, lambda row: row + 1)
+                self._columns.add(name, np.array(rows), values, self._entry_of_row.__getitem__)
                 self._values += len(values)
             self._names.update(of_name)
-            self.rows += len(block)
             # A name of its own in each entry would make a table of the square of the file's size.
-            if self.rows * len(self._names) > 10_000_000 + 100 * self._values:
+            if self._entries * len(self._names) > 10_000_000 + 100 * self._values:
                 raise DataError(
-                    f"{self.source}, entry {self.rows} of 'log_history': {len(self._names)} names so far, "
+                    f"{self.source}, entry {self._entries} of 'log_history': {len(self._names)} names so far, "
                     "most of them in few entries; expected entries that share their names"
                 )
 
     def columns(self) -> dict[str, Floats]:
-        return only_numbers(self._columns.finish(self.rows), self.source, "entry")
+        return only_numbers(self._columns.finish(len(self._entry_of_row)), self.source, "entry")
 
 
 def _flat(entry: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -164,6 +181,10 @@ def _flat(entry: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{name}", value
         else:
             stack.pop()
+
+
+def _scalars(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in _flat(entry) if isinstance(value, (bool, int, float, str))}
 
 
 class _Json:
@@ -257,8 +278,8 @@ class _Json:
 def join_checkpoints(logs: Iterable[Log]) -> list[Log]:
     """Join the histories that the checkpoints of a run keep.
 
-    Each checkpoint holds the history up to its step, so histories of one run overlap. The one that goes furthest (the
-    longest of equals) is kept whole; earlier ones add the rows from before its first step. Rows of an attempt that was
+    Each checkpoint holds the history up to its step, so histories of one run overlap. The one that goes furthest (of equals, the
+    one that says most) is kept whole; earlier ones add the rows from before its first step. Rows of an attempt that was
     given up are gone with that: they belong to a path that training left.
 
     Parameters
@@ -300,7 +321,9 @@ def _join(states: list[Log]) -> Log:
                 f"{state.source}: no steps, expected a column 'step' to join it with the other checkpoints of its run"
             )
     latest, *earlier = sorted(
-        states, key=lambda log: (np.nanmax(log.columns["step"]), log.columns["step"].size), reverse=True
+        states,
+        key=lambda log: (np.nanmax(log.columns["step"]), log.columns["step"].size, len(log.config)),
+        reverse=True,
     )
     parts = [(latest, np.ones(latest.columns["step"].size, bool))]
     first = np.nanmin(latest.columns["step"])

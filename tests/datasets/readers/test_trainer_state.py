@@ -55,10 +55,10 @@ def test_rows_of_training_evaluation_and_summary_are_kept_apart(tmp_path):
     log = read(tmp_path / "wide", [train(10, 3.0), evaluation(10, 3.25), train(20, 2.0), summary(20)])
     assert log.name == "wide"
     assert log.source.endswith("trainer_state.json")
-    np.testing.assert_array_equal(log.columns["step"], [10, 10, 20, 20])
-    np.testing.assert_array_equal(log.columns["loss"], [3, nan, 2, nan])
-    np.testing.assert_array_equal(log.columns["eval_loss"], [nan, 3.25, nan, nan])
-    np.testing.assert_array_equal(log.columns["train_runtime"], [nan, nan, nan, 60])
+    np.testing.assert_array_equal(log.columns["step"], [10, 10, 20])
+    np.testing.assert_array_equal(log.columns["loss"], [3, nan, 2])
+    np.testing.assert_array_equal(log.columns["eval_loss"], [nan, 3.25, nan])
+    assert "train_loss" not in log.columns  # the mean over the run is no loss at its last step
     assert log.config == {
         "epoch": 1.0,
         "global_step": 20,
@@ -66,6 +66,9 @@ def test_rows_of_training_evaluation_and_summary_are_kept_apart(tmp_path):
         "max_steps": 20,
         "num_train_epochs": 1,
         "train_batch_size": 8,
+        "total_flos": 1e15,
+        "train_loss": 2.5,
+        "train_runtime": 60.0,
     }
 
 
@@ -90,6 +93,13 @@ def test_not_finite_values_and_numbers_as_texts(tmp_path):
     np.testing.assert_array_equal(log.columns["loss"], [nan, math.inf, 2.5])
     np.testing.assert_array_equal(log.columns["grad_norm"], [1.5, nan, math.inf])
     np.testing.assert_array_equal(log.columns["step"], [10, 20, 30])
+
+
+def test_places_are_those_of_the_file_after_a_summary(tmp_path):
+    with pytest.raises(DataError, match="entry 3: 'loss' is 'bad'"):
+        read(tmp_path, [train(10, 3.0), summary(10), train(20, "bad")])
+    with pytest.raises(DataError, match="no history"):
+        read(tmp_path, [summary(10)])
 
 
 def test_a_loss_that_is_never_a_number_stays_a_column(tmp_path):
@@ -281,8 +291,8 @@ def test_checkpoints_that_hold_each_other(tmp_path):
     )
     assert {log.name for log in logs} == {"a"}
     [joined] = trainer_state.join_checkpoints(logs)
-    np.testing.assert_array_equal(joined.columns["step"], [10, 20, 30, 30])
-    assert "train_runtime" in joined.columns  # the run's own state says more than the checkpoint of its last step
+    np.testing.assert_array_equal(joined.columns["step"], [10, 20, 30])
+    assert "train_runtime" in joined.config  # the run's own state says more than the checkpoint of its last step
     assert joined.config["global_step"] == 30
 
 

@@ -249,7 +249,7 @@ def test_history_as_parquet(tmp_path):
     }
     pq.write_table(pa.table(columns), folder / "0000.parquet")
     assert find_reader(folder / "0000.parquet") is wandb_history
-    [log] = wandb_history.read(folder / "0000.parquet")
+    [log] = wandb_history.read(folder / "0000.parquet", Naming(keep=("_runtime",)))
     check_history(log)
     assert log.name == "run-1a2b-history_v0"
 
