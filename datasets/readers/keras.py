@@ -42,14 +42,8 @@ def _separator(head: bytes) -> str | None:
     for separator in SEPARATORS:
         rows = first_rows(head, separator)
         names, first = next(rows, []), next(rows, [])
-        # The logger writes the epoch first; a step column, or names of runs, are another's.
-        if (
-            names[:1] == ["epoch"]
-            and any(name.endswith("loss") and " - " not in name for name in names)
-            and "step" not in names
-            and first[:1]
-            and first[0].isdigit()
-        ):
+        # The logger writes the epoch first, and the loss as "loss"; a step column, or names of runs, are another's.
+        if names[:1] == ["epoch"] and "loss" in names and "step" not in names and first[:1] and first[0].isdigit():
             return separator
     return None
 

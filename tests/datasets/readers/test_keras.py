@@ -109,7 +109,7 @@ def test_metrics_of_several_numbers_are_left_out(tmp_path, write):
 
 def test_names_of_several_outputs(tmp_path):
     path = tmp_path / "a.csv"
-    path.write_text("epoch,größe_loss,lr\n0,3.0,0.01\n1,2.0,0.001\n", encoding="utf-8")
+    path.write_text("epoch,größe_loss,loss\n0,3.0,4.0\n1,2.0,3.0\n", encoding="utf-8")
     np.testing.assert_array_equal(read(path).columns["größe_loss"], [3, 2])
 
 
@@ -129,6 +129,7 @@ def test_other_tables_are_left_to_other_readers():
         b"epoch,accuracy\n0,0.5\n",
         b"run,epoch,loss\na,0,2.5\n",
         b"epoch 0 loss 2.5\nepoch 1 loss 2.0\n",
+        b"epoch,train_loss,val_loss\n1,2.5,2.6\n",  # loggers of users, which count from 1 as well
         b"epoch,loss\n",
         b"",
         b"\0" * 10,

@@ -1,5 +1,6 @@
 """Metrics of Lightning's own CSVLogger where it is installed, and the shapes that it documents where it is not."""
 
+import csv
 import importlib.util
 import math
 
@@ -151,6 +152,25 @@ def test_a_long_log_in_several_blocks(tmp_path):
     np.testing.assert_array_equal(log.columns["step"], np.arange(rows))
     assert np.isnan(log.columns["loss"]).sum() == rows // 10
     assert np.nansum(log.columns["val_loss"]) == 0.75 * rows // 10
+
+
+cells = st.one_of(st.floats(), st.integers(-(2**53), 2**53), st.sampled_from(["", "NA", "nan", "1e999"]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(st.tuples(cells, cells, cells), min_size=1, max_size=8),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+)
+def test_any_table_comes_back(tmp_path_factory, rows, quoting, end):
+    path = tmp_path_factory.mktemp("a") / "metrics.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file, quoting=quoting, lineterminator=end).writerows([("step", "a, b", "ü"), *rows])
+    [log] = reader.read(path)
+    expected = [[nan if cell in ("", "NA") else float(cell) for cell in row] for row in rows]
+    # Older versions of pandas read the last digit of some numbers one off.
+    np.testing.assert_allclose(np.stack(list(log.columns.values()), axis=1), expected, rtol=4e-16)
 
 
 @settings(max_examples=60, deadline=None)
