@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 
+from scalingeq.errors import DataError
+
 from . import tidy
 from .delimited import first_rows
 from .log import Log
@@ -84,6 +86,8 @@ def read(path: str | os.PathLike[str], naming: Naming | None = None) -> list[Log
     source = os.fspath(path)
     table = tidy.read_table(path, is_wanted=naming.is_wanted if naming else lambda name: True)
     columns = {name: column for name, column in only_numbers(table, source).items() if name}
+    if not columns and not table.left_out:
+        raise DataError(f"{source}: texts alone, expected columns of numbers")
     return [Log(_run_name(source), columns, source=source, left_out=table.left_out)]
 
 

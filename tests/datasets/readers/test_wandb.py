@@ -231,6 +231,12 @@ def test_history_as_json_lines(tmp_path, begin, end):
     assert log.name == tmp_path.name
 
 
+def test_a_key_that_is_no_unicode_text(tmp_path):
+    path = export(tmp_path, '{"_step": 1, "_runtime": 1, "a\\ud800": 2}\n{"_step": 2, "a\\ud800": 3}\n', "a.jsonl")
+    [log] = wandb_history.read(path)
+    np.testing.assert_array_equal(log.columns["a\ud800"], [2, 3])
+
+
 def test_history_as_parquet(tmp_path):
     pa = pytest.importorskip("pyarrow", reason="Parquet needs the extra [logs]")
     import pyarrow.parquet as pq
