@@ -37,9 +37,10 @@ class TrainingLogBackend(BackendEntrypoint):
     ) -> xr.Dataset:
         """Open one file; ``options`` as for :func:`scalingeq.datasets.open_logs`."""
         ds = open_logs([fspath(filename_or_obj)], **options)
-        if drop_variables is None:
-            return ds
-        return ds.drop_vars([drop_variables] if isinstance(drop_variables, str) else list(drop_variables))
+        drop = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables or ())
+        ds = ds.drop_vars(drop)
+        ds.set_close(lambda: None)  # nothing is open; open_mfdataset calls it all the same
+        return ds
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Tell by its content whether a file is a training log."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import glob
 import inspect
+import multiprocessing
 import os
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from os import PathLike, fspath
 from typing import Any
 
 import xarray as xr
 
-from scalingeq.errors import ArchiveError, DataError, ScalingEqError, raise_problems
+from scalingeq.errors import ArchiveError, DataError, ParameterError, ScalingEqError, raise_problems
 
 from .labels import label
 from .readers import configuration, find_reader, tidy
@@ -22,6 +24,7 @@ from .readers.log import Log
 from .readers.names import Naming
 
 NETCDF_BEGINS = (b"CDF\x01", b"CDF\x02", b"CDF\x05", b"\x89HDF\r\n\x1a\n")
+PARALLEL_PAYS = 1 << 26  # bytes of files from which on processes are worth their start
 NAMED_FILES = 20  # an error names this many files, and counts the others
 
 Paths = str | PathLike[str] | Iterable[str | PathLike[str]]
@@ -35,7 +38,7 @@ def open_logs(
     flops: str | None = None,
     steps_per_epoch: float | None = None,
     progress: bool = False,
-    workers: int = 1,
+    workers: int | None = None,
     **roles: Any,
 ) -> xr.Dataset:
     r"""Open training logs, of one run or of many, as one labelled record.
@@ -55,8 +58,9 @@ def open_logs(
         For a log that counts epochs from 0 and no steps.
     progress : bool, default False
         Whether to show a bar of the files done.
-    workers : int, default 1
-        Processes to read the files in; more than one pay off for files of many megabytes.
+    workers : int, optional
+        Processes to read the files in. By default one for each core where that pays, for 64 MB or more in several files,
+        and where processes can be forked (Linux); else this one.
     **roles
         What is not under a known name: for each role (``step``, ``loss``, ``params``, ``learning_rate``, ``batch_size``
         in tokens, ``tokens``, ...) the name of a column or of an entry of the configuration, a number, an array over
@@ -80,6 +84,8 @@ def open_logs(
     DataError
         If a file is damaged (with file and line), or with all that is missing or ambiguous in any run, and which
         argument to pass.
+    ParameterError
+        If ``workers`` is not positive.
 
     Notes
     -----
@@ -106,13 +112,14 @@ def open_logs(
     files = find_files(paths)
     groups = _by_run(files)
     observe = partial(observe_run, naming=naming)
-    pool = ProcessPoolExecutor(workers) if workers > 1 else ThreadPoolExecutor(1)
+    processes = _processes(groups, workers)
     curves: list[Curve] = []
     hints: dict[str, None] = {}
     problems: list[str] = []
     kind: type[ScalingEqError] = DataError
-    with pool:
-        results = pool.map(observe, groups, chunksize=max(1, len(groups) // (8 * workers)))
+    with ProcessPoolExecutor(processes) if processes > 1 else nullcontext() as pool:
+        chunk = max(1, len(groups) // (8 * processes))
+        results = map(observe, groups) if pool is None else pool.map(observe, groups, chunksize=chunk)
         if progress:
             from tqdm import tqdm
 
@@ -166,6 +173,16 @@ def _by_run(files: list[str]) -> list[list[str]]:
         folder = configuration.run_folder(file)
         groups.setdefault((folder, os.path.basename(file)), []).append(file)
     return list(groups.values())
+
+
+def _processes(groups: list[list[str]], workers: int | None) -> int:
+    if workers is None:
+        forks = multiprocessing.get_all_start_methods()[0] == "fork"  # others run the caller's script once more
+        size = sum(os.path.getsize(file) for group in groups for file in group if os.path.isfile(file))
+        workers = len(os.sched_getaffinity(0)) if forks and size >= PARALLEL_PAYS else 1
+    if workers < 1:
+        raise ParameterError(f"workers: {workers}; pass 1 or more processes")
+    return min(workers, len(groups))
 
 
 def observe_run(paths: list[str], naming: Naming) -> tuple[list[Curve], list[str]] | ScalingEqError:

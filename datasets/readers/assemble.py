@@ -113,7 +113,10 @@ class Observer:
         sizes = {role: size for role, size in find_sizes(config, self.naming).items() if role not in self.naming.values}
         # A column that is not there may be an entry of the configuration.
         curve = Curve(log.name, log.source, {}, sizes, problems=[p for r, p in problems.items() if r not in sizes])
-        if self.naming.run and all(name in config for name in self.naming.run):
+        absent = [name for name in self.naming.run or () if name not in config]
+        if absent:
+            curve.problems.append(f"run: neither a column nor an entry of the configuration is called {absent[0]!r}")
+        elif self.naming.run:
             curve.name = ", ".join(str(config[name]) for name in self.naming.run)
         roles = {role: columns[name] for role, name in found.items()}
         position = next((roles[role] for role in ("step", "tokens", "epoch") if role in roles), None)

@@ -72,17 +72,16 @@ class Columns:
 
     def __init__(self, is_chosen: Callable[[str], bool], as_text: Container[str] = ()) -> None:
         self._is_chosen = is_chosen
-        self._left_out: dict[str, None] = {}
+        self._wanted: dict[str, bool] = {}
         self.as_text = as_text
         self._numbers: dict[str, array[float]] = {}
         self._words: dict[str, tuple[dict[str, int], array[int], array[int], int]] = {}
 
     def is_wanted(self, name: str) -> bool:
-        """Tell whether a column is to be added; remember it where it is not."""
-        wanted = self._is_chosen(name)
-        if not wanted:
-            self._left_out[name] = None
-        return wanted
+        """Tell whether a column is to be added."""
+        if name not in self._wanted:
+            self._wanted[name] = self._is_chosen(name)
+        return self._wanted[name]
 
     def add(self, name: str, rows: Rows, values: Iterable[Any], line: Callable[[int], int]) -> None:
         """Add values of consecutive or chosen rows; ``line`` tells a row's line in the file."""
@@ -131,7 +130,7 @@ class Columns:
             of_row = np.full(size, -1, np.int32)
             of_row[np.frombuffer(at, np.int64)] = np.frombuffer(code, np.int32)
             words[name] = Words(of_row, list(codes), line)
-        return Table(numbers, words, tuple(self._left_out))
+        return Table(numbers, words, tuple(name for name, wanted in self._wanted.items() if not wanted))
 
 
 def _fill(column: array[float], size: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Container, Iterator
+from io import BytesIO
 from operator import attrgetter
 from os import PathLike, fspath
 from typing import Any
@@ -151,6 +152,8 @@ class _Reading:
         import msgspec
 
         first, start = self.rows, self.lines
+        if not self.shape:
+            self._learn(chunk)
 
         def line(row: int) -> int:
             full = [k for k, text in enumerate(chunk.split(b"\n")) if text.strip()]
@@ -164,6 +167,15 @@ class _Reading:
             self.rows += len(structs)
             self._add_structs(slice(first, self.rows), structs, line)
         self.lines += chunk.count(b"\n")
+
+    def _learn(self, chunk: bytes) -> None:
+        """Learn the keys of the first row, so that the struct suits its like from the start."""
+        first = next(((k, text) for k, text in enumerate(BytesIO(chunk), self.lines + 1) if text.strip()), None)
+        if first is not None:
+            row = self._decode_freely(first[1], first[0])
+            for _ in self._flatten(row, self.shape, (), first[0]):
+                pass
+            self._prepare()
 
     def _add_structs(self, rows: slice | np.ndarray[Any, Any], structs: list[Any], line: Callable[[int], int]) -> None:
         for path, getter in self.getters.items():

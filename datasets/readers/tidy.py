@@ -91,7 +91,9 @@ def read(path: str | PathLike[str], naming: Naming | None = None) -> Iterator[Lo
             table.numbers[name] = np.array([*map(as_number, words.values), np.nan])[words.codes]
     _refuse_words(table, naming, path)
     names = {*table.numbers, *table.words}
-    run = naming.run if naming.run != () else tuple(name for name in RUN_COLUMNS if name in names)[:1]
+    run = naming.run
+    if run is not None and not names.intersection(run):  # where the configuration names the run, it does so later
+        run = tuple(name for name in RUN_COLUMNS if name in names)[:1] if not run else ()
     missing = [name for name in run or () if name not in names]
     if missing:
         raise DataError(
@@ -123,7 +125,7 @@ def _split(table: Table, labels: list[str], of_row: NDArray[np.int64], naming: N
     else:
         order = np.arange(of_row.size)
     ends = np.cumsum(np.bincount(of_row, minlength=len(labels)))
-    kept = {name: words for name, words in table.words.items() if name in naming.keep}
+    kept = {name: words for name, words in table.words.items() if name in naming.keep or name in (naming.run or ())}
     for label, start, end in zip(labels, [0, *ends[:-1].tolist()], ends.tolist(), strict=True):
         config = {}
         for name, words in kept.items():
