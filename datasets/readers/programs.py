@@ -1,0 +1,180 @@
+"""Lines of text that training programs print, one table row a kind of line, and how their numbers are taken out.
+
+A kind of line is known by its head, which holds the step, and by the form of its fields. Fields are looked for one by one
+only in the first line of each shape. Its template, the line with a pattern in place of every number, then reads all lines
+of that shape in a single pass of ``re`` over the text.
+
+Each pattern is possessive, atomic or bounded where it repeats, so that no text makes it look at a place more than a few
+times.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+#: A number as C, C++ and Python print it, of bounded length.
+NUMBER = rb"(?>[-+]?(?:(?:[0-9]{1,400}+(?:\.[0-9]{0,400}+)?+|\.[0-9]{1,400}+)(?:[eE][-+]?[0-9]{1,4}+)?+|(?i:nan|inf(?:inity)?+)))"
+#: What may follow a number: no letter, which could be a multiple (0.3B), but for a time's unit.
+ENDS = rb"(?=m?s(?![\w.])|%|\.?(?![\w.]))"
+STEP = rb"(?P<step>[0-9]{1,15}+)"
+TOTAL = rb"(?P<total>[0-9]{1,15}+)"
+WORDS = rb"(?<![\w.])(?P<key>[A-Za-z]\w{0,60}+(?: [A-Za-z]\w{0,60}+){0,5}) (?P<value>%b)%b" % (NUMBER, ENDS)
+PAIRS = rb"(?<![\w.])(?P<key>[A-Za-z]\w{0,60}+)(?:: *+|=[\[(]{0,2}+)(?P<value>%b)%b" % (NUMBER, ENDS)
+CELLS = (
+    rb"(?<=\|)\s*+(?P<key>[^\s|:][^|:]{0,99}?)(?:: *+| ++(?=[^ |]{1,60}+ *+(?:\||\Z)))(?P<value>%b)%b" % (NUMBER, ENDS)
+)
+PHRASES = rb"(?<![\w.])(?P<key>[A-Za-z][\w/]{0,60}+(?: [\w/]{1,60}+){0,5}(?: \(\w{1,9}+\))?): *+(?P<value>%b)%b" % (NUMBER, ENDS)
+
+
+class Kind(NamedTuple):
+    """One kind of line: the program that prints it, a line of the kind, and patterns of its head and its fields.
+
+    A head begins with a letter, by which ``re`` skips to it. Its groups: ``step``, which a line without one takes from
+    the line before; ``total``, the steps of the whole run; ``set``, the data set, which is added to the fields' names.
+    """
+
+    program: str
+    example: str
+    head: re.Pattern[bytes]
+    field: re.Pattern[bytes]
+
+
+def _kind(program: str, example: str, head: bytes, field: bytes) -> Kind:
+    return Kind(program, example, re.compile(head), re.compile(field))
+
+
+#: Where a file has lines of several programs, those of the first are read: Megatron-DeepSpeed prints the same twice.
+KINDS = (
+    _kind(
+        "nanoGPT",
+        "iter 10: loss 9.6, time 250.0ms, mfu 3.4%",
+        rb"(?:iter|step|Step) *+%b: {1,4}+(?=(?:[a-z]{1,20}+ )?loss )" % STEP,
+        WORDS,
+    ),
+    _kind("llm.c", "s:0 trl:10.9", rb"s:%b +(?=(?:tel|trl|eval):)" % STEP, PAIRS),
+    _kind("llm.c", "step 1/9 | loss 10.9", rb"step *+%b/%b \| (?=(?:train )?loss )" % (STEP, TOTAL), WORDS),
+    _kind("llm.c", "val loss 10.9", rb"val(?<![^\n]val)(?= loss %b\s*+(?:\n|\Z))" % NUMBER, WORDS),
+    _kind("modded-nanogpt", "step:1/9 train_loss:10.9", rb"step:%b/%b +(?=\w{1,60}+:)" % (STEP, TOTAL), PAIRS),
+    _kind(
+        "Megatron-LM",
+        "iteration 10/ 500 | lm loss: 6.5E+00 |",
+        rb"iteration *+%b/ *+%b *+(?=\|)" % (STEP, TOTAL),
+        CELLS,
+    ),
+    _kind(
+        "Megatron-LM",
+        "validation loss at iteration 10 | lm loss value: 6.5E+00 |",
+        rb"validation (?:loss|results) at iteration %b(?: on validation set)?(?P<set> [^|\n]{1,80}?)? *+(?=\|)" % STEP,
+        CELLS,
+    ),
+    _kind(
+        "Megatron-LM",
+        "validation loss at the end of training for val data | lm loss value: 6.5E+00 |",
+        rb"validation (?:loss|results) at the end of training(?: for val(?:idation)? data| on validation set)?"
+        rb"(?P<set> [^|\n]{1,80}?)? *+(?=\|)",
+        CELLS,
+    ),
+    _kind("DeepSpeed", "steps: 10 loss: 6.5 iter time (s): 0.5", rb"steps?: *+%b (?:/ *+%b )?(?=loss: )" % (STEP, TOTAL), PHRASES),
+    _kind("DeepSpeed", "step=10, skipped=0, lr=[6e-05]", rb"step=%b, (?=skipped=)" % STEP, PAIRS),
+)
+PROGRAMS = tuple(dict.fromkeys(kind.program for kind in KINDS))
+#: Any head, without groups.
+ANY = re.compile(b"|".join(re.sub(rb"\(\?P<\w+>", b"(?:", kind.head.pattern) for kind in KINDS))
+#: A loss that is no number (words after "loss" may be part of a longer name, so that only a whole field counts).
+_NO_NUMBER = re.compile(rb"((?:loss|trl|tel)(?: value)?)(?:[:=] *+| ++)(?!%b%b)(?!\s|\|)([^\s,|]{1,40}+)(?=\s*+(?:[,|\n]|\Z))" % (NUMBER, ENDS))
+
+
+class Row(NamedTuple):
+    """What one line says: its kind, its text from the head on, and the matches of head and fields in it, by column."""
+
+    kind: Kind
+    text: bytes
+    head: re.Match[bytes]
+    fields: dict[str, re.Match[bytes]]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns; the step, where the line has one, comes first."""
+        return ("step", *self.fields) if "step" in self._in_head() else tuple(self.fields)
+
+    @property
+    def values(self) -> tuple[bytes, ...]:
+        """Numbers, as they are printed."""
+        values = tuple(field["value"] for field in self.fields.values())
+        return (self.head["step"], *values) if "step" in self._in_head() else values
+
+    @property
+    def total(self) -> int | None:
+        """Steps of the whole run, where the line tells."""
+        return int(self.head["total"]) if "total" in self._in_head() else None
+
+    @property
+    def template(self) -> bytes:
+        """Pattern of all lines of this shape: head and names as they are, a group for each value, any number elsewhere."""
+        text, in_head, fields = self.text, self._in_head(), tuple(self.fields.values())
+        edges = [0, *(edge for name in in_head for edge in self.head.span(name))]
+        edges.append(min(self.head.end(), fields[0].start("key")))
+        kept = [*zip(edges[::2], edges[1::2], strict=True), *(field.span("key") for field in fields)]
+        marks = [(span, _exactly(text[slice(*span)])) for span in kept]
+        marks += [(self.head.span(name), pattern) for name, pattern in in_head.items()]
+        marks += [(field.span("value"), b"(%b)" % NUMBER) for field in fields]
+        pieces, at = [], 0
+        for (start, end), pattern in sorted(marks):
+            pieces += [_loosely(text[at:start]), pattern]
+            at = end
+        return b"".join([*pieces, _loosely(text[at:]), rb"(?=\n)"])
+
+    def _in_head(self) -> dict[str, bytes]:
+        """Patterns of the numbers that the head has, in their order."""
+        patterns = {"step": rb"([0-9]{1,15}+)", "total": rb"[0-9]{1,15}+"}
+        return {name: pattern for name, pattern in patterns.items() if self.head.groupdict().get(name)}
+
+
+def parse(text: bytes) -> Row:
+    """Take one line apart.
+
+    Parameters
+    ----------
+    text : bytes
+        The line, without its end, a head in it. Where output that was cut off, or of another process, stands before a
+        second head, the last counts.
+
+    Raises
+    ------
+    ValueError
+        With the reason, if a loss is no number or the line has no numbers at all.
+
+    Examples
+    --------
+    >>> row = parse(b"iter 10: loss 9.6, time 250.0ms")
+    >>> row.kind.program, row.names, row.values
+    ('nanoGPT', ('step', 'loss', 'time'), (b'10', b'9.6', b'250.0'))
+    """
+    *_, last = ANY.finditer(text)
+    text = text[last.start() :]
+    kind, head = next((kind, head) for kind in KINDS if (head := kind.head.match(text)))
+    if wrong := _NO_NUMBER.search(text):
+        name, value = (part.decode(errors="replace") for part in wrong.groups())
+        raise ValueError(f"{name} is {value!r}, which is no number")
+    groups = head.groupdict()
+    suffix = (groups.get("set") or b"").decode(errors="replace")
+    fields: dict[str, re.Match[bytes]] = {}
+    for field in kind.field.finditer(text, head.end() if groups.get("step") else 0):
+        # A field that a line has twice counts once, as the first.
+        fields.setdefault(field["key"].rstrip().decode(errors="replace") + suffix, field)
+    fields.pop("step", None)
+    if not fields:
+        raise ValueError("it has no numbers")
+    return Row(kind, text, head, fields)
+
+
+def _loosely(text: bytes) -> bytes:
+    """Pattern of text with any numbers in place of those it has."""
+    parts = re.split(b"(%b)" % NUMBER, text)
+    return b"".join(NUMBER if odd % 2 else _exactly(part) for odd, part in enumerate(parts))
+
+
+def _exactly(text: bytes) -> bytes:
+    """Pattern of text with spaces of any length, which align numbers."""
+    return re.sub(rb"(?:\\ )+", rb" ++", re.escape(text))
