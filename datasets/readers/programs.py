@@ -1,10 +1,6 @@
-"""Lines of text that training programs print, one table row a kind of line, and how their numbers are taken out.
+"""Lines of text that training programs print, one table row a kind of line, and how a line is taken apart.
 
-A kind of line is known by its head, which holds the step, and by the form of its fields. Fields are looked for one by one
-only in the first line of each shape. Its template, the line with a pattern in place of every number, then reads all lines
-of that shape in a single pass of ``re`` over the text.
-
-Each pattern is possessive, atomic or bounded where it repeats, so that no text makes it look at a place more than a few
+Each pattern is possessive, atomic or bounded where it repeats, so that no text makes ``re`` look at a place more than a few
 times.
 """
 
@@ -19,6 +15,7 @@ NUMBER = rb"(?>[-+]?(?:(?:[0-9]{1,400}+(?:\.[0-9]{0,400}+)?+|\.[0-9]{1,400}+)(?:
 ENDS = rb"(?=m?s(?![\w.])|%|\.?(?![\w.]))"
 STEP = rb"(?P<step>[0-9]{1,15}+)"
 TOTAL = rb"(?P<total>[0-9]{1,15}+)"
+LOSS = rb"(?:[a-z]{1,20}+ )?loss "
 WORDS = rb"(?<![\w.])(?P<key>[A-Za-z]\w{0,60}+(?: [A-Za-z]\w{0,60}+){0,5}) (?P<value>%b)%b" % (NUMBER, ENDS)
 PAIRS = rb"(?<![\w.])(?P<key>[A-Za-z]\w{0,60}+)(?:: *+|=[\[(]{0,2}+)(?P<value>%b)%b" % (NUMBER, ENDS)
 CELLS = (
@@ -30,7 +27,7 @@ PHRASES = rb"(?<![\w.])(?P<key>[A-Za-z][\w/]{0,60}+(?: [\w/]{1,60}+){0,5}(?: \(\
 class Kind(NamedTuple):
     """One kind of line: the program that prints it, a line of the kind, and patterns of its head and its fields.
 
-    A head begins with a letter, by which ``re`` skips to it. Its groups: ``step``, which a line without one takes from
+    A head begins with a letter, by which ``re`` finds it fast. Its groups: ``step``, which a line without one takes from
     the line before; ``total``, the steps of the whole run; ``set``, the data set, which is added to the fields' names.
     """
 
@@ -46,12 +43,9 @@ def _kind(program: str, example: str, head: bytes, field: bytes) -> Kind:
 
 #: Where a file has lines of several programs, those of the first are read: Megatron-DeepSpeed prints the same twice.
 KINDS = (
-    _kind(
-        "nanoGPT",
-        "iter 10: loss 9.6, time 250.0ms, mfu 3.4%",
-        rb"(?:iter|step|Step) *+%b: {1,4}+(?=(?:[a-z]{1,20}+ )?loss )" % STEP,
-        WORDS,
-    ),
+    _kind("nanoGPT", "iter 10: loss 9.6, time 250.0ms, mfu 3.4%", rb"iter *+%b: {1,4}+(?=%b)" % (STEP, LOSS), WORDS),
+    _kind("nanoGPT", "step 10: train loss 9.6, val loss 9.7", rb"step *+%b: {1,4}+(?=%b)" % (STEP, LOSS), WORDS),
+    _kind("nanoGPT", "Step 10: train loss 9.6, val loss 9.7", rb"Step *+%b: {1,4}+(?=%b)" % (STEP, LOSS), WORDS),
     _kind("llm.c", "s:0 trl:10.9", rb"s:%b +(?=(?:tel|trl|eval):)" % STEP, PAIRS),
     _kind("llm.c", "step 1/9 | loss 10.9", rb"step *+%b/%b \| (?=(?:train )?loss )" % (STEP, TOTAL), WORDS),
     _kind("llm.c", "val loss 10.9", rb"val(?<![^\n]val)(?= loss %b\s*+(?:\n|\Z))" % NUMBER, WORDS),
@@ -79,8 +73,9 @@ KINDS = (
     _kind("DeepSpeed", "step=10, skipped=0, lr=[6e-05]", rb"step=%b, (?=skipped=)" % STEP, PAIRS),
 )
 PROGRAMS = tuple(dict.fromkeys(kind.program for kind in KINDS))
-#: Any head, without groups.
-ANY = re.compile(b"|".join(re.sub(rb"\(\?P<\w+>", b"(?:", kind.head.pattern) for kind in KINDS))
+#: Heads of all kinds, without groups, and one pattern of them all.
+HEADS = tuple(re.sub(rb"\(\?P<\w+>", b"(?:", kind.head.pattern) for kind in KINDS)
+ANY = re.compile(b"|".join(HEADS))
 #: A loss that is no number (words after "loss" may be part of a longer name, so that only a whole field counts).
 _NO_NUMBER = re.compile(rb"((?:loss|trl|tel)(?: value)?)(?:[:=] *+| ++)(?!%b%b)(?!\s|\|)([^\s,|]{1,40}+)(?=\s*+(?:[,|\n]|\Z))" % (NUMBER, ENDS))
 
@@ -96,39 +91,23 @@ class Row(NamedTuple):
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the columns; the step, where the line has one, comes first."""
-        return ("step", *self.fields) if "step" in self._in_head() else tuple(self.fields)
+        return ("step", *self.fields) if self.has_step else tuple(self.fields)
 
     @property
     def values(self) -> tuple[bytes, ...]:
         """Numbers, as they are printed."""
         values = tuple(field["value"] for field in self.fields.values())
-        return (self.head["step"], *values) if "step" in self._in_head() else values
+        return (self.head["step"], *values) if self.has_step else values
 
     @property
-    def total(self) -> int | None:
-        """Steps of the whole run, where the line tells."""
-        return int(self.head["total"]) if "total" in self._in_head() else None
+    def total(self) -> int:
+        """Steps of the whole run, 0 where the line does not tell."""
+        return int(self.head.groupdict().get("total") or 0)
 
     @property
-    def template(self) -> bytes:
-        """Pattern of all lines of this shape: head and names as they are, a group for each value, any number elsewhere."""
-        text, in_head, fields = self.text, self._in_head(), tuple(self.fields.values())
-        edges = [0, *(edge for name in in_head for edge in self.head.span(name))]
-        edges.append(min(self.head.end(), fields[0].start("key")))
-        kept = [*zip(edges[::2], edges[1::2], strict=True), *(field.span("key") for field in fields)]
-        marks = [(span, _exactly(text[slice(*span)])) for span in kept]
-        marks += [(self.head.span(name), pattern) for name, pattern in in_head.items()]
-        marks += [(field.span("value"), b"(%b)" % NUMBER) for field in fields]
-        pieces, at = [], 0
-        for (start, end), pattern in sorted(marks):
-            pieces += [_loosely(text[at:start]), pattern]
-            at = end
-        return b"".join([*pieces, _loosely(text[at:]), rb"(?=\n)"])
-
-    def _in_head(self) -> dict[str, bytes]:
-        """Patterns of the numbers that the head has, in their order."""
-        patterns = {"step": rb"([0-9]{1,15}+)", "total": rb"[0-9]{1,15}+"}
-        return {name: pattern for name, pattern in patterns.items() if self.head.groupdict().get(name)}
+    def has_step(self) -> bool:
+        """Whether the line tells its step."""
+        return bool(self.head.groupdict().get("step"))
 
 
 def parse(text: bytes) -> Row:
@@ -167,14 +146,3 @@ def parse(text: bytes) -> Row:
     if not fields:
         raise ValueError("it has no numbers")
     return Row(kind, text, head, fields)
-
-
-def _loosely(text: bytes) -> bytes:
-    """Pattern of text with any numbers in place of those it has."""
-    parts = re.split(b"(%b)" % NUMBER, text)
-    return b"".join(NUMBER if odd % 2 else _exactly(part) for odd, part in enumerate(parts))
-
-
-def _exactly(text: bytes) -> bytes:
-    """Pattern of text with spaces of any length, which align numbers."""
-    return re.sub(rb"(?:\\ )+", rb" ++", re.escape(text))

@@ -6,7 +6,6 @@ import io
 import re
 from array import array
 from collections.abc import Iterator
-from itertools import compress
 from os import PathLike
 from pathlib import Path
 
@@ -17,20 +16,20 @@ from scalingeq.errors import DataError
 
 from .log import Log
 from .programs import ANY, KINDS, PROGRAMS, Row, parse
+from .templates import Templates
 
 FORMAT = "text log"
 _BLOCK = 1 << 18
-#: Longest line that is looked at (longer ones are data, not a log's), and longest one whose shape is learnt.
-_LONGEST, _LONGEST_SHAPE = 1 << 16, 1 << 12
-#: Shapes of lines that are learnt, and different columns that a log may have.
-_SHAPES, _COLUMNS = 24, 1000
+#: Longest line that is looked at: longer ones are data, not a log's.
+_LONGEST = 1 << 16
+#: Most columns of a log.
+_COLUMNS = 1000
 _BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _TERMINAL = re.compile(rb"\x1b(?:\[[0-?]*+[ -/]*+[@-~]|\][^\x07\x1b\r\n]*+(?:\x07|\x1b\\)|[@-Z\\^_])")
-_NAMES = (".log", ".txt", ".out", ".err")
-
+_SUFFIXES = (".log", ".txt", ".out", ".err")
 
 def can_read(head: bytes, name: str) -> bool:
-    """Tell a text log by its lines; a log that opens with more than the head of other text by its name.
+    """Tell a text log by its lines; one that opens with 64 KiB of other text, such as source code, by its name.
 
     Examples
     --------
@@ -38,20 +37,20 @@ def can_read(head: bytes, name: str) -> bool:
     (True, False)
     """
     if head.startswith(_BYTE_ORDER_MARKS):
-        head = head.decode("utf-16", errors="replace").encode()
+        head = head.decode("utf-16", errors="replace").encode(errors="replace")
     if ANY.search(_plain(head)):
         return True
-    return len(head) >= 1 << 15 and b"\0" not in head and name.lower().endswith(_NAMES)
+    return len(head) >= 1 << 16 and b"\0" not in head and name.lower().endswith(_SUFFIXES)
 
 
 def read(path: str | PathLike[str]) -> Iterator[Log]:
     r"""Run of a file, a row for each line that tells of a step, in their order, duplicated steps as they are.
 
-    Columns have the names that the program prints; the optimiser step is "step" for all, and of a list, such as DeepSpeed's
-    learning rates, the first entry is read. A line without a step (llm.c's "val loss") belongs to the last step before it.
-    The configuration holds "total_steps" where the lines tell of it. Prefixes (times, ranks, loggers), colours and
-    progress bars do not matter; all other lines are passed over. Where a program runs within another (DeepSpeed in
-    Megatron), the outer one's lines are read. The line that a run under way has not printed to its end is left out.
+    Columns have the names that the program prints; the optimiser step is "step" for all. Of a list, such as the learning
+    rates that DeepSpeed prints, the first entry is read. A line without a step (the "val loss" of llm.c) belongs to the
+    step before it. The configuration holds "total_steps" where the lines tell of it. Prefixes (times, ranks, loggers),
+    colours and progress bars do not matter; all other lines are passed over. Where a program runs within another (DeepSpeed
+    in Megatron), the outer one's lines are read. A last line that is not printed to its end is left out.
 
     Raises
     ------
@@ -66,59 +65,48 @@ def read(path: str | PathLike[str]) -> Iterator[Log]:
     ('main', array([0., 0., 1.]), array([ nan, 10.9, 10.8]))
     """
     path = Path(path)
-    table = _Table()
+    table = _Table(path)
     for text in _lines(path):
-        table.add(text, path)
+        table.add(text)
     program = next((program for program in PROGRAMS if program in table.programs), None)
     if program is None:
-        examples = "; ".join(f"{name}: {example!r}" for name, example in _examples().items())
-        raise DataError(f"{path}: none of its {table.lines} lines is one of a training log; expected such as {examples}")
-    config = {} if table.totals.get(program) is None else {"total_steps": table.totals[program]}
+        examples = "; ".join(repr(kind.example) for kind in KINDS)
+        raise DataError(f"{path}: none of its {table.lines} lines tells of a step; expected lines such as {examples}")
+    config = {"total_steps": table.totals[program]} if program in table.totals else {}
     yield Log(path.stem, table.columns(program), config, str(path))
 
 
-def _examples() -> dict[str, str]:
-    return {kind.program: kind.example for kind in reversed(KINDS)}
-
-
 class _Table:
-    """Values of a log's lines by program and column, with the number of the row that each stands in."""
+    """Values of a log's lines by program and column, each with the number of its row."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
         self.lines = 0
-        self.programs: set[str] = set()
-        self.totals: dict[str, int | None] = {}
-        self._count = 0  # of rows, those of all programs together
+        self.totals: dict[str, int] = {}
+        self._path = path
+        self._rows = 0  # of all programs together
         self._values: dict[tuple[str, str], tuple[array[int], array[float]]] = {}
-        self._shapes: dict[bytes, Row] = {}
-        self._pattern = self._compile()
+        self._templates = Templates()
 
-    def add(self, text: bytes, path: Path) -> None:
+    @property
+    def programs(self) -> set[str]:
+        """Programs whose lines there are."""
+        return {program for program, _ in self._values}
+
+    def add(self, text: bytes) -> None:
         """Take in whole lines; text without a line end is the file's last line, which may be cut off."""
         if not text.endswith(b"\n"):
             if self._is_cut(text):
                 return
             text += b"\n"
-        while True:
-            found = self._pattern.findall(text)
-            if not self._learn(row[-1] for row in found if row[-1]):
-                break
-        groups = list(zip(*found, strict=True))
-        first = 0
-        for row in self._shapes.values() if found else ():
-            last = first + len(row.names)
-            at = self._count + np.flatnonzero(np.fromiter(map(bool, groups[first]), bool, len(found)))
-            for name, values in zip(row.names, groups[first:last], strict=True):
-                self._put(row, name, at, compress(values, groups[first]))
-            first = last
-        for number, (*_, rest) in enumerate(found, self._count):
-            if rest and len(rest) <= _LONGEST:
-                self._add_one(rest, number, text, path)
-        if len(self._values) > _COLUMNS:
-            raise DataError(
-                f"{path}, line {self.lines + 1} or after: more than {_COLUMNS} different fields; expected a log's, that recur"
-            )
-        self._count += len(found)
+        count, blocks, others = self._templates.find(text)
+        for row, at, columns in blocks:
+            self._put(row, self._rows + at, columns)
+        for at, line in others.items():
+            if len(line) <= _LONGEST:
+                row = self._parse(line, text)
+                columns = {name: [float(value)] for name, value in zip(row.names, row.values, strict=True)}
+                self._put(row, np.array([self._rows + at]), columns)
+        self._rows += count
         self.lines += text.count(b"\n")
 
     def columns(self, program: str) -> dict[str, NDArray[np.float64]]:
@@ -128,80 +116,63 @@ class _Table:
             for (owner, name), (rows, values) in self._values.items()
             if owner == program
         }
-        rows = np.unique(np.concatenate([numbers for numbers, _ in parts.values()]))
+        rows = np.unique(np.concatenate([at for at, _ in parts.values()]))
         columns = {name: np.full(rows.size, np.nan) for name in ("step", *parts)}
-        for name, (numbers, values) in parts.items():
-            columns[name][np.searchsorted(rows, numbers)] = values
+        for name, (at, values) in parts.items():
+            columns[name][np.searchsorted(rows, at)] = values
         step = columns["step"]
-        known = np.maximum.accumulate(np.where(np.isnan(step), -1, np.arange(step.size)))
-        columns["step"] = np.where(known < 0, 0.0, step[known])
+        before = np.maximum.accumulate(np.where(np.isnan(step), -1, np.arange(step.size)))
+        columns["step"] = np.where(before < 0, 0.0, step[before])
         return columns
 
-    def _put(self, row: Row, name: str, at: NDArray[np.int64], values: Iterator[bytes]) -> None:
+    def _put(self, row: Row, at: NDArray[np.int64], columns: dict[str, list[float]]) -> None:
+        if not at.size:
+            return
         program = row.kind.program
-        rows, numbers = self._values.setdefault((program, name), (array("q"), array("d")))
-        rows.frombytes(at.tobytes())
-        numbers.extend(map(float, values))
-        if at.size:
-            self.programs.add(program)
+        if row.total:
+            self.totals[program] = row.total
+        for name, values in columns.items():
+            rows, numbers = self._values.setdefault((program, name), (array("q"), array("d")))
+            rows.frombytes(at.tobytes())
+            numbers.extend(values)
+        if len(self._values) > _COLUMNS:
+            raise DataError(
+                f"{self._path}, near line {self.lines + 1}: more than {_COLUMNS} different fields; expected a log's, which recur"
+            )
 
-    def _add_one(self, rest: bytes, number: int, text: bytes, path: Path) -> None:
-        """Take in a line of no known shape."""
+    def _parse(self, line: bytes, text: bytes) -> Row:
         try:
-            row = parse(rest)
+            return parse(line)
         except ValueError as error:
-            line = self.lines + text.count(b"\n", 0, text.find(rest)) + 1
-            example = next(kind.example for kind in KINDS if kind.head.search(rest))
-            raise DataError(f"{path}, line {line}: {error}; expected such as {example!r}") from None
-        for name, value in zip(row.names, row.values, strict=True):
-            self._put(row, name, np.array([number]), iter([value]))
-        self.totals[row.kind.program] = row.total or self.totals.get(row.kind.program)
-
-    def _learn(self, unknown: Iterator[bytes]) -> bool:
-        """Learn one new shape from lines of no known one, if there is one to learn."""
-        for text in unknown:
-            if len(self._shapes) == _SHAPES:
-                return False
-            if len(text) > _LONGEST_SHAPE:
-                continue
-            try:
-                row = parse(text)
-            except ValueError:
-                continue
-            template = row.template
-            if template not in self._shapes and (match := re.match(template, row.text + b"\n")) and match.groups() == row.values:
-                self._shapes[template] = row
-                self.totals[row.kind.program] = row.total or self.totals.get(row.kind.program)
-                self._pattern = self._compile()
-                return True
-        return False
-
-    def _compile(self) -> re.Pattern[bytes]:
-        """Pattern of the lines of known shapes, and, in the last group, of others; an empty group makes rows of one group."""
-        return re.compile(b"|".join([*self._shapes, rb"()((?:%b)[^\n]*+)" % ANY.pattern]))
+            number = self.lines + text.count(b"\n", 0, text.find(line)) + 1
+            example = next(kind.example for kind in KINDS if kind.head.search(line))
+            raise DataError(f"{self._path}, line {number}: {error}; expected a line such as {example!r}") from None
 
     def _is_cut(self, text: bytes) -> bool:
-        """Tell whether a last line without an end is shorter than those before it, by fields or by digits."""
+        """Tell whether a last line without an end has fewer fields or digits than those before it."""
+        if not ANY.search(text):
+            return False
         try:
-            row = parse(text) if ANY.search(text) else None
+            row = parse(text)
         except ValueError:
             return True
-        if row is None:
-            return False
-        alike = [known for template, known in self._shapes.items() if re.match(template, row.text + b"\n")]
+        alike = self._templates.like(row)
         if not alike:
-            return any(known.kind is row.kind for known in self._shapes.values())
+            return bool(self._templates.of_kind(row))
         return len(_decimals(row.text)) < len(_decimals(alike[0].text))
 
 
 def _decimals(text: bytes) -> bytes:
-    """Decimals of a number that a line ends in."""
-    match = re.search(rb"\.([-+0-9eE]*)\Z", text)
+    """What follows the point of the number that a line ends in."""
+    match = re.search(rb"\.([-+0-9eE]*+)\Z", text)
     return match[1] if match else b""
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """Lines of a file, as many as a block holds at a time, all with one line end, without terminal codes or lines too long."""
+    """Lines of a file, as many as a block holds at a time, without terminal codes, each ended by one newline.
+
+    Lines that are too long are left out; the last piece is what follows the last line end.
+    """
     rest, too_long = b"", False
     for block in _blocks(path):
         if too_long:
@@ -222,7 +193,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
-    """Bytes of a file, as UTF-8 where it says that it is UTF-16 (as of a redirection in PowerShell)."""
+    """Bytes of a file, in UTF-8 where it says that it is UTF-16 (as of a redirection in PowerShell)."""
     with open(path, "rb") as file:
         if not file.peek(2).startswith(_BYTE_ORDER_MARKS):
             yield from iter(lambda: file.read(_BLOCK), b"")
