@@ -18,10 +18,14 @@ TOTAL = rb"(?P<total>[0-9]{1,15}+)"
 LOSS = rb"(?:[a-z]{1,20}+ )?loss "
 WORDS = rb"(?<![\w.])(?P<key>[A-Za-z]\w{0,60}+(?: [A-Za-z]\w{0,60}+){0,5}) (?P<value>%b)%b" % (NUMBER, ENDS)
 PAIRS = rb"(?<![\w.])(?P<key>[A-Za-z]\w{0,60}+)(?:: *+|=[\[(]{0,2}+)(?P<value>%b)%b" % (NUMBER, ENDS)
-CELLS = (
-    rb"(?<=\|)\s*+(?P<key>[^\s|:][^|:]{0,99}?)(?:: *+| ++(?=[^ |]{1,60}+ *+(?:\||\Z)))(?P<value>%b)%b" % (NUMBER, ENDS)
+CELLS = rb"(?<=\|)\s*+(?P<key>[^\s|:][^|:]{0,99}?)(?:: *+| ++(?=[^ |]{1,60}+ *+(?:\||\Z)))(?P<value>%b)%b" % (
+    NUMBER,
+    ENDS,
 )
-PHRASES = rb"(?<![\w.])(?P<key>[A-Za-z][\w/]{0,60}+(?: [\w/]{1,60}+){0,5}(?: \(\w{1,9}+\))?): *+(?P<value>%b)%b" % (NUMBER, ENDS)
+PHRASES = rb"(?<![\w.])(?P<key>[A-Za-z][\w/]{0,60}+(?: [\w/]{1,60}+){0,5}(?: \(\w{1,9}+\))?): *+(?P<value>%b)%b" % (
+    NUMBER,
+    ENDS,
+)
 
 
 class Kind(NamedTuple):
@@ -69,7 +73,12 @@ KINDS = (
         rb"(?P<set> [^|\n]{1,80}?)? *+(?=\|)",
         CELLS,
     ),
-    _kind("DeepSpeed", "steps: 10 loss: 6.5 iter time (s): 0.5", rb"steps?: *+%b (?:/ *+%b )?(?=loss: )" % (STEP, TOTAL), PHRASES),
+    _kind(
+        "DeepSpeed",
+        "steps: 10 loss: 6.5 iter time (s): 0.5",
+        rb"steps?: *+%b (?:/ *+%b )?(?=loss: )" % (STEP, TOTAL),
+        PHRASES,
+    ),
     _kind("DeepSpeed", "step=10, skipped=0, lr=[6e-05]", rb"step=%b, (?=skipped=)" % STEP, PAIRS),
 )
 PROGRAMS = tuple(dict.fromkeys(kind.program for kind in KINDS))
@@ -77,7 +86,10 @@ PROGRAMS = tuple(dict.fromkeys(kind.program for kind in KINDS))
 HEADS = tuple(re.sub(rb"\(\?P<\w+>", b"(?:", kind.head.pattern) for kind in KINDS)
 ANY = re.compile(b"|".join(HEADS))
 #: A loss that is no number (words after "loss" may be part of a longer name, so that only a whole field counts).
-_NO_NUMBER = re.compile(rb"((?:loss|trl|tel)(?: value)?)(?:[:=] *+| ++)(?!%b%b)(?!\s|\|)([^\s,|]{1,40}+)(?=\s*+(?:[,|\n]|\Z))" % (NUMBER, ENDS))
+_NO_NUMBER = re.compile(
+    rb"((?:loss|trl|tel)(?: value)?)(?:[:=] *+| ++)(?!%b%b)(?!\s|\|)([^\s,|]{1,40}+)(?=\s*+(?:[,|\n]|\Z))"
+    % (NUMBER, ENDS)
+)
 
 
 class Row(NamedTuple):

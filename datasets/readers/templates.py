@@ -7,6 +7,7 @@ pass of ``re`` over the text.
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterable, Mapping
 from itertools import compress
 from typing import NamedTuple
@@ -21,21 +22,21 @@ _SHAPES, _LONGEST = 24, 1 << 12
 
 
 class Block(NamedTuple):
-    """Lines of one shape: one of them, the numbers of all among the lines that were found, and their values by name."""
+    """Lines of one shape: one of them, the numbers of all among the lines that were found, and the columns of values."""
 
     row: Row
     at: NDArray[np.int64]
-    columns: dict[str, list[float]]
+    columns: list[array[float]]
 
 
 class Templates:
-    """Shapes of lines that have been met so far.
+    r"""Shapes of lines that have been met so far.
 
     Examples
     --------
-    >>> count, blocks, others = Templates().find(b"s:1 trl:3.5\\ns:2 trl:3.4\\n")
-    >>> count, blocks[0].columns, others
-    (2, {'step': [1.0, 2.0], 'trl': [3.5, 3.4]}, {})
+    >>> count, blocks, others = Templates().find(b"s:1 trl:3.5\ns:2 trl:3.4\n")
+    >>> count, blocks[0].row.names, blocks[0].columns, others
+    (2, ('step', 'trl'), [array('d', [1.0, 2.0]), array('d', [3.5, 3.4])], {})
     """
 
     def __init__(self) -> None:
@@ -164,9 +165,15 @@ def _convert(columns: list[tuple[bytes, ...]], layout: _Layout) -> list[Block]:
         chosen = columns[first]  # empty where a line has another shape
         at = np.flatnonzero(np.fromiter(map(bool, chosen), bool, len(chosen)))
         parts = columns[first : first + len(row.names)]
-        values = {name: list(map(float, compress(part, chosen))) for name, part in zip(row.names, parts, strict=True)}
-        blocks.append(Block(row, at, values))
+        blocks.append(Block(row, at, [_numbers(list(compress(part, chosen))) for part in parts]))
     return blocks
+
+
+def _numbers(texts: list[bytes]) -> array[float]:
+    """Numbers of texts; many columns of a log never change, and are not converted time and again."""
+    if texts and texts.count(texts[0]) == len(texts):
+        return array("d", [float(texts[0])]) * len(texts)
+    return array("d", map(float, texts))
 
 
 _HEADS_ONLY = _compile({})

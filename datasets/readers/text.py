@@ -28,6 +28,7 @@ _BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _TERMINAL = re.compile(rb"\x1b(?:\[[0-?]*+[ -/]*+[@-~]|\][^\x07\x1b\r\n]*+(?:\x07|\x1b\\)|[@-Z\\^_])")
 _SUFFIXES = (".log", ".txt", ".out", ".err")
 
+
 def can_read(head: bytes, name: str) -> bool:
     """Tell a text log by its lines; one that opens with 64 KiB of other text, such as source code, by its name.
 
@@ -77,14 +78,15 @@ def read(path: str | PathLike[str]) -> Iterator[Log]:
 
 
 class _Table:
-    """Values of a log's lines by program and column, each with the number of its row."""
+    """Values of a log's lines by program and columns, with the numbers of their rows."""
 
     def __init__(self, path: Path) -> None:
         self.lines = 0
         self.totals: dict[str, int] = {}
         self._path = path
         self._rows = 0  # of all programs together
-        self._values: dict[tuple[str, str], tuple[array[int], array[float]]] = {}
+        self._values: dict[tuple[str, tuple[str, ...]], tuple[array[int], list[array[float]]]] = {}
+        self._names: set[str] = set()
         self._templates = Templates()
 
     @property
@@ -104,41 +106,49 @@ class _Table:
         for at, line in others.items():
             if len(line) <= _LONGEST:
                 row = self._parse(line, text)
-                columns = {name: [float(value)] for name, value in zip(row.names, row.values, strict=True)}
-                self._put(row, np.array([self._rows + at]), columns)
+                self._put(row, np.array([self._rows + at]), [array("d", [float(value)]) for value in row.values])
         self._rows += count
         self.lines += text.count(b"\n")
 
     def columns(self, program: str) -> dict[str, NDArray[np.float64]]:
         """Columns of one program's lines, of one length."""
-        parts = {
-            name: (np.frombuffer(rows, np.int64), np.frombuffer(values, float))
-            for (owner, name), (rows, values) in self._values.items()
+        parts = [
+            (names, np.frombuffer(rows, np.int64), [np.frombuffer(values) for values in columns])
+            for (owner, names), (rows, columns) in self._values.items()
             if owner == program
+        ]
+        used = np.zeros(self._rows, bool)
+        for _, at, _ in parts:
+            used[at] = True
+        place = np.cumsum(used) - 1
+        columns = {
+            name: np.full(used.sum(), np.nan) for name in ("step", *(name for names, _, _ in parts for name in names))
         }
-        rows = np.unique(np.concatenate([at for at, _ in parts.values()]))
-        columns = {name: np.full(rows.size, np.nan) for name in ("step", *parts)}
-        for name, (at, values) in parts.items():
-            columns[name][np.searchsorted(rows, at)] = values
+        for names, at, values in parts:
+            for name, numbers in zip(names, values, strict=True):
+                columns[name][place[at]] = numbers
         step = columns["step"]
         before = np.maximum.accumulate(np.where(np.isnan(step), -1, np.arange(step.size)))
         columns["step"] = np.where(before < 0, 0.0, step[before])
         return columns
 
-    def _put(self, row: Row, at: NDArray[np.int64], columns: dict[str, list[float]]) -> None:
+    def _put(self, row: Row, at: NDArray[np.int64], columns: list[array[float]]) -> None:
         if not at.size:
             return
         program = row.kind.program
         if row.total:
             self.totals[program] = row.total
-        for name, values in columns.items():
-            rows, numbers = self._values.setdefault((program, name), (array("q"), array("d")))
-            rows.frombytes(at.tobytes())
-            numbers.extend(values)
-        if len(self._values) > _COLUMNS:
-            raise DataError(
-                f"{self._path}, near line {self.lines + 1}: more than {_COLUMNS} different fields; expected a log's, which recur"
-            )
+        key = (program, row.names)
+        if key not in self._values:
+            self._values[key] = (array("q"), [array("d") for _ in columns])
+            self._names.update(row.names)
+            if len(self._names) > _COLUMNS:
+                where = f"{self._path}, near line {self.lines + 1}"
+                raise DataError(f"{where}: more than {_COLUMNS} different fields; expected a log's, which recur")
+        rows, numbers = self._values[key]
+        rows.frombytes(at.tobytes())
+        for column, values in zip(numbers, columns, strict=True):
+            column.extend(values)
 
     def _parse(self, line: bytes, text: bytes) -> Row:
         try:
