@@ -52,7 +52,7 @@ KINDS = (
     _kind("nanoGPT", "Step 10: train loss 9.6, val loss 9.7", rb"Step *+%b: {1,4}+(?=%b)" % (STEP, LOSS), WORDS),
     _kind("llm.c", "s:0 trl:10.9", rb"s:%b +(?=(?:tel|trl|eval):)" % STEP, PAIRS),
     _kind("llm.c", "step 1/9 | loss 10.9", rb"step *+%b/%b \| (?=(?:train )?loss )" % (STEP, TOTAL), WORDS),
-    _kind("llm.c", "val loss 10.9", rb"val(?<![^\n]val)(?= loss %b\s*+(?:\n|\Z))" % NUMBER, WORDS),
+    _kind("llm.c", "val loss 10.9", rb"val(?<![^\n]val)(?= loss %b[ \t]*+(?:\n|\Z))" % NUMBER, WORDS),
     _kind("modded-nanogpt", "step:1/9 train_loss:10.9", rb"step:%b/%b +(?=\w{1,60}+:)" % (STEP, TOTAL), PAIRS),
     _kind(
         "Megatron-LM",
@@ -85,10 +85,10 @@ PROGRAMS = tuple(dict.fromkeys(kind.program for kind in KINDS))
 #: Heads of all kinds, without groups, and one pattern of them all.
 HEADS = tuple(re.sub(rb"\(\?P<\w+>", b"(?:", kind.head.pattern) for kind in KINDS)
 ANY = re.compile(b"|".join(HEADS))
-#: A loss that is no number (words after "loss" may be part of a longer name, so that only a whole field counts).
+#: A loss that is no number. Without a colon a word after "loss" may belong to a longer name, unless it ends the field.
 _NO_NUMBER = re.compile(
-    rb"((?:loss|trl|tel)(?: value)?)(?:[:=] *+| ++)(?!%b%b)(?!\s|\|)([^\s,|]{1,40}+)(?=\s*+(?:[,|\n]|\Z))"
-    % (NUMBER, ENDS)
+    rb"(?P<name>(?:loss|trl|tel)(?: value)?)(?:(?P<colon>[:=])[ \[(]{0,9}+| ++)(?!%b%b)(?P<value>[^\s,|]{1,40}+)"
+    rb"(?(colon)|(?= *+(?:[,|]|\Z)))" % (NUMBER, ENDS)
 )
 
 
@@ -146,7 +146,7 @@ def parse(text: bytes) -> Row:
     text = text[last.start() :]
     kind, head = next((kind, head) for kind in KINDS if (head := kind.head.match(text)))
     if wrong := _NO_NUMBER.search(text):
-        name, value = (part.decode(errors="replace") for part in wrong.groups())
+        name, value = (wrong[part].decode(errors="replace") for part in ("name", "value"))
         raise ValueError(f"{name} is {value!r}, which is no number")
     groups = head.groupdict()
     suffix = (groups.get("set") or b"").decode(errors="replace")

@@ -27,11 +27,11 @@ _HEADER, _FOOTER = struct.Struct("<Q4s"), struct.Struct("<4s")
 
 
 def can_read(head: bytes, name: str) -> bool:
-    """Tell an event file by its first record, the version.
+    r"""Tell an event file by its first record, the version.
 
     Examples
     --------
-    >>> can_read(b"\\x18" + bytes(20) + b"\\x1a\\rbrain.Event:2", "x"), can_read(b"step,loss", "events.out.tfevents.1")
+    >>> can_read(b"\x18" + bytes(20) + b"\x1a\rbrain.Event:2", "x"), can_read(b"step,loss", "events.out.tfevents.1")
     (True, False)
     """
     return b"brain.Event:" in head[:64]
@@ -66,7 +66,9 @@ def read(path: str | PathLike[str]) -> Iterator[Log]:
         for event in _events(file):
             table.add(event)
     if not table.tags:
-        raise DataError(f"{path}: no scalars in {len(files)} event files; expected those of SummaryWriter.add_scalar or tf.summary")
+        raise DataError(
+            f"{path}: no scalars in {len(files)} event files; expected those of SummaryWriter.add_scalar or tf.summary"
+        )
     folder = path if path.is_dir() else path.parent
     yield Log(folder.resolve().name, table.columns(), table.config, str(path))
 
@@ -137,7 +139,9 @@ def _events(path: Path) -> Iterator[Event]:
         from google_crc32c import value as checksum
         from tensorboardX.proto.event_pb2 import Event
     except ImportError as error:
-        raise DataError(f"{path}: {FORMAT}s need {error.name}; install it with pip install 'scalingeq[logs]'") from error
+        raise DataError(
+            f"{path}: {FORMAT}s need {error.name}; install it with pip install 'scalingeq[logs]'"
+        ) from error
 
     def masked(data: bytes) -> bytes:
         """CRC-32C, rotated and shifted as TensorFlow's record files have it."""
@@ -154,7 +158,9 @@ def _events(path: Path) -> Iterator[Event]:
                 return
             data, end = file.read(length if intact else 0), file.read(_FOOTER.size)
             if not intact or masked(data) != end:
-                raise DataError(f"{path}, record at byte {at}: its checksum differs; expected a whole {FORMAT}, this one is damaged")
+                raise DataError(
+                    f"{path}, record at byte {at}: its checksum differs; expected a whole {FORMAT}, this one is damaged"
+                )
             try:
                 yield Event.FromString(data)
             except DecodeError as error:
