@@ -93,11 +93,12 @@ _NO_NUMBER = re.compile(
 
 
 class Row(NamedTuple):
-    """What one line says: its kind, its text from the head on, and the matches of head and fields in it, by column."""
+    """What one line says: its kind, its text from the head on, matches of head and fields in it, and fields by column."""
 
     kind: Kind
     text: bytes
     head: re.Match[bytes]
+    found: tuple[re.Match[bytes], ...]
     fields: dict[str, re.Match[bytes]]
 
     @property
@@ -150,11 +151,12 @@ def parse(text: bytes) -> Row:
         raise ValueError(f"{name} is {value!r}, which is no number")
     groups = head.groupdict()
     suffix = (groups.get("set") or b"").decode(errors="replace")
+    found = tuple(kind.field.finditer(text, head.end() if groups.get("step") else 0))
     fields: dict[str, re.Match[bytes]] = {}
-    for field in kind.field.finditer(text, head.end() if groups.get("step") else 0):
+    for field in found:
         # A field that a line has twice counts once, as the first.
         fields.setdefault(field["key"].rstrip().decode(errors="replace") + suffix, field)
     fields.pop("step", None)
     if not fields:
         raise ValueError("it has no numbers")
-    return Row(kind, text, head, fields)
+    return Row(kind, text, head, found, fields)

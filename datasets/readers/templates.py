@@ -92,14 +92,14 @@ def template_of(row: Row) -> bytes:
 
     For speed a value is any sequence of a number's characters: one that is no number fails when it is converted.
     """
-    text, fields = row.text, tuple(row.fields.values())
+    text = row.text
     in_head = {name: pattern for name, pattern in _IN_HEAD.items() if row.head.groupdict().get(name)}
     edges = [0, *(edge for name in in_head for edge in row.head.span(name))]
-    edges.append(min(row.head.end(), fields[0].start("key")))
-    kept = [*zip(edges[::2], edges[1::2], strict=True), *(field.span("key") for field in fields)]
+    edges.append(min(row.head.end(), row.found[0].start("key")))
+    kept = [*zip(edges[::2], edges[1::2], strict=True), *(field.span("key") for field in row.found)]
     marks = [(span, _exactly(text[slice(*span)])) for span in kept]
     marks += [(row.head.span(name), pattern) for name, pattern in in_head.items()]
-    marks += [(field.span("value"), rb"([-+.0-9eEnaifNAIF]++)") for field in fields]
+    marks += [(field.span("value"), rb"([-+.0-9eEnaifNAIF]++)") for field in row.fields.values()]
     pieces, at = [], 0
     for (start, end), pattern in sorted(marks):
         pieces += [_loosely(text[at:start]), pattern]

@@ -19,7 +19,7 @@ from .programs import ANY, KINDS, PROGRAMS, Row, parse
 from .templates import Templates
 
 FORMAT = "text log"
-_BLOCK = 1 << 18
+_BLOCK = 1 << 16  # bytes, few enough that a processor's cache holds what becomes of them
 #: Longest line that is looked at: longer ones are data, not a log's.
 _LONGEST = 1 << 16
 #: Most columns of a log.

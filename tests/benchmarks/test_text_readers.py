@@ -1,6 +1,7 @@
 """Speed and memory of the reading of text logs of a million lines, beside what ``re`` takes for the same lines.
 
-The yardstick is one compiled pattern, written for just these lines, that is matched against each and yields its numbers.
+The yardstick is a compiled pattern, written for just these lines, that is matched against each, and ``float`` of what it
+finds; what matching alone takes is recorded too. Times are the processor's, so that others' work does not count.
 """
 
 import re
@@ -14,8 +15,8 @@ import pytest
 from scalingeq.datasets.readers import text
 
 LINES = 1_000_000
-#: Least lines in a second, or else least speed in that of ``re``; most bytes held at a time beyond twice the result's.
-SPEED, RATIO, BYTES = 300_000, 0.5, 64e6
+#: Least lines in a second, or else least speed in that of ``re``; most bytes held at a time beyond thrice the result's.
+SPEED, RATIO, BYTES = 300_000, 0.5, 16e6
 NUMBER = rb"([-+.\w]+)"
 LOGS = {
     "llm.c": (
@@ -54,24 +55,25 @@ def log(request, tmp_path):
 
 
 def seconds(function):
-    start = time.perf_counter()
+    start = time.process_time()
     function()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
+@pytest.mark.benchmark(timer=time.process_time)
 @pytest.mark.parametrize("log", LOGS, indirect=True)
 def test_a_million_lines(benchmark, log):
     name, path, pattern = log
     benchmark.pedantic(lambda: next(text.read(path)), rounds=3, warmup_rounds=1)
     lines = path.read_bytes().splitlines()
-    found = seconds(lambda: [pattern.match(line).groups() for line in lines])
+    matching = seconds(lambda: [pattern.match(line).groups() for line in lines])
     numbers = seconds(lambda: [[*map(float, pattern.match(line).groups())] for line in lines])
     took = benchmark.stats.stats.median
     speed = LINES / took
     benchmark.extra_info.update(
-        case=f"{name}, 1,000,000 lines", lines_per_second=speed, ratio_to_re=found / took, ratio_to_re_and_float=numbers / took,
+        case=f"{name}, 1,000,000 lines", lines_per_second=speed, ratio_to_re=numbers / took, ratio_to_matching=matching / took,
     )  # fmt: skip
-    assert speed >= SPEED or found / took >= RATIO
+    assert speed >= SPEED or numbers / took >= RATIO
 
 
 @pytest.mark.parametrize("log", ["modded-nanogpt"], indirect=True)
@@ -87,4 +89,4 @@ def test_memory_is_bounded_by_the_result(record_property, log):
     output = subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True, text=True).stdout
     peak, result = map(int, output.split())
     record_property("bytes", {"peak": peak, "result": result, "log": path.stat().st_size})
-    assert peak < 2 * result + BYTES
+    assert peak < 3 * result + BYTES
