@@ -45,7 +45,6 @@ def _kind(program: str, example: str, head: bytes, field: bytes) -> Kind:
     return Kind(program, example, re.compile(head), re.compile(field))
 
 
-#: Where a file has lines of several programs, those of the first are read: Megatron-DeepSpeed prints the same twice.
 KINDS = (
     _kind("nanoGPT", "iter 10: loss 9.6, time 250.0ms, mfu 3.4%", rb"iter *+%b: {1,4}+(?=%b)" % (STEP, LOSS), WORDS),
     _kind("nanoGPT", "step 10: train loss 9.6, val loss 9.7", rb"step *+%b: {1,4}+(?=%b)" % (STEP, LOSS), WORDS),
@@ -81,7 +80,6 @@ KINDS = (
     ),
     _kind("DeepSpeed", "step=10, skipped=0, lr=[6e-05]", rb"step=%b, (?=skipped=)" % STEP, PAIRS),
 )
-PROGRAMS = tuple(dict.fromkeys(kind.program for kind in KINDS))
 #: Heads of all kinds, without groups, and one pattern of them all.
 HEADS = tuple(re.sub(rb"\(\?P<\w+>", b"(?:", kind.head.pattern) for kind in KINDS)
 ANY = re.compile(b"|".join(HEADS))

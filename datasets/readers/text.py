@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from scalingeq.errors import DataError
 
 from .log import Log
-from .programs import ANY, KINDS, PROGRAMS, Row, parse
+from .programs import ANY, KINDS, Row, parse
 from .templates import Templates
 
 FORMAT = "text log"
@@ -50,8 +51,9 @@ def read(path: str | PathLike[str]) -> Iterator[Log]:
     Columns have the names that the program prints; the optimiser step is "step" for all. Of a list, such as the learning
     rates that DeepSpeed prints, the first entry is read. A line without a step (the "val loss" of llm.c) belongs to the
     step before it. The configuration holds "total_steps" where the lines tell of it. Prefixes (times, ranks, loggers),
-    colours and progress bars do not matter; all other lines are passed over. Where a program runs within another (DeepSpeed
-    in Megatron), the outer one's lines are read. A last line that is not printed to its end is left out.
+    colours and progress bars do not matter; all other lines are passed over. Where several programs print, the lines of the
+    one with most are read, DeepSpeed's only where it is alone. Lines that several processes print are rows each. A last line
+    without a line end is left out if it is shorter than those before it, as in the log of a run under way.
 
     Raises
     ------
@@ -69,7 +71,9 @@ def read(path: str | PathLike[str]) -> Iterator[Log]:
     table = _Table(path)
     for text in _lines(path):
         table.add(text)
-    program = next((program for program in PROGRAMS if program in table.programs), None)
+    # Of several programs' lines those of most rows; DeepSpeed runs within others, whose rows say more.
+    programs = [kind.program for kind in KINDS if kind.program in table.rows]
+    program = max(programs, key=lambda name: (name != "DeepSpeed", table.rows[name]), default=None)
     if program is None:
         examples = "; ".join(repr(kind.example) for kind in KINDS)
         raise DataError(f"{path}: none of its {table.lines} lines tells of a step; expected lines such as {examples}")
@@ -82,17 +86,13 @@ class _Table:
 
     def __init__(self, path: Path) -> None:
         self.lines = 0
+        self.rows: Counter[str] = Counter()
         self.totals: dict[str, int] = {}
         self._path = path
-        self._rows = 0  # of all programs together
+        self._count = 0  # of rows, those of all programs together
         self._values: dict[tuple[str, tuple[str, ...]], tuple[array[int], list[array[float]]]] = {}
         self._names: set[str] = set()
         self._templates = Templates()
-
-    @property
-    def programs(self) -> set[str]:
-        """Programs whose lines there are."""
-        return {program for program, _ in self._values}
 
     def add(self, text: bytes) -> None:
         """Take in whole lines; text without a line end is the file's last line, which may be cut off."""
@@ -102,12 +102,12 @@ class _Table:
             text += b"\n"
         count, blocks, others = self._templates.find(text)
         for row, at, columns in blocks:
-            self._put(row, self._rows + at, columns)
-        for at, line in others.items():
+            self._put(row, self._count + at, columns)
+        for number, line in others.items():
             if len(line) <= _LONGEST:
                 row = self._parse(line, text)
-                self._put(row, np.array([self._rows + at]), [array("d", [float(value)]) for value in row.values])
-        self._rows += count
+                self._put(row, np.array([self._count + number]), [array("d", [float(value)]) for value in row.values])
+        self._count += count
         self.lines += text.count(b"\n")
 
     def columns(self, program: str) -> dict[str, NDArray[np.float64]]:
@@ -117,7 +117,7 @@ class _Table:
             for (owner, names), (rows, columns) in self._values.items()
             if owner == program
         ]
-        used = np.zeros(self._rows, bool)
+        used = np.zeros(self._count, bool)
         for _, at, _ in parts:
             used[at] = True
         place = np.cumsum(used) - 1
@@ -145,6 +145,7 @@ class _Table:
             if len(self._names) > _COLUMNS:
                 where = f"{self._path}, near line {self.lines + 1}"
                 raise DataError(f"{where}: more than {_COLUMNS} different fields; expected a log's, which recur")
+        self.rows[program] += at.size
         rows, numbers = self._values[key]
         rows.frombytes(at.tobytes())
         for column, values in zip(numbers, columns, strict=True):

@@ -249,6 +249,8 @@ def test_names_with_digits_are_told_apart(tmp_path):
 def test_the_outer_program_counts(tmp_path):
     log = read(tmp_path / "x.log", text_of("DeepSpeed") + text_of("Megatron-LM") + text_of("DeepSpeed"))
     assert_columns(log, COLUMNS["Megatron-LM"])
+    log = read(tmp_path / "x.log", "val loss 9.9\n" + text_of("modded-nanogpt") + "val loss 3.5\n")
+    assert_columns(log, COLUMNS["modded-nanogpt"])
 
 
 def test_output_that_runs_into_each_other(tmp_path):
@@ -362,7 +364,8 @@ def test_lines_alike_are_read_as_each_alone(lines, tmp_path):
     """The templates' result, against lines taken apart one by one."""
     text = "\n".join([*lines, *lines, "step:1/9 loss:1"]) + "\n"
     every = [parse(line) for line in reader._plain(text.encode()).split(b"\n") if reader.ANY.search(line)]
-    program = next(name for name in reader.PROGRAMS if any(row.kind.program == name for row in every))
+    programs = [row.kind.program for row in every]
+    program = max((kind.program for kind in KINDS), key=programs.count)
     rows = [dict(zip(row.names, map(float, row.values), strict=True)) for row in every if row.kind.program == program]
     names = {name for row in rows for name in row}
     assert_columns(read(tmp_path / "x.log", text), {name: [row.get(name, nan) for row in rows] for name in names})
