@@ -12,7 +12,7 @@ from typing import NamedTuple
 #: A number as C, C++ and Python print it, of bounded length.
 NUMBER = rb"(?>[-+]?(?:(?:[0-9]{1,400}+(?:\.[0-9]{0,400}+)?+|\.[0-9]{1,400}+)(?:[eE][-+]?[0-9]{1,4}+)?+|(?i:nan|inf(?:inity)?+)))"
 #: What may follow a number: no letter, which could be a multiple (0.3B), but for a time's unit.
-ENDS = rb"(?=m?s(?![\w.])|%|\.?(?![\w.]))"
+ENDS = rb"(?=m?s(?![\w.])|%|\.?(?![-+\w.]))"
 STEP = rb"(?P<step>[0-9]{1,15}+)"
 TOTAL = rb"(?P<total>[0-9]{1,15}+)"
 LOSS = rb"(?:[a-z]{1,20}+ )?loss "

@@ -254,11 +254,24 @@ def test_the_outer_program_counts(tmp_path):
 
 
 def test_output_that_runs_into_each_other(tmp_path):
-    whole = "iter 20: loss 9.5000, time 250.00ms, mfu 3.00%"
-    for stop in range(len(whole)):
-        log = read(tmp_path / "x.log", f"{LINES['nanoGPT'][2]}\n{whole[:stop]}{whole}\n")
-        assert log.columns["step"].tolist() == [10, 20]
-        assert log.columns["loss"].tolist() == [9.6321, 9.5]
+    """What was cut off, or written by another process, before a whole line."""
+    cut = "iter 20: loss 9.5000, time 250.00ms, mfu 3.00%"
+    for stop in range(len(cut)):
+        log = read(
+            tmp_path / "x.log", f"{LINES['nanoGPT'][2]}\n{cut[:stop]}iter 30: loss 9.4, time 251.00ms, mfu 3.20%\n"
+        )
+        assert_columns(log, {"step": [10, 30], "loss": [9.6321, 9.4], "time": [250.02, 251], "mfu": [3.41, 3.2]})
+
+
+def test_a_name_that_a_line_has_twice(tmp_path):
+    log = read(tmp_path / "x.log", "step:1/9 nan:0 nan:1\nstep:2/9 nan:0 e:1\n")
+    assert_columns(log, {"step": [1, 2], "nan": [0, 0], "e": [nan, 1]})
+
+
+def test_what_is_no_number_and_no_loss_is_left_out(tmp_path):
+    lines = [f"s:{n} trl:3.0 lr:{rate} norm:1.0\n" for n, rate in enumerate(("0.1", "0.2", "1-2", "0.3", "e"))]
+    log = read(tmp_path / "x.log", "".join(lines))
+    assert_columns(log, {"step": [0, 1, 2, 3, 4], "trl": [3] * 5, "lr": [0.1, 0.2, nan, 0.3, nan], "norm": [1] * 5})
 
 
 @pytest.mark.parametrize("program, end", [*((program, "\n") for program in LINES), ("llm.c", "\r\n")])
@@ -286,7 +299,8 @@ def test_a_last_line_that_is_whole_counts(tmp_path):
     (" iteration 3/ 9 | lm loss: tensor(3.0) | loss scale: 1.0 |", "loss is 'tensor(3.0)'"),
     (" iteration 3/ 9 | nothing |", "no numbers"), ("steps: 3 loss: 3.5B iter time (s): 1.0", "loss is '3.5B'"),
 ])  # fmt: skip
-def test_a_loss_that_is_no_number_is_named(line, says, tmp_path):
+def test_a_loss_that_is_no_number_is_named(line, says, tmp_path, monkeypatch):
+    monkeypatch.setattr(reader, "_BLOCK", 1001)
     good = {"i": LINES["nanoGPT"][2], "s": LINES["llm.c"][1], " ": LINES["Megatron-LM"][0]}[line[0]]
     with pytest.raises(DataError, match=r"x\.log, line 402: .*; expected a line such as '") as caught:
         read(tmp_path / "x.log", f"{good}\r\n" * 400 + f"\r\n{line}\r\n" + f"{good}\r\n" * 5)
@@ -305,6 +319,11 @@ def test_a_file_without_lines_of_a_log(content, tmp_path):
 def test_more_columns_than_a_log_has(tmp_path):
     with pytest.raises(DataError, match="more than 1000 different fields"):
         read(tmp_path / "x.log", "".join(f"step:{n}/9 name{n}:1\n" for n in range(2000)))
+
+
+def test_lines_too_long_are_passed_over(tmp_path):
+    log = read(tmp_path / "x.log", "x" * (1 << 20) + " s:5 trl:1.0\ns:7 trl:3.5\n" + " " * (1 << 20) + "s:8 trl:1.0\n")
+    assert_columns(log, {"step": [7], "trl": [3.5]})
 
 
 def test_multiples_are_left_out(tmp_path):
