@@ -121,9 +121,8 @@ class _Table:
         for _, at, _ in parts:
             used[at] = True
         place = np.cumsum(used) - 1
-        columns = {
-            name: np.full(used.sum(), np.nan) for name in ("step", *(name for names, _, _ in parts for name in names))
-        }
+        every = dict.fromkeys(("step", *(name for names, _, _ in parts for name in names)))
+        columns = {name: np.full(used.sum(), np.nan) for name in every}
         for names, at, values in parts:
             for name, numbers in zip(names, values, strict=True):
                 columns[name][place[at]] = numbers
