@@ -30,9 +30,9 @@ class TrainingLogBackend(BackendEntrypoint):
     """
 
     description = "Training logs as labelled records (scalingeq)"
-    open_dataset_parameters: ClassVar[tuple[str, ...]] = ("filename_or_obj", "drop_variables")  # type: ignore[misc]
+    open_dataset_parameters: ClassVar[tuple[str, ...]] = ("filename_or_obj", "drop_variables")
 
-    def open_dataset(  # type: ignore[override]
+    def open_dataset(
         self, filename_or_obj: Any, *, drop_variables: str | Iterable[str] | None = None, **options: Any
     ) -> xr.Dataset:
         """Open one file; ``options`` as for :func:`scalingeq.datasets.open_logs`."""

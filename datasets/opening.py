@@ -153,7 +153,7 @@ def find_files(paths: Paths) -> list[str]:
         paths = [paths]
     files: list[str] = []
     problems = []
-    for path in map(fspath, paths):
+    for path in (fspath(path) for path in paths):
         if os.path.exists(path) or not glob.has_magic(path):
             files.append(path)
         elif found := sorted(glob.glob(path, recursive=True)):

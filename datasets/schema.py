@@ -234,7 +234,9 @@ def _checked(ds: xr.Dataset, needs_loss: bool) -> tuple[xr.Dataset, Layout]:
         layout = find_layout(ds)
     except DataError as error:
         raise DataError([*problems, *error.problems]) from None
-    raise_problems([*problems, *_value_problems(judged, layout)], DataError)
+    with np.errstate(all="ignore"):  # infinite or huge numbers are refused, and not warned of as well
+        problems += _value_problems(judged, layout)
+    raise_problems(problems, DataError)
     return ds, layout
 
 

@@ -146,8 +146,8 @@ class Observer:
             else:
                 curve.kept[name] = config.get(name, "")
         for role in ("learning_rate", "batch_size"):
-            values = curve.points.get(role)
-            if values is not None and values.size and (values == values[0]).all():
+            points = curve.points.get(role, np.zeros(0))
+            if points.size and (points == points[0]).all():
                 curve.sizes[role] = float(curve.points.pop(role)[0])
         return curve
 
@@ -203,10 +203,11 @@ def _bring(column: Floats, step: Floats, there: NDArray[np.bool_], rows: NDArray
     has_before = (k > 0) & (np.searchsorted(back, before, side="right") == part)
     has_after = (k < known.size) & (np.searchsorted(back, after, side="right") == part)
     before, after = np.where(has_before, before, after), np.where(has_after, after, before)
-    width = step[after] - step[before]
-    share = np.where(width > 0, (step[at] - step[before]) / np.where(width > 0, width, 1.0), 0.0)
+    with np.errstate(all="ignore"):  # infinite or huge numbers give such results, or NaN, and are found by the check
+        width = step[after] - step[before]
+        share = np.where(width > 0, (step[at] - step[before]) / np.where(width > 0, width, 1.0), 0.0)
+        values = np.where(share == 1, column[after], column[before] + share * (column[after] - column[before]))
     same = (step[before] == step[at]) | (step[after] == step[at])
-    values = np.where(share == 1, column[after], column[before] + share * (column[after] - column[before]))
     out[lacking] = np.where((has_before | has_after) & (same | between), values, np.nan)
     return out
 
@@ -265,20 +266,25 @@ def join(
     names = unique_names([curve.name for curve in curves], [curve.source for curve in curves])
     sizes = np.array([_rows(curve.points) for curve in curves], np.int64)
     empty = [name for name, size in zip(names, sizes.tolist(), strict=True) if not size]
-    if empty and "loss" in curves[names.index(empty[0])].points:
-        raise DataError(f"loss: no values at all in {_listed(empty)}; leave out these logs")
+    if empty:
+        raise DataError(f"loss: no values at any step in {_listed(empty)}; leave out these logs, or pass loss=COLUMN")
     notes = list(dict.fromkeys(note for curve in curves for note in curve.notes))
     flat = _flat(curves, sizes)
     ds = _labelled(flat, names, sizes, naming, units)
     ds = _keep(ds, curves, sizes, naming)
-    ds = _derive(ds, flops, steps_per_epoch, notes)
+    with np.errstate(all="ignore"):  # quotients of numbers that the check refuses
+        ds = _derive(ds, flops, steps_per_epoch, notes)
     _refuse_missing(ds, curves, hints)
     # Sizes that the runs do not all have say nothing of the others.
     partial = [role for role in ("width", "seed", "tokens") if role in ds and ds[role].isnull().any()]
     ds = ds.drop_vars([*partial, *(role for role in ("flops", "epoch") if role in ds)])
-    if "step" in ds and all((part == np.floor(part)).all() for part in np.array_split(ds["step"].values, 16)):
+    if "step" in ds and all(_are_counts(part) for part in np.array_split(ds["step"].values, 16)):
         ds["step"] = ds["step"].astype(np.int64, keep_attrs=True)
     return note(ds, f"open_logs: {len(curves)} runs" + "".join(f"; {text}" for text in notes))
+
+
+def _are_counts(values: NDArray[np.float64]) -> bool:
+    return bool(((values == np.floor(values)) & (np.abs(values) < 2**53)).all())
 
 
 def _flat(curves: Sequence[Curve], sizes: NDArray[np.int64]) -> dict[str, tuple[str, Floats]]:
@@ -373,9 +379,8 @@ def _batch_size(ds: xr.Dataset, step: Floats, tokens: Floats, batch: Floats) -> 
     last = np.zeros(sizes.size, np.int64)
     order = np.argsort(np.where(np.isfinite(step) & np.isfinite(tokens), step, -1), kind="stable")
     last[run[order]] = order  # the largest step of a run stays
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = tokens[last] / step[last]
-        apart = np.abs(tokens - found[run] * step) > 0.01 * tokens + found[run]
+    found = tokens[last] / step[last]
+    apart = ~(np.abs(tokens - found[run] * step) <= 0.01 * tokens + found[run])
     found[np.bincount(run, apart | ~np.isfinite(tokens), sizes.size) > 0] = np.nan
     given = np.full(sizes.size, np.nan)
     given[run] = batch

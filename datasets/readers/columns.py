@@ -43,11 +43,14 @@ class Table(NamedTuple):
         Columns asked for as text, and the words found in columns of numbers.
     left_out : sequence of str
         Names of the other columns.
+    rows : int
+        Number of rows.
     """
 
     numbers: dict[str, Floats]
     words: dict[str, Words]
     left_out: Sequence[str] = ()
+    rows: int = 0
 
 
 class Columns:
@@ -102,7 +105,7 @@ class Columns:
         start, stop = (rows.start, rows.stop) if isinstance(rows, slice) else (int(rows[0]), int(rows[-1]) + 1)
         if isinstance(rows, slice) and len(column) <= start:
             _fill(column, start)
-            column.frombytes(numbers.view(np.uint8))
+            column.frombytes(numbers.tobytes())
         else:
             _fill(column, stop)
             filled = np.frombuffer(column)
@@ -129,13 +132,13 @@ class Columns:
             of_row = np.full(size, -1, np.int32)
             of_row[np.frombuffer(at, np.int64)] = np.frombuffer(code, np.int32)
             words[name] = Words(of_row, list(codes), line)
-        return Table(numbers, words, tuple(name for name, wanted in self._wanted.items() if not wanted))
+        return Table(numbers, words, tuple(name for name, wanted in self._wanted.items() if not wanted), size)
 
 
 def _fill(column: array[float], size: int) -> None:
     """Lengthen a column to a number of rows without values."""
     if len(column) < size:
-        column.frombytes(np.full(size - len(column), np.nan).view(np.uint8))
+        column.extend(array("d", [np.nan]) * (size - len(column)))
 
 
 def _positions(rows: Rows) -> Iterable[int]:

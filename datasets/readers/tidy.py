@@ -99,13 +99,12 @@ def read(path: str | PathLike[str], naming: Naming | None = None) -> Iterator[Lo
         raise DataError(
             f"run: no column {missing[0]!r} in {path}, which has {', '.join([*sorted(names), *table.left_out])}"
         )
-    size = max((column.size for column in table.numbers.values()), default=0)
     if run:
         labels, of_row = combine_runs(table, run, path)
     elif run is not None and _has_steps(table, naming):
-        labels, of_row = [os.path.splitext(os.path.basename(path))[0]], np.zeros(size, np.int64)
+        labels, of_row = [os.path.splitext(os.path.basename(path))[0]], np.zeros(table.rows, np.int64)
     else:
-        labels, of_row = [str(row) for row in range(size)], np.arange(size)
+        labels, of_row = [str(row) for row in range(table.rows)], np.arange(table.rows)
     yield from _split(table, labels, of_row, naming, path)
 
 
@@ -272,8 +271,8 @@ def _read_parquet(path: str, columns: Columns) -> Table:
     try:
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
-            plain = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_string)
-            plain += (pa.types.is_large_string, pa.types.is_dictionary, pa.types.is_decimal)
+            plain = [pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal]
+            plain += [pa.types.is_string, pa.types.is_large_string, pa.types.is_dictionary]
             names = {path: name for path, name in _leaves(schema) if columns.is_wanted(name)}
             _refuse_bomb(file, len(names), path)
             for batch in file.iter_batches(ROWS, columns=list(names)):

@@ -5,6 +5,7 @@ import json
 import lzma
 import sys
 import tracemalloc
+from contextlib import suppress
 from importlib import resources
 
 import numpy as np
@@ -404,3 +405,24 @@ def test_damaged_files_are_refused_or_read(write, name, cut, at, what):
         assert ds.sizes.get("obs", ds.sizes["run"]) == ds.loss.size
     # A file that cannot be read is named; of one that can, the runs are.
     assert all(str(path) in problem or "in run" in problem for problem in problems)
+
+
+ODD = st.sampled_from(
+    ["", "0", "1", "2", "-1", "3", "3", "0.5", "1e300", "-1e308", "1e308", "inf", "-Infinity", "nan", "9" * 400]
+)
+COLUMNS = ("run", "step", "loss", "lr", "tokens", "params", "batch_size", "epoch", "flops", "train_loss", "width")
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    names=st.lists(st.sampled_from(COLUMNS), unique=True, min_size=2),
+    cells=st.lists(st.lists(ODD, min_size=11, max_size=11), min_size=1, max_size=6),
+    given=st.sets(st.sampled_from(sorted(ROLES))),
+    options=st.fixed_dictionaries(
+        {}, optional={"flops": st.just("6ND"), "steps_per_epoch": st.just(10), "run": st.none()}
+    ),
+)
+def test_odd_numbers_are_refused_or_read(write, names, cells, given, options):
+    text = "\n".join(",".join(row[: len(names)]) for row in [names, *cells])
+    with suppress(ScalingEqError):
+        data.check(data.open_record(write(text), **{role: ROLES[role] for role in given}, **options))
