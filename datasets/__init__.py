@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from .catalogue import available, load
+from .cleaning import drop_burn_in, drop_warmup, join_restarts, separate, split_restarts
 from .schema import check, from_curves, is_constant_rate, label, select_runs, to_curves
+from .seeds import average_seeds
 from .tables import open_record, read_table
+from .thinning import thin
 
 __all__ = [
     "available",
+    "average_seeds",
     "check",
+    "drop_burn_in",
+    "drop_warmup",
     "from_curves",
     "is_constant_rate",
+    "join_restarts",
     "label",
     "load",
     "open_record",
     "read_table",
     "select_runs",
+    "separate",
+    "split_restarts",
+    "thin",
     "to_curves",
 ]
