@@ -15,11 +15,10 @@ from .cleaning import combined_stderr
 from .history import note
 from .labels import MEASURED, label
 from .rearranging import observations, rearranged
+from .schema import SAME_RATE
 from .shapes import Layout, find_layout
 
 Floats = NDArray[np.float64]
-
-SAME_RATE = 1e-6  # relative difference of rates of one schedule: single precision logs
 
 
 def average_seeds(ds: xr.Dataset, *, interpolate: bool = False) -> xr.Dataset:
