@@ -7,6 +7,7 @@ says what was done. A grid whose runs no longer share their steps comes back rag
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -112,9 +113,9 @@ def drop_warmup(ds: xr.Dataset) -> xr.Dataset:
     cut = np.nan_to_num(_per_run(ds, layout, "warmup_steps", 0.0))
     if "learning_rate" in ds and _varies(ds, "learning_rate"):
         rate = layout.spread(ds["learning_rate"]).astype(np.float64)
-        for run in np.flatnonzero(cut == 0).tolist():
-            mine = layout.run == run
-            cut[run] = _end_of_rise(step[mine], rate[mine])
+        for mine in stretches(layout.run):
+            run = layout.run[mine.start]
+            cut[run] = cut[run] or _end_of_rise(step[mine], rate[mine])
     elif "warmup_steps" not in ds:
         raise DataError(
             "warmup_steps: missing, and no learning rate over observations shows a warm-up; pass "
@@ -295,6 +296,18 @@ def curves_to_clean(ds: xr.Dataset) -> tuple[xr.Dataset, Layout, Floats]:
     return ds, layout, step
 
 
+def stretches(run: NDArray[np.int64]) -> list[slice]:
+    """Where the observations of each run lie, given the run (obs,) of each, ascending.
+
+    Examples
+    --------
+    >>> stretches(np.array([0, 0, 2]))
+    [slice(0, 2, None), slice(2, 3, None)]
+    """
+    bounds = [*np.flatnonzero(np.append(run.size > 0, np.diff(run) > 0)).tolist(), run.size]
+    return [slice(begin, end) for begin, end in pairwise(bounds)]
+
+
 def _varies(ds: xr.Dataset, name: str) -> bool:
     """Whether a variable has the dimension of the observations."""
     return bool(set(ds[name].dims) - {"run"})
@@ -337,12 +350,12 @@ def _without_beginning(ds: xr.Dataset, layout: Layout, step: Floats, cut: Floats
     if "learning_rate" in ds and _varies(ds, "learning_rate"):
         rate = layout.spread(ds["learning_rate"]).astype(np.float64)
         bent = []
-        for run in np.flatnonzero(left < total).tolist():
-            mine = (layout.run == run) & np.isfinite(rate)
-            first = step[mine & kept].min(initial=np.inf)
-            if not np.isfinite(first):
+        for mine in stretches(layout.run):
+            run, known = layout.run[mine.start], np.isfinite(rate[mine])
+            first = step[mine][known & kept[mine]].min(initial=np.inf)
+            if left[run] == total[run] or not np.isfinite(first):
                 continue
-            warmup[run], trouble, linear = _equivalent_warmup(step[mine], rate[mine], first, warmup[run])
+            warmup[run], trouble, linear = _equivalent_warmup(step[mine][known], rate[mine][known], first, warmup[run])
             problems += [f"learning_rate: {trouble} in run {str(layout.names[run])!r}; drop less"] if trouble else []
             bent += [] if linear else [str(layout.names[run])]
         raise_problems(problems, DataError)

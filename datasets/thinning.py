@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scalingeq.errors import DataError, ParameterError, raise_problems
 from scalingeq.inference import averaging
 
-from .cleaning import combined_stderr, curves_to_clean
+from .cleaning import NAMED_RUNS, combined_stderr, curves_to_clean, stretches
 from .history import note
 from .labels import label
 from .rearranging import observations, rearranged
@@ -44,7 +44,7 @@ def thin(ds: xr.Dataset, *, per_decade: float = 20) -> xr.Dataset:
     ParameterError
         If ``per_decade`` is not a positive number.
     DataError
-        If there is no loss, or steps do not ascend: :func:`join_restarts` and :func:`split_restarts` mend that.
+        If there is no loss or an infinite one, or steps do not ascend: :func:`join_restarts` and :func:`split_restarts` mend that.
 
     Notes
     -----
@@ -70,26 +70,28 @@ def thin(ds: xr.Dataset, *, per_decade: float = 20) -> xr.Dataset:
     if "loss" not in ds:
         raise DataError("loss: missing; name the variable: label(loss=...)")
     flat = observations(ds, layout)
-    there = ~np.isnan(flat["loss"].astype(np.float64))
+    loss = flat["loss"].astype(np.float64)
+    endless = [repr(str(name)) for name in layout.names[np.unique(layout.run[np.isinf(loss)])]]
+    there = ~np.isnan(loss)
+    problems = (
+        [f"loss: infinite in run {', '.join(endless[:NAMED_RUNS])}; drop these points or runs"] if endless else []
+    )
+    raise_problems(problems if there.any() else ["loss: holds no value; nothing to average"], DataError)
     runs, parents = np.unique(layout.run[there], return_inverse=True)
     flat = {name: values[there] for name, values in flat.items()}
     step = step[there]
-    bounds = (
-        np.append(np.flatnonzero(np.append(True, np.diff(parents) > 0)), step.size) if runs.size else np.zeros(1, int)
-    )
-    stretches = [slice(a, b) for a, b in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)]
+    mines = stretches(parents)
     raise_problems(
         [
             f"step: not ascending in run {str(layout.names[run])!r}; first call join_restarts(ds) if the run was "
             f"resumed, or split_restarts(ds) if it began anew"
-            for run, mine in zip(runs, stretches, strict=True)
+            for run, mine in zip(runs, mines, strict=True)
             if (np.diff(step[mine]) <= 0).any()
         ],
         DataError,
     )
     parts = [
-        _thinned(ds, step[mine], {name: values[mine] for name, values in flat.items()}, per_decade)
-        for mine in stretches
+        _thinned(ds, step[mine], {name: values[mine] for name, values in flat.items()}, per_decade) for mine in mines
     ]
     names = {name: None for part in parts for name in part}
     values = {name: np.concatenate([part[name] for part in parts]) for name in names}

@@ -188,3 +188,9 @@ def test_refusals():
         data.thin(ds, per_decade=0)
     with pytest.raises(DataError, match="loss: missing"):
         data.thin(ds.rename(loss="valid"))
+    with pytest.raises(DataError, match="loss: infinite in run '0'"):
+        data.thin(ds.assign(loss=("step", [3.0, np.inf, 2.0])))
+    with pytest.raises(DataError, match="loss: holds no value"):
+        data.thin(ds * np.nan)
+    with pytest.raises(DataError, match="the dataset is empty"):
+        data.thin(ds.isel(step=slice(0)))
