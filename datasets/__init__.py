@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .catalogue import available, load
+from .catalogue import fetch, load
+from .catalogue import list as list  # not in __all__: a star import would hide Python's own
 from .cleaning import drop_burn_in, drop_warmup, join_restarts, separate, split_restarts
 from .schema import check, from_curves, is_constant_rate, label, select_runs, to_curves
 from .seeds import average_seeds
@@ -10,11 +11,11 @@ from .tables import open_record, read_table
 from .thinning import thin
 
 __all__ = [
-    "available",
     "average_seeds",
     "check",
     "drop_burn_in",
     "drop_warmup",
+    "fetch",
     "from_curves",
     "is_constant_rate",
     "join_restarts",
