@@ -117,7 +117,7 @@ def fetch(name: str, *, units: Mapping[str, str] | None = None, progress: bool =
         "comment": found.about,
     }
     # The history that reading wrote goes on from where the data came from.
-    read, ds.attrs = ds.attrs, note(xr.Dataset(), f"fetched {', '.join(found.files)} from {found.source}").attrs
+    read, ds.attrs = ds.attrs, note(xr.Dataset(), f"fetched {name} from {found.source}").attrs
     if "history" in read:
         read["history"] = f"{ds.attrs['history']}\n{read['history']}"
     return label(ds.assign_attrs(ds.attrs | read | about), units=units, **roles)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from .cleaning import split_restarts
+from .cleaning import join_restarts, split_restarts
 from .history import note
 from .labels import label
 from .shapes import select_runs
@@ -77,14 +77,14 @@ def _records(table: pd.DataFrame, run: str, per_obs: Mapping[str, str], per_run:
     return ds.assign_coords(coords | {"run": first.index.astype(str).tolist(), "row_size": ("run", sizes.to_numpy())})
 
 
-def _described(ds: xr.Dataset, tokens: str = "tokens", **long_names: str) -> xr.Dataset:
-    """Label with nats per token; variables without a role get units "1" and the name given."""
+def _described(ds: xr.Dataset, **long_names: str) -> xr.Dataset:
+    """Label with losses in nats per token, and with what other variables are."""
     ds = label(
         ds.set_coords([name for name in ds.data_vars if name != "loss"]),
-        units={"loss": "nats per token", "tokens": tokens},
+        units={"loss": "nats per token"},
     )
     for name, text in long_names.items():
-        ds[name].attrs |= {"long_name": text, "units": "1"} if name not in ("loss",) else {"long_name": text}
+        ds[name].attrs = {"units": "1"} | ds[name].attrs | {"long_name": text}
     return ds
 
 
@@ -176,8 +176,9 @@ def _misfitting(paths: Sequence[Path]) -> xr.Dataset:
     keys = [table[name].astype(str) for name in ("model", "total_steps", "peak_lr", "total_epochs", "sweep")]
     table["run"] = keys[0].str.cat(keys[1:], sep=" ")
     ds = _records(table[agrees], "run", {"loss": "loss", "step": "current_steps", "tokens": "D"}, MISFITTING)
-    ds = split_restarts(note(ds, f"left out {int((~agrees).sum())} rows whose step contradicts their epoch"))
-    # What is logged twice to the last digit, and runs of one checkpoint, are no curves.
+    ds = join_restarts(
+        split_restarts(note(ds, f"left out {int((~agrees).sum())} rows whose step contradicts their epoch"))
+    )
     curves = np.asarray(ds["row_size"] > 1)
     ds = note(select_runs(ds, curves), f"left out {int((~curves).sum())} runs of one checkpoint")
     return _with_embedding(ds)
@@ -292,7 +293,7 @@ PUBLIC_SETS = {
         **GEMSTONES_FROM,
     ),
     "misfitting": PublicSet(
-        title="Test losses at the checkpoints of some 230 transformers, 5 peak learning rates",
+        title="Test losses at the checkpoints of 220 transformers, 5 peak learning rates",
         files={
             "data/scaling_results.csv": "193b4b7665365112605417e2ef06d55efe599cfa08412354e3ae42c3af7a9f58",
         },

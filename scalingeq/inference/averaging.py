@@ -57,7 +57,8 @@ def bin_starts(position: Floats, segment: Ints, rates: Floats, per_decade: float
     """First observation (bin,) of each bin.
 
     A bin ends with a cell of ``1 / per_decade`` in position, with its segment, and where a rate would be further from
-    another in the bin than 5 % of the larger: no average crosses a jump of the learning rate.
+    another in the bin than 5 % of the larger: no average crosses a jump of the learning rate. The last observation before
+    a jump is a bin of its own.
 
     Parameters
     ----------
@@ -72,13 +73,16 @@ def bin_starts(position: Floats, segment: Ints, rates: Floats, per_decade: float
 
     Examples
     --------
-    >>> rates = np.array([[1.0, 1.0, 1.0, 0.5, 0.5]])
-    >>> bin_starts(np.log10([1.0, 10.1, 11.0, 12.0, 13.0]), segments_of(rates), rates, per_decade=5)
-    array([0, 1, 3])
+    >>> rates = np.array([[1.0, 1.0, 1.0, 1.0, 0.5, 0.5]])
+    >>> bin_starts(np.log10([1.0, 10.1, 11.0, 12.0, 13.0, 14.0]), segments_of(rates), rates, per_decade=5)
+    array([0, 1, 3, 4])
     """
     # A cell holds its upper end: runs end at round numbers of steps, and their last step is not to be alone.
     cell = np.ceil(np.where(np.isfinite(position), position, -1e6) * per_decade - 1e-9)
-    starts = np.flatnonzero(np.append(True, (np.diff(cell) != 0) | (np.diff(segment) != 0)))
+    jump = np.diff(segment) != 0
+    # The last observation before a jump stays by itself: a schedule that is linear between the averages keeps its edge.
+    edge = np.append(jump[1:], False)[: jump.size]
+    starts = np.flatnonzero(np.append(True, (np.diff(cell) != 0) | jump | edge))
     high, low = np.maximum.reduceat(rates, starts, axis=1), np.minimum.reduceat(rates, starts, axis=1)
     drifting = (high - low > SAME_RATE * high).any(axis=0)
     ends = np.append(starts[1:], position.size)

@@ -82,6 +82,34 @@ def test_no_average_crosses_a_jump_of_the_rate():
     data.check(out)
 
 
+EVERY = np.arange(128.0, 24_000, 128)
+SCHEDULES = {
+    "cosine": 0.55 + 0.45 * np.cos(np.pi * EVERY / 24_000),
+    "linear": 1 - EVERY / 24_000,
+    "stable and decay": np.minimum(1, 1.05 * (24_000 - EVERY) / 4000),
+    "two stages": np.where(EVERY < 8000, 1.0, 0.1),
+    "staircase": 0.5 ** np.floor(EVERY / 5000),
+    "warm-up": np.minimum(1, EVERY / 2000),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_integral_of_the_rate_stays(name):
+    coords = {"step": EVERY, "learning_rate": ("step", SCHEDULES[name]), "batch_size": 8, "params": 10}
+    ds = xr.Dataset({"loss": ("step", curve(EVERY))}, coords)
+    out = data.thin(ds)
+    assert out.sizes["step"] < 0.7 * EVERY.size
+
+    def time(record):
+        schedule = data.to_curves(record).schedules[0]
+        fine = np.arange(0.0, out.step.values[-1], 4.0)
+        return np.cumsum(np.interp(fine, schedule.step, schedule.rate)) * 4.0, fine
+
+    (before, fine), (after, _) = time(ds), time(out)
+    later = fine > 0.02 * EVERY[-1]
+    np.testing.assert_allclose(after[later], before[later], rtol=4e-3)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 80), st.floats(1e-5, 1.0)), min_size=1, max_size=6),
