@@ -115,7 +115,7 @@ def drop_warmup(ds: xr.Dataset) -> xr.Dataset:
         rate = layout.spread(ds["learning_rate"]).astype(np.float64)
         for mine in stretches(layout.run):
             run = layout.run[mine.start]
-            cut[run] = cut[run] or _end_of_rise(step[mine], rate[mine])
+            cut[run] = cut[run] or _end_of_rise(*_trace(step[mine], rate[mine]))
     elif "warmup_steps" not in ds:
         raise DataError(
             "warmup_steps: missing, and no learning rate over observations shows a warm-up; pass "
@@ -351,11 +351,12 @@ def _without_beginning(ds: xr.Dataset, layout: Layout, step: Floats, cut: Floats
         rate = layout.spread(ds["learning_rate"]).astype(np.float64)
         bent = []
         for mine in stretches(layout.run):
-            run, known = layout.run[mine.start], np.isfinite(rate[mine])
-            first = step[mine][known & kept[mine]].min(initial=np.inf)
+            run = layout.run[mine.start]
+            at, rates = _trace(step[mine], rate[mine])
+            first = at.min(where=at >= cut[run], initial=np.inf)
             if left[run] == total[run] or not np.isfinite(first):
                 continue
-            warmup[run], trouble, linear = _equivalent_warmup(step[mine][known], rate[mine][known], first, warmup[run])
+            warmup[run], trouble, linear = _equivalent_warmup(at, rates, first, warmup[run])
             problems += [f"learning_rate: {trouble} in run {str(layout.names[run])!r}; drop less"] if trouble else []
             bent += [] if linear else [str(layout.names[run])]
         raise_problems(problems, DataError)
@@ -373,10 +374,15 @@ def _without_beginning(ds: xr.Dataset, layout: Layout, step: Floats, cut: Floats
     return note(out, f"{text}; {dropped} of {step.size} observations dropped")
 
 
+def _trace(step: Floats, rate: Floats) -> tuple[Floats, Floats]:
+    """Steps with a rate that can be, ascending, each once: as the run that a log ends with had it."""
+    known = np.isfinite(rate) & (rate >= 0)
+    step, last = np.unique(step[known][::-1], return_index=True)
+    return step, rate[known][::-1][last]
+
+
 def _end_of_rise(step: Floats, rate: Floats) -> float:
     """Step at which a rate that rises from the first observation on has risen; 0 where it does not."""
-    known = np.isfinite(rate)
-    step, rate = step[known], rate[known]
     if rate.size < 2:
         return 0.0
     falls = np.flatnonzero(np.diff(rate) < -SAME_RATE * rate[:-1])
@@ -405,9 +411,7 @@ def _equivalent_warmup(step: Floats, rate: Floats, first: float, stated: float) 
             if np.all(np.abs(rate[seen] - expected) <= 0.02 * rate_there + 1.5 * rate_there / steps):
                 return min(steps, first), "", True
     schedule = find_schedule(step, rate, np.ones(step.size), stated)
-    before = schedule.step <= first
-    knots, rates = schedule.step[before], schedule.rate[before]
-    time = float(np.sum(np.diff(knots) * (rates[1:] + rates[:-1]) / 2))
+    time = float(schedule.time(first))
     constant = rate_there * first
     if time <= SAME_TIME * constant or abs(time - (constant - rate_there * min(stated, first) / 2)) <= 1e-3 * time:
         return stated, "", True

@@ -173,8 +173,8 @@ def _misfitting(paths: Sequence[Path]) -> xr.Dataset:
     agrees = (last & (table["current_steps"] == table["total_steps"])) | (
         ~last & (np.ceil(table["total_steps"] / epoch) == table["total_epochs"])
     )
-    keys = [table[name].astype(str) for name in ("model", "total_steps", "peak_lr", "total_epochs", "sweep")]
-    table["run"] = keys[0].str.cat(keys[1:], sep=" ")
+    keys = ["model", "total_steps", "peak_lr", "total_epochs", "sweep"]
+    table["run"] = [" ".join(map(str, row)) for row in table[keys].itertuples(index=False)]
     ds = _records(table[agrees], "run", {"loss": "loss", "step": "current_steps", "tokens": "D"}, MISFITTING)
     ds = join_restarts(
         split_restarts(note(ds, f"left out {int((~agrees).sum())} rows whose step contradicts their epoch"))

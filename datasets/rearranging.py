@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from scalingeq.errors import DataError, raise_problems
 
+from .labels import MEASURED
 from .shapes import Layout
 
 Ints = NDArray[np.int64]
@@ -99,7 +100,7 @@ def rearranged(
         for name, flat in values.items():
             block = flat.reshape(shared)
             dims = order.get(name, layout.dims)
-            alone = dims == (point,) and np.array_equal(block, np.broadcast_to(block[0], shared), equal_nan=True)
+            alone = dims == (point,) and name not in MEASURED and _alike(block)
             variables[name] = ((point,), block[0]) if alone else _transposed(block, dims, point)
     elif "row_size" not in ds and len(step_dims) == 2:
         column = np.arange(run.size) - (np.cumsum(counts) - counts)[run]
@@ -132,8 +133,12 @@ def _point(layout: Layout) -> str:
 def _share_steps(step: NDArray[Any], counts: Ints) -> bool:
     if counts.size == 0 or np.ptp(counts) > 0:
         return False
-    block = step.reshape(counts.size, -1)
-    return bool((block == block[0]).all())
+    return _alike(step.reshape(counts.size, -1))
+
+
+def _alike(block: NDArray[Any]) -> bool:
+    """Whether all rows are the same, NaN included."""
+    return bool(((block == block[0]) | ((block != block) & (block[0] != block[0]))).all())
 
 
 def _transposed(

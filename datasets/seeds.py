@@ -118,15 +118,19 @@ def _averaged(
     layout: Layout, flat: dict[str, NDArray[Any]], group: Sequence[int], interpolate: bool, problems: list[str]
 ) -> dict[str, NDArray[Any]]:
     """Mean and standard error of the runs of a group; what is wrong with them goes to ``problems``."""
-    rows = [np.flatnonzero(layout.run == run) for run in group]
+    rows = [slice(*np.searchsorted(layout.run, [run, run + 1])) for run in group]
     names = [str(layout.names[run]) for run in group]
     numbers = {name: values.astype(np.float64) for name, values in flat.items() if values.dtype.kind in "iuf"}
     out: dict[str, NDArray[Any]] = {name: values[rows[0]] for name, values in flat.items()}
-    out.setdefault("loss_stderr", np.full(rows[0].size, np.nan))
+    out.setdefault("loss_stderr", np.full(out["loss"].size, np.nan))
     if len(group) == 1:
         return {name: out[name] for name in (*numbers, "loss_stderr") if name in out}
     if "step" in numbers:
         steps = [numbers["step"][mine] for mine in rows]
+        empty = [repr(name) for name, s in zip(names, steps, strict=True) if s.size == 0]
+        if empty:
+            problems.append(f"step: no observations in run {', '.join(empty[:5])}; leave out with select_runs")
+            return out
         bad = [name for name, s in zip(names, steps, strict=True) if (np.diff(s) <= 0).any()]
         problems += [f"step: not ascending in run {name!r}; first call join_restarts(ds)" for name in bad]
         other = [name for name, s in zip(names, steps, strict=True) if not np.array_equal(s, steps[0])]
@@ -149,15 +153,18 @@ def _averaged(
         } | {"step": np.array([at])}
     else:
         stack = {name: np.array([values[mine] for mine in rows]) for name, values in numbers.items()}
-    if np.isnan(stack["loss"]).any():
-        problems.append(f"loss: NaN in runs {', '.join(map(repr, names[:5]))}; drop these points, or separate(ds)")
+    if not np.isfinite(stack["loss"]).all():
+        problems.append(
+            f"loss: NaN or infinite in runs {', '.join(map(repr, names[:5]))}; drop these points, or separate(ds)"
+        )
         return out
     for name in ("learning_rate", "batch_size"):
-        if name in stack and (np.ptp(stack[name], axis=0) > SAME_RATE * stack[name].max(axis=0)).any():
+        if name in stack and not np.isclose(stack[name], stack[name][0], rtol=SAME_RATE, atol=0, equal_nan=True).all():
             problems.append(
                 f"{name}: differs between runs {', '.join(map(repr, names[:5]))}, which differ in their seed alone otherwise"
             )
-    out = {name: block.mean(axis=0) for name, block in stack.items()}
+    with np.errstate(invalid="ignore"):  # other columns may hold infinities
+        out = {name: block.mean(axis=0) for name, block in stack.items()}
     count = len(group)
     shared = np.nan_to_num(out["offset_stderr"]) if "offset_stderr" in out else np.zeros(out["loss"].size)
     own = np.full(out["loss"].size, np.nan)

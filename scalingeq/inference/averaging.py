@@ -84,14 +84,14 @@ def bin_starts(position: Floats, segment: Ints, rates: Floats, per_decade: float
     edge = np.append(jump[1:], False)[: jump.size]
     starts = np.flatnonzero(np.append(True, (np.diff(cell) != 0) | jump | edge))
     high, low = np.maximum.reduceat(rates, starts, axis=1), np.minimum.reduceat(rates, starts, axis=1)
-    drifting = (high - low > SAME_RATE * high).any(axis=0)
+    drifting = (high - low > SAME_RATE * np.maximum(np.abs(high), np.abs(low))).any(axis=0)
     ends = np.append(starts[1:], position.size)
     more = [np.zeros(0, np.int64)]
     for start, end in zip(starts[drifting].tolist(), ends[drifting].tolist(), strict=True):
         while True:
             top = np.maximum.accumulate(rates[:, start:end], axis=1)
             bottom = np.minimum.accumulate(rates[:, start:end], axis=1)
-            over = np.flatnonzero((top - bottom > SAME_RATE * top).any(axis=0))
+            over = np.flatnonzero((top - bottom > SAME_RATE * np.maximum(np.abs(top), np.abs(bottom))).any(axis=0))
             if over.size == 0:
                 break
             start += int(over[0])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import scalingeq.datasets as data
 from scalingeq.datasets.shapes import find_layout
-from scalingeq.errors import DataError, ParameterError
+from scalingeq.errors import DataError, ParameterError, ScalingEqError
 
 NAN = np.nan
 STEP = np.array([10, 20, 40, 80, 100, 200, 400, 1000])
@@ -318,3 +318,33 @@ def test_any_log_is_joined_or_split_into_ascending_runs(steps, keep):
     assert [loss for _, losses in split for loss in losses] == (np.arange(flat.size) + 1.0).tolist()
     again = data.join_restarts(data.join_restarts(ds, keep=keep))
     assert runs(again) == joined
+
+
+numbers = st.sampled_from([0.0, 1e-3, 0.1, 0.3, 2.0, NAN, np.inf, -1.0])
+rows = st.lists(st.tuples(st.integers(0, 50), numbers, numbers, numbers), min_size=0, max_size=25)
+
+
+@settings(max_examples=150, deadline=None)
+@given(rows, st.integers(1, 3), st.sampled_from(["ragged", "single", "grid"]), st.booleans())
+def test_whatever_a_log_holds_there_is_a_record_or_an_error_of_the_family(log, count, shape, warm):
+    step, loss, train, rate = np.array(log).reshape(-1, 4).T
+    dim = "obs" if shape == "ragged" else "step"
+    flat = {"loss": loss, "train_loss": train}
+    ds = xr.Dataset({k: (dim, v) for k, v in flat.items()}, {"step": (dim, step), "learning_rate": (dim, rate)})
+    if shape == "ragged":
+        sizes = np.diff(np.linspace(0, step.size, count + 1).astype(int))
+        ds = ds.assign_coords(row_size=("run", sizes), seed=("run", np.arange(count)))
+    elif shape == "grid":
+        ds = ds.assign(loss=ds.loss.expand_dims(run=count)).assign_coords(seed=("run", np.arange(count)))
+    if warm:
+        ds = ds.assign_coords(warmup_steps=10.0)
+    tools = [data.thin, data.drop_burn_in, data.drop_warmup, data.split_restarts, data.join_restarts, data.separate]
+    for clean in (*tools, data.average_seeds):
+        try:
+            out = clean(ds)
+        except ScalingEqError:
+            continue
+        for part in out if isinstance(out, tuple) else (out,):
+            assert f"{clean.__name__}: " in part.attrs["history"]
+            assert described(part)
+            find_layout(part)
