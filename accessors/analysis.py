@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from scalingeq.datasets.history import note
 from scalingeq.datasets.schema import to_curves
 from scalingeq.errors import ArchiveError, DataError, ParameterError, raise_problems
 from scalingeq.inference import twopoint
@@ -182,7 +183,7 @@ class AnalysisTwoPoint:
         name = flops if isinstance(flops, str) else getattr(flops, "__name__", "function")
         ds.attrs = {"flops": name, "learning_rate": plan["learning_rate"], "batch_size": plan["batch_size"]}
         ds.attrs["data_limit"] = np.inf if data_limit is None else float(data_limit)
-        return archive.note(ds, "twopoint.frontier")
+        return note(ds, "twopoint.frontier")
 
     def parameters(self, *, evaluate_expressions: bool = False) -> Parameters:
         """Parameters of the fit as lmfit's, to refit with: ``ds.twopoint.fit(params=...)``.

@@ -13,14 +13,13 @@ import os
 import platform
 import secrets
 from collections.abc import Hashable, Mapping
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from scalingeq.datasets.history import installed_version, now
 from scalingeq.errors import ArchiveError, raise_problems
 
 LAYOUT_VERSION = 1
@@ -241,8 +240,8 @@ def provenance(ds: xr.Dataset, law: str, version: str, seed: int) -> str:
         "law_version": version,
         "data_sha256": checksum(ds),
         "seed": seed,
-        "time": _now(),
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "time": now(),
+        "versions": {"python": platform.python_version()} | {name: installed_version(name) for name in PACKAGES},
     }
     return json.dumps(about)
 
@@ -278,19 +277,6 @@ def checksum(ds: xr.Dataset) -> str:
         else:  # text comes back from a file in another type
             digest.update(json.dumps([str(value) for value in values.ravel().tolist()]).encode())
     return digest.hexdigest()
-
-
-def note(ds: xr.Dataset, text: str) -> xr.Dataset:
-    """Return the dataset with a line for ``text`` added to ``attrs["history"]``.
-
-    Examples
-    --------
-    >>> note(xr.Dataset(), "made up").attrs["history"]
-    '...Z scalingeq ...: made up'
-    """
-    line = f"{_now()} scalingeq {_version('scalingeq')}: {text}"
-    before = ds.attrs.get("history")
-    return ds.assign_attrs(history=f"{before}\n{line}" if before else line)
 
 
 def save(tree: xr.DataTree, path: str | os.PathLike[str]) -> None:
@@ -346,14 +332,3 @@ def _to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "unknown"
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

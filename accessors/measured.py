@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 
+from scalingeq.datasets import cleaning, seeds, thinning
 from scalingeq.datasets.schema import check, label, to_curves
 from scalingeq.datasets.shapes import find_layout
 from scalingeq.errors import DataError, raise_problems
@@ -64,6 +65,86 @@ class MeasuredTwoPoint:
         scalingeq.errors.DataError: 4 problems:...
         """
         return check(self._ds)
+
+    def thin(self, *, per_decade: float = 20) -> xr.Dataset:
+        """Average in log-spaced bins of steps, with standard errors: :func:`scalingeq.datasets.thin`.
+
+        Examples
+        --------
+        >>> step = np.arange(1, 101)
+        >>> dense = xr.Dataset({"loss": ("step", 2 + 1 / step)}, {"step": step})
+        >>> dense.twopoint.thin(per_decade=5).sizes["step"]
+        10
+        """
+        return thinning.thin(self._ds, per_decade=per_decade)
+
+    def drop_burn_in(self, *, share: float = 0.02, steps: float | None = None) -> xr.Dataset:
+        """Drop the beginning of each run: :func:`scalingeq.datasets.drop_burn_in`.
+
+        Examples
+        --------
+        >>> ds = xr.Dataset({"loss": ("step", [9.0, 4.0, 3.0])}, {"step": [1, 100, 1000]})
+        >>> ds.twopoint.drop_burn_in().step.values
+        array([ 100, 1000])
+        """
+        return cleaning.drop_burn_in(self._ds, share=share, steps=steps)
+
+    def drop_warmup(self) -> xr.Dataset:
+        """Drop the warm-up of the learning rate and remember it: :func:`scalingeq.datasets.drop_warmup`.
+
+        Examples
+        --------
+        >>> ds = xr.Dataset({"loss": ("step", [9.0, 4.0, 3.0])}, {"step": [1, 100, 1000], "warmup_steps": 50})
+        >>> ds.twopoint.drop_warmup().step.values
+        array([ 100, 1000])
+        """
+        return cleaning.drop_warmup(self._ds)
+
+    def split_restarts(self) -> xr.Dataset:
+        """Make runs of their own of what was logged into one: :func:`scalingeq.datasets.split_restarts`.
+
+        Examples
+        --------
+        >>> ds = xr.Dataset({"loss": ("obs", [3.0, 2.0, 3.1, 2.1])}, {"step": ("obs", [1, 2, 1, 2])})
+        >>> ds.twopoint.split_restarts().row_size.values
+        array([2, 2])
+        """
+        return cleaning.split_restarts(self._ds)
+
+    def join_restarts(self, *, keep: Literal["last", "first"] = "last") -> xr.Dataset:
+        """Keep each step of a resumed run once: :func:`scalingeq.datasets.join_restarts`.
+
+        Examples
+        --------
+        >>> ds = xr.Dataset({"loss": ("obs", [3.0, 2.0, 2.1, 1.9])}, {"step": ("obs", [1, 2, 2, 3])})
+        >>> ds.twopoint.join_restarts().loss.values
+        array([3. , 2.1, 1.9])
+        """
+        return cleaning.join_restarts(self._ds, keep=keep)
+
+    def separate(self) -> tuple[xr.Dataset, xr.Dataset]:
+        """Part test and training losses on one axis: :func:`scalingeq.datasets.separate`.
+
+        Examples
+        --------
+        >>> losses = {"loss": ("step", [np.nan, 2.5]), "train_loss": ("step", [3.0, np.nan])}
+        >>> test, train = xr.Dataset(losses, {"step": [1, 2]}).twopoint.separate()
+        >>> test.loss.values, train.loss.values
+        (array([2.5]), array([3.]))
+        """
+        return cleaning.separate(self._ds)
+
+    def average_seeds(self, *, interpolate: bool = False) -> xr.Dataset:
+        """Average runs that are equal but for their seed: :func:`scalingeq.datasets.average_seeds`.
+
+        Examples
+        --------
+        >>> losses = (("run", "step"), [[3.0, 2.0], [3.2, 2.2]])
+        >>> ds = xr.Dataset({"loss": losses}, {"step": [1, 2], "seed": ("run", [0, 1])})
+        >>> ds.twopoint.average_seeds().loss.values
+        array([[3.1, 2.1]])
+        """
+        return seeds.average_seeds(self._ds, interpolate=interpolate)
 
     def fit(
         self,

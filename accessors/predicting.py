@@ -8,12 +8,12 @@ from functools import partial
 import numpy as np
 import xarray as xr
 
+from scalingeq.datasets.history import note
 from scalingeq.datasets.schema import check, label, to_curves
 from scalingeq.errors import DataError
 from scalingeq.inference.algorithms import PLAIN, Algorithm
 
 from . import groups
-from .archive import note
 
 RECORDED = "twopoint_parameters"
 

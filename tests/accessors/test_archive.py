@@ -13,6 +13,7 @@ import xarray as xr
 
 from scalingeq.accessors import archive
 from scalingeq.datasets import check
+from scalingeq.datasets.history import note
 from scalingeq.errors import ArchiveError
 
 AWKWARD = np.array([0.1, 1 / 3, -0.0, 5e-324, np.inf, -np.inf, np.nan, 1e300])
@@ -230,5 +231,5 @@ def test_provenance(tmp_path):
 
 
 def test_history_grows():
-    ds = archive.note(archive.note(xr.Dataset(), "first"), "second")
+    ds = note(note(xr.Dataset(), "first"), "second")
     assert [line.split(": ")[1] for line in ds.attrs["history"].split("\n")] == ["first", "second"]
