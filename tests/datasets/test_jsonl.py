@@ -94,11 +94,12 @@ def test_unwanted_columns_are_skipped(path):
         (b'{"a": 1}\n{"a": 2', r"line 2: .*not JSON.*cut off"),
         (b'{"a": 1}\n\n[1]\n', r"line 3: .*not a JSON object"),
         (b'{"a":' * 100_000, r"line 1: nested too deeply"),
+        (b'{"a":' * 900 + b"1" + b"}" * 900, r"line 1: nested too deeply"),
         (b'{"a": "\xff\xfe"}', r"line 1: .*not JSON"),
         (b'{"a": 1}\n\0\0\0\0', r"line 2: .*not JSON"),
         (b'{"a": ' + b"9" * 5000 + b"[", r"line 1: .*not JSON"),
     ],
-    ids=["cut", "array", "deep", "not text", "zeros", "digits"],
+    ids=["cut", "array", "deep", "deep and whole", "not text", "zeros", "digits"],
 )
 def test_what_is_not_jsonl_is_named(path, content, message):
     path.write_bytes(content)
