@@ -20,7 +20,7 @@ CHUNK = 1 << 18  # bytes decoded at a time: larger ones cost memory and win noth
 LONGEST_LINE = 1 << 24  # bytes; what is longer is no row of a log
 MOST_KEYS = 10_000
 DEEPEST = 64  # objects within objects
-STRUCT_KEY = re.compile(r'[^\\"\x00-\x1f]+').fullmatch
+STRUCT_KEY = re.compile(r'[^\\"\x00-\x1f\ud800-\udfff]+').fullmatch
 BOM = b"\xef\xbb\xbf"
 
 Shape = dict[str, Any]  # of the rows: name of a key to the shape under it, NUMBER, ANYTHING or SKIPPED

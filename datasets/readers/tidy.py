@@ -285,9 +285,8 @@ def _read_parquet(path: str, columns: Columns) -> Table:
                 while any(pa.types.is_struct(one.type) for one in flat.schema):
                     flat = flat.flatten()
                 for one, column in zip(flat.schema, flat.columns, strict=True):
-                    if any(test(one.type) for test in plain):
-                        name = one.name if columns.is_wanted(one.name) else one.name.replace(".", "/")
-                        columns.add(name, where, _values(column), lambda row: row + 1)
+                    if one.name in names and any(test(one.type) for test in plain):
+                        columns.add(names[one.name], where, _values(column), lambda row: row + 1)
                 rows += batch.num_rows
     except (pa.ArrowException, OSError, ValueError, NotImplementedError) as error:
         what = str(error).strip().splitlines()[0]
@@ -305,18 +304,19 @@ def _values(column: Any) -> Any:
     return column.to_pylist()
 
 
-def _leaves(schema: Any) -> list[str]:
+def _leaves(schema: Any) -> list[tuple[str, str]]:
+    """Path of each column in the file, and its name with "/" between nested keys (and not for a "." in a key)."""
     import pyarrow as pa
 
-    def below(one: Any, path: str) -> Iterator[str]:
-        name = f"{path}{one.name}"
+    def below(one: Any, path: str, name: str) -> Iterator[tuple[str, str]]:
+        path, name = f"{path}{one.name}", f"{name}{one.name}"
         if pa.types.is_struct(one.type):
             for k in range(one.type.num_fields):
-                yield from below(one.type.field(k), f"{name}.")
+                yield from below(one.type.field(k), f"{path}.", f"{name}/")
         else:
-            yield name
+            yield path, name
 
-    return [name for one in schema for name in below(one, "")]
+    return [leaf for one in schema for leaf in below(one, "", "")]
 
 
 def _refuse_bomb(file: Any, columns: int, path: str) -> None:

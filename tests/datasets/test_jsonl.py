@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scalingeq.datasets.readers import jsonl
 from scalingeq.errors import DataError
 
-KEYS = st.text(st.characters(codec="utf-8", exclude_characters="/"), min_size=1, max_size=4)
+KEYS = st.text(st.characters(exclude_characters="/"), min_size=1, max_size=4)
 LEAVES = (
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.sampled_from(["1.5", "nan", "x", ""])
 )
@@ -50,7 +50,9 @@ def expected(text):
     chunk=st.integers(1, 99),
 )
 def test_the_same_as_json(path, rows, end, bom, chunk):
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    # Half a pair of surrogates can only be written as an escape.
+    escaped = any("\ud800" <= letter <= "\udfff" for letter in json.dumps(rows, ensure_ascii=False))
+    text = "".join(json.dumps(row, ensure_ascii=escaped) + "\n" for row in rows)
     path.write_text(("\ufeff" if bom else "") + text.replace("\n", end), encoding="utf-8", newline="")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jsonl, "CHUNK", chunk)
