@@ -273,11 +273,7 @@ def _read_parquet(path: str, columns: Columns) -> Table:
             schema = file.schema_arrow
             plain = [pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal]
             plain += [pa.types.is_string, pa.types.is_large_string, pa.types.is_dictionary]
-            names = {
-                name: name.replace(".", "/")
-                for name in _leaves(schema)
-                if columns.is_wanted(name.replace(".", "/")) or columns.is_wanted(name)
-            }
+            names = {path: name for path, name in _leaves(schema) if columns.is_wanted(name)}
             _refuse_bomb(file, len(names), path)
             for batch in file.iter_batches(ROWS, columns=list(names)):
                 where = slice(rows, rows + batch.num_rows)
