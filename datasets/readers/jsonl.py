@@ -16,10 +16,10 @@ from scalingeq.errors import DataError
 
 from .columns import Columns, Floats, Table, as_numbers
 
+DEEPEST = 64  # objects within objects
 CHUNK = 1 << 18  # bytes decoded at a time: larger ones cost memory and win nothing
 LONGEST_LINE = 1 << 24  # bytes; what is longer is no row of a log
 MOST_KEYS = 10_000
-DEEPEST = 64  # objects within objects
 STRUCT_KEY = re.compile(r'[^\\"\x00-\x1f\ud800-\udfff]+').fullmatch
 BOM = b"\xef\xbb\xbf"
 
