@@ -16,6 +16,7 @@ from scalingeq.errors import DataError
 
 from .columns import Columns, Floats, Table, as_numbers
 
+DEEPEST = 64  # objects within objects
 CHUNK = 1 << 18  # bytes decoded at a time: larger ones cost memory and win nothing
 LONGEST_LINE = 1 << 24  # bytes; what is longer is no row of a log
 MOST_KEYS = 10_000
@@ -236,6 +237,8 @@ class _Reading:
         self, row: dict[str, Any], shape: Shape, path: tuple[str, ...], place: int
     ) -> Iterator[tuple[str, Any]]:
         """Wanted values of a row by name; its new keys are added to the shape."""
+        if len(path) > DEEPEST:
+            raise DataError(f"{self._at(place)}: nested too deeply; a JSON object of numbers was expected")
         for key, value in row.items():
             name = "/".join((*path, key))
             if isinstance(value, dict) and name not in self.columns.as_text:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scalingeq.datasets.readers import jsonl
 from scalingeq.errors import DataError
 
-KEYS = st.text(st.characters(codec="utf-8", exclude_characters="/"), min_size=1, max_size=4)
+KEYS = st.text(st.characters(exclude_characters="/"), min_size=1, max_size=4)
 LEAVES = (
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.sampled_from(["1.5", "nan", "x", ""])
 )
@@ -50,7 +50,9 @@ def expected(text):
     chunk=st.integers(1, 99),
 )
 def test_the_same_as_json(path, rows, end, bom, chunk):
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    # Half a pair of surrogates can only be written as an escape.
+    escaped = any("\ud800" <= letter <= "\udfff" for letter in json.dumps(rows, ensure_ascii=False))
+    text = "".join(json.dumps(row, ensure_ascii=escaped) + "\n" for row in rows)
     path.write_text(("\ufeff" if bom else "") + text.replace("\n", end), encoding="utf-8", newline="")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jsonl, "CHUNK", chunk)
@@ -94,11 +96,12 @@ def test_unwanted_columns_are_skipped(path):
         (b'{"a": 1}\n{"a": 2', r"line 2: .*not JSON.*cut off"),
         (b'{"a": 1}\n\n[1]\n', r"line 3: .*not a JSON object"),
         (b'{"a":' * 100_000, r"line 1: nested too deeply"),
+        (b'{"a":' * 900 + b"1" + b"}" * 900, r"line 1: nested too deeply"),
         (b'{"a": "\xff\xfe"}', r"line 1: .*not JSON"),
         (b'{"a": 1}\n\0\0\0\0', r"line 2: .*not JSON"),
         (b'{"a": ' + b"9" * 5000 + b"[", r"line 1: .*not JSON"),
     ],
-    ids=["cut", "array", "deep", "not text", "zeros", "digits"],
+    ids=["cut", "array", "deep", "deep and whole", "not text", "zeros", "digits"],
 )
 def test_what_is_not_jsonl_is_named(path, content, message):
     path.write_bytes(content)
