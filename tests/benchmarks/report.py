@@ -20,6 +20,7 @@ class Collector:
 
     def __init__(self):
         self.rows, self.recorded = [], {"peak_mb": {}, "growth": {}, "accuracy": {}}
+        self.recorded["memory"] = {}
         self.measured = {"schedules": {}, "parameters": {}, "noise": {}}
 
     @pytest.hookimpl(trylast=True)
@@ -30,7 +31,7 @@ class Collector:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session):
-        self.rows = [benchmark.extra_info for benchmark in session.config._benchmarksession.benchmarks]
+        self.rows = [(b.name, b.extra_info) for b in session.config._benchmarksession.benchmarks]
 
 
 def main():
@@ -39,11 +40,11 @@ def main():
     options += ["-m", "exhaustive or not exhaustive"]
     status = pytest.main([str(HERE), *options], plugins=[collector])
     lines = [
-        "# Speed and memory of the theory",
+        "# Speed and memory",
         "",
-        "Written by `python tests/benchmarks/report.py`. 200 log-spaced times over 7 decades, or every step of a schedule,",
-        "1e9 modes, alpha = 1.5, r = 0.4; medians of 15 rounds on one thread. The unit is the least arithmetic that one",
-        "curve needs, measured for each case.",
+        "Written by `python tests/benchmarks/report.py`. The theory: 200 log-spaced times over 7 decades, or every step of a",
+        "schedule, 1e9 modes, alpha = 1.5, r = 0.4; medians of 15 rounds on one thread. The unit is the least arithmetic that",
+        "one curve needs, measured for each case.",
         "",
         "| case | units a curve | limit | ms a curve | unit, ms |",
         "|---|---|---|---|---|",
@@ -51,7 +52,8 @@ def main():
     lines += [
         f"| {row['case']} | {row['units_per_curve']:.1f} | {row['limit']} | {row['milliseconds_per_curve']:.2f} "
         f"| {row['unit_ms']:.3f} |"
-        for row in collector.rows
+        for _, row in collector.rows
+        if "units_per_curve" in row
     ]
     lines += ["", "| case | peak memory above import, MB | limit |", "|---|---|---|"]
     lines += [f"| {name} | {value:.1f} | 50 |" for name, value in collector.recorded["peak_mb"].items()]
@@ -59,6 +61,14 @@ def main():
     lines += [f"| {name} | {value:.1f} | 5 |" for name, value in collector.recorded["growth"].items()]
     lines += ["", "| schedule of 2,000 steps | largest relative error beside single steps | limit |", "|---|---|---|"]
     lines += [f"| {name} | {value:.0e} | 1e-05 |" for name, value in collector.recorded["accuracy"].items()]
+    lines += ["", "| reader of logs | measured |", "|---|---|"]
+    for name, row in collector.rows:
+        if row and "units_per_curve" not in row:
+            case = row.get("case", name.removeprefix("test_").replace("_", " "))
+            values = [f"{key.replace('_', ' ')}: {value:,.3g}" for key, value in row.items() if key != "case"]
+            lines.append(f"| {case} | {'; '.join(values)} |")
+    for name, row in collector.recorded["memory"].items():
+        lines.append(f"| {name} | {'; '.join(f'{what}, MB: {size / 1e6:.0f}' for what, size in row.items())} |")
     lines += ["", f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.machine()}.", ""]
     (HERE / "RESULTS.md").write_text("\n".join(lines), encoding="utf-8")
     if collector.measured["schedules"]:
