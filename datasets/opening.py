@@ -167,11 +167,15 @@ def find_files(paths: Paths) -> list[str]:
 
 
 def _by_run(files: list[str]) -> list[list[str]]:
-    """Put the files of one name in the checkpoints of one run together: they repeat each other."""
+    """Put the files of one name in the checkpoints of one run together, and the event files of one folder.
+
+    They repeat each other: a run that was resumed began a new one.
+    """
     groups: dict[tuple[str, str], list[str]] = {}
     for file in files:
         folder = configuration.run_folder(file)
-        groups.setdefault((folder, os.path.basename(file)), []).append(file)
+        name = os.path.basename(file)
+        groups.setdefault((folder, "" if ".tfevents." in name else name), []).append(file)
     return list(groups.values())
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from scalingeq.errors import DataError
 
+from . import trainer_state
 from .log import Log
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 FORMAT = "TensorBoard event file"
 _PATTERN = "*.tfevents.*"
+#: A run that is resumed begins a new file, and may repeat what the one before it says.
+join_checkpoints = trainer_state.join_checkpoints
 #: Of a record: its length, a checksum of these 8 bytes, the event, and a checksum of the event.
 _HEADER, _FOOTER = struct.Struct("<Q4s"), struct.Struct("<4s")
 

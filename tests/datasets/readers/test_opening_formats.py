@@ -82,3 +82,15 @@ def test_lightning(tmp_path):
     np.testing.assert_array_equal(ds.step, [9, 19])
     np.testing.assert_array_equal(ds.loss, [2.625, 2.5])
     np.testing.assert_array_equal(ds.train_loss, [2.5, 2.25])
+
+
+def test_event_files_of_a_resumed_run_are_one_run(tmp_path):
+    writers = pytest.importorskip("tensorboardX")
+    for attempt, steps in (("1", range(10, 60, 10)), ("2", range(40, 100, 10))):
+        with writers.SummaryWriter(str(tmp_path / "a"), filename_suffix=attempt) as writer:
+            for step in steps:
+                writer.add_scalar("eval_loss", 3.0 if attempt == "1" else 2.0, step)
+    ds = open_logs(f"{tmp_path}/*/events.out.tfevents.*", params=1e6, batch_size=64, learning_rate=0.1)
+    assert ds.run.values.tolist() == ["a"]
+    np.testing.assert_array_equal(ds.step, np.arange(10, 100, 10))
+    np.testing.assert_array_equal(ds.loss, [3.0] * 3 + [2.0] * 6)
