@@ -176,6 +176,7 @@ class AnalysisTwoPoint:
             reference_params=law.reference_params,
             dataset_size=np.inf if data_limit is None else data_limit,
             flops=rule,
+            test_eigenvalues=curves.test_eigenvalues,
             **plan,
         )
         units = {"loss": observed["loss"].attrs["units"], "tokens": observed["batch_size"].attrs["units"]}

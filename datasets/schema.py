@@ -113,7 +113,8 @@ def to_curves(ds: xr.Dataset, *, needs_loss: bool = True) -> TrainingCurves:
         table of final losses the steps are tokens over batch size); ``dataset_size`` is infinite and ``warmup_steps`` 0
         where missing; ``loss_stderr`` is without the part ``offset_stderr`` that all observations share. A run whose
         learning rate or batch size changes after the warm-up has a schedule: linear between the logged steps, before
-        them constant, after a linear warm-up from 0 where ``warmup_steps`` says so.
+        them constant, after a linear warm-up from 0 where ``warmup_steps`` says so. A variable ``test_eigenvalues``, over
+        a dimension of its own, is the variance of the test inputs along the modes of the training's.
 
     Raises
     ------
@@ -169,7 +170,17 @@ def to_curves(ds: xr.Dataset, *, needs_loss: bool = True) -> TrainingCurves:
         dataset_size=per_run("dataset_size", np.inf),
         warmup_steps=warmup,
         schedules=schedules,
+        test_eigenvalues=_test_eigenvalues(ds),
     )
+
+
+def _test_eigenvalues(ds: xr.Dataset) -> NDArray[np.float64] | None:
+    if "test_eigenvalues" not in ds:
+        return None
+    values = ds["test_eigenvalues"].values
+    if values.ndim != 1 or values.dtype.kind not in "iuf" or not (np.isfinite(values) & (values >= 0)).all():
+        raise DataError("test_eigenvalues: needs one finite number >= 0 for each mode, over a dimension of its own")
+    return np.asarray(values, dtype=np.float64)
 
 
 def from_curves(ds: xr.Dataset, values: Mapping[str, ArrayLike], labels: Mapping[str, tuple[str, str]]) -> xr.Dataset:

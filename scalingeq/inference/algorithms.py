@@ -21,7 +21,7 @@ from .twopoint import (
     effective_schedule,
     effective_width,
     intrinsic_steps,
-    shift_of,
+    spectrum_of_test,
     unlearnable_shape,
 )
 
@@ -38,7 +38,7 @@ class Algorithm:
         Momentum of the heavy ball, and weight decay in units of the largest eigenvalue.
     ensemble : (int, int)
         Feature draws and data sets whose predictions are averaged.
-    test_spectrum : PowerLaw, optional
+    test_spectrum : PowerLaw or Spectrum, optional
         Spectrum of the test inputs.
     kind : {"test", "train"}
         Loss on fresh samples, or on the training samples.
@@ -139,9 +139,7 @@ def _trainings(
 ) -> Iterator[tuple[NDArray[np.int64], Training]]:
     """Training of each run, and the observations that it stands for."""
     spectrum = PowerLaw(parameters["alpha"], parameters["r"])
-    shift, test_spectrum = shift_of(parameters), algorithm.test_spectrum
-    if shift and test_spectrum is None:
-        test_spectrum = PowerLaw(parameters["alpha"] + shift, parameters["r"])
+    test_spectrum = algorithm.test_spectrum or spectrum_of_test(parameters, curves.test_eigenvalues)
     if algorithm.kind == "train":
         test_spectrum = None
     model = Model(spectrum, ridge=algorithm.ridge, test_spectrum=test_spectrum)

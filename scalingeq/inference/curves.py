@@ -35,6 +35,8 @@ class TrainingCurves:
         learning rate over tokens a step as noise rate, from step 0 to the last observation. Their ``learning_rate`` is
         the highest, ``batch_size`` the mean, and ``warmup_steps`` part of the schedule. Runs of one schedule share the
         object.
+    test_eigenvalues : ndarray, shape (mode,), or None
+        Variance of the test inputs along the modes of the training inputs, where it was measured and is another one.
 
     Examples
     --------
@@ -58,6 +60,7 @@ class TrainingCurves:
     dataset_size: Floats
     warmup_steps: Floats
     schedules: Mapping[int, Schedule] = field(default_factory=dict)
+    test_eigenvalues: Floats | None = None
 
     def select(self, keep: NDArray[np.bool_]) -> TrainingCurves:
         """Return the observations where ``keep`` (obs,) is true; every run keeps its number."""

@@ -79,6 +79,7 @@ def frontier(
     learning_rate: float,
     batch_size: float,
     dataset_size: float = np.inf,
+    test_eigenvalues: Floats | None = None,
     flops: FlopsRule = FLOPS_RULES["6ND"],
     start: Floats | None = None,
 ) -> Frontier:
@@ -94,6 +95,8 @@ def frontier(
         Size that the amplitudes refer to.
     learning_rate, batch_size, dataset_size : float
         Of the runs planned, constant; ``dataset_size`` limits the unique tokens.
+    test_eigenvalues : ndarray, shape (mode,), optional
+        Measured variance of the test inputs along the modes.
     flops : callable
         Compute of (params, tokens).
     start : ndarray, shape (compute,), optional
@@ -124,7 +127,10 @@ def frontier(
     def loss_at(params: Floats, steps: Floats) -> Floats:
         """Loss (run, T)."""
         constant = np.ones_like(params)
-        settings = Settings(steps, params, learning_rate * constant, batch_size * constant, dataset_size * constant)
+        settings = Settings(
+            steps, params, learning_rate * constant, batch_size * constant, dataset_size * constant,
+            test_eigenvalues=test_eigenvalues,
+        )  # fmt: skip
         return twopoint.predict(parameters, settings, reference_params)
 
     def log_loss(shifts: Floats) -> Floats:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, raise_problems
+from ..errors import DataError, ParameterError, raise_problems
 from ..theory.dynamics import flow_loss
 from ..theory.schedule import Schedule
-from ..theory.spectrum import PowerLaw
+from ..theory.spectrum import AnySpectrum, PowerLaw, Spectrum
 from ..theory.training import scheduled_loss
 from .curves import Floats, TrainingCurves
 
@@ -73,6 +73,8 @@ class Settings:
         Schedules in the record's units, and which of these runs follow each; the others have constant rates.
     warmup_steps : ndarray, shape (run,)
         Steps of linear warm-up of the runs without a schedule.
+    test_eigenvalues : ndarray, shape (mode,), or None
+        As in :class:`~scalingeq.inference.curves.TrainingCurves`.
     """
 
     step: Floats
@@ -82,6 +84,7 @@ class Settings:
     dataset_size: Floats
     schedules: tuple[tuple[Schedule, NDArray[np.int64]], ...] = ()
     warmup_steps: Floats | float = 0.0
+    test_eigenvalues: Floats | None = None
 
     @property
     def time(self) -> Floats:
@@ -187,6 +190,7 @@ def settings_of(curves: TrainingCurves) -> tuple[Settings, tuple[np.ndarray, np.
         dataset_size=curves.dataset_size[runs],
         schedules=tuple((schedule, np.array(numbers)) for schedule, numbers in followers.items()),
         warmup_steps=curves.warmup_steps[runs],
+        test_eigenvalues=curves.test_eigenvalues,
     )
     return settings, (row, column)
 
@@ -219,12 +223,13 @@ def basis_losses(parameters: Mapping[str, float], settings: Settings, reference_
     ParameterError
         If the shift takes the test inputs out of the theory's domain.
     """
-    alpha, r, shift = parameters["alpha"], parameters["r"], shift_of(parameters)
+    alpha, r = parameters["alpha"], parameters["r"]
+    test_spectrum = spectrum_of_test(parameters, settings.test_eigenvalues)
     width = effective_width(parameters, settings.params, reference_params)
     samples = parameters["samples_scale"] * settings.dataset_size
     noise = np.array([0.0, 1.0])[:, None]
     losses = np.empty((2, *settings.step.shape))
-    for schedule, runs, steps in _scheduled(settings, parameters, all_runs=shift != 0):
+    for schedule, runs, steps in _scheduled(settings, parameters, all_runs=test_spectrum is not None):
         losses[:, runs] = scheduled_loss(
             steps,
             effective_schedule(schedule, parameters),
@@ -232,10 +237,10 @@ def basis_losses(parameters: Mapping[str, float], settings: Settings, reference_
             width=width[runs],
             samples=samples[runs],
             noise_variance=noise,
-            test_spectrum=PowerLaw(alpha + shift, r) if shift else None,
+            test_spectrum=test_spectrum,
         )
     runs = settings.constant
-    if not shift and runs.size:
+    if test_spectrum is None and runs.size:
         # About ten times as fast.
         rate = effective_rate(settings.learning_rate[runs], parameters)
         steps = settings.intrinsic_steps(parameters.get("rate_exponent", 1.0))[runs]
@@ -276,6 +281,22 @@ def constant_schedule(rate: float, batch_size: float, warmup_steps: float, last:
     end = max(last, warmup_steps + 1)
     step, rates = ([0.0, warmup_steps, end], [0.0, rate, rate]) if warmup_steps else ([0.0, end], [rate, rate])
     return Schedule(step, rates, np.array(rates) / batch_size)
+
+
+def spectrum_of_test(parameters: Mapping[str, float], test_eigenvalues: Floats | None) -> AnySpectrum | None:
+    """Spectrum of the test inputs: measured, shifted in its exponent, or none of its own.
+
+    Examples
+    --------
+    >>> spectrum_of_test({"alpha": 1.5, "r": 0.3, "shift": -0.2}, None)
+    PowerLaw(alpha=1.3, r=0.3, dim=inf)
+    """
+    shift = shift_of(parameters)
+    if test_eigenvalues is None:
+        return PowerLaw(parameters["alpha"] + shift, parameters["r"]) if shift else None
+    if shift:
+        raise ParameterError("shift: the record has measured test_eigenvalues as well; pass one of both")
+    return Spectrum(test_eigenvalues, np.ones_like(test_eigenvalues))
 
 
 def shift_of(parameters: Mapping[str, float]) -> float:

@@ -34,7 +34,8 @@ def shifted_nodes(spectrum: AnySpectrum, test_spectrum: AnySpectrum, smallest_fr
     ----------
     spectrum, test_spectrum : PowerLaw or Spectrum
         Spectra of the training and the test inputs; mode k of one is mode k of the other. The test spectrum's own
-        target power does not enter: the target is the same function.
+        target power does not enter: the target is the same function. A measured test spectrum beside a power law may have
+        fewer modes: the others do not vary in the test.
     smallest_frequency : float
         Smallest modulus of the renormalised frequencies, positive.
 
@@ -70,6 +71,8 @@ def shifted_nodes(spectrum: AnySpectrum, test_spectrum: AnySpectrum, smallest_fr
             spectrum.alpha, spectrum.dim, smallest_frequency, (spectrum.alpha, power, test_spectrum.alpha, shifted)
         )
         return ShiftedNodes(Nodes(eigenvalue, trace / eigenvalue, target), test_trace, test_target)
+    if isinstance(spectrum, PowerLaw) and isinstance(test_spectrum, Spectrum):
+        return _measured_test(spectrum, np.asarray(test_spectrum.eigenvalues), smallest_frequency)
     if not (isinstance(spectrum, Spectrum) and isinstance(test_spectrum, Spectrum)):
         raise ParameterError(
             f"test_spectrum is a {type(test_spectrum).__name__}, spectrum a {type(spectrum).__name__}: pass two of a kind"
@@ -93,3 +96,22 @@ def shifted_nodes(spectrum: AnySpectrum, test_spectrum: AnySpectrum, smallest_fr
         training, np.stack([count * (training > 0), power_of_modes, count * test, power_of_modes * ratio])
     )
     return ShiftedNodes(Nodes(eigenvalue, modes, target), test_trace, test_target)
+
+
+def _measured_test(spectrum: PowerLaw, test: FloatArray, smallest_frequency: float) -> ShiftedNodes:
+    """Nodes of a power law, with measured test eigenvalues of its first modes."""
+    if test.size > spectrum.dim:
+        raise ParameterError(
+            f"test_spectrum has {test.size} modes, spectrum {spectrum.dim:g}: pass no more than it has"
+        )
+    training = spectrum.nodes(smallest_frequency)
+    k = np.arange(1.0, test.size + 1)
+    power = k ** (spectrum.alpha - 2 * spectrum.alpha * spectrum.r - 1) * test
+    eigenvalue, (trace, target) = compress(k**-spectrum.alpha, np.stack([test, power]))
+    none, before = np.zeros_like(eigenvalue), np.zeros_like(training.eigenvalue)
+    both = Nodes(
+        np.append(training.eigenvalue, eigenvalue),
+        np.append(training.modes, none),
+        np.append(training.target, none),
+    )
+    return ShiftedNodes(both, np.append(before, trace), np.append(before, target))

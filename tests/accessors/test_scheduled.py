@@ -6,6 +6,7 @@ import xarray as xr
 
 import scalingeq
 from scalingeq.accessors import groups
+from scalingeq.errors import DataError
 from scalingeq.theory import PowerLaw, Schedule, loss_curve, scheduled_loss
 
 TRUTH = dict(alpha=1.6, r=0.3, scale=2.0, irreducible=0.8, time_scale=20.0, noise_scale=1e4)
@@ -135,3 +136,24 @@ def test_a_shift_reaches_curves_fits_and_frontiers(record):
     ]
     assert best.best_loss.item() == pytest.approx(losses[0], rel=1e-6)
     assert losses[0] > 1.01 * losses[1]
+
+
+def test_measured_test_eigenvalues_reach_curves_fits_and_frontiers(record):
+    """Eigenvalues of a power law, given as numbers, act as its exponent does."""
+    measured = np.arange(1.0, 20_001) ** -1.4
+    runs = record.isel(run=[0]).drop_vars("loss")
+    shifted = runs.twopoint.predict(**TRUTH, shift=-0.2).loss
+    by_numbers = runs.assign(test_eigenvalues=("mode", measured))
+    np.testing.assert_allclose(by_numbers.twopoint.predict(**TRUTH).loss, shifted, rtol=2e-3)
+    held = TRUTH | {"width_scale": 80.0, "width_exponent": 0.7, "noise_scale": 0.0}
+    del held["r"]
+    with_loss = record.isel(run=[0]).assign(test_eigenvalues=("mode", measured))
+    analysis, other = with_loss.twopoint.fit(**held), record.isel(run=[0]).twopoint.fit(**held, shift=-0.2)
+    found, expected = (one["parameters"].value.sel(parameter="r").item() for one in (analysis, other))
+    # The modes beyond those given are 2e-3 of the loss, on which the exponent depends weakly.
+    assert found == pytest.approx(expected, rel=0.05)
+    assert analysis.twopoint.frontier(1e14).best_loss.item() == pytest.approx(
+        other.twopoint.frontier(1e14).best_loss.item(), rel=0.01
+    )
+    with pytest.raises(DataError, match="test_eigenvalues"):
+        runs.assign(test_eigenvalues=("mode", -measured)).twopoint.predict(**TRUTH)

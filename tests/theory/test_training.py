@@ -134,6 +134,15 @@ def test_options_vanish_in_their_limits(sizes, dynamics, kind):
     np.testing.assert_allclose(shifted, plain, rtol=1e-7)
 
 
+def test_measured_test_spectrum_of_a_power_law():
+    test = np.random.default_rng(0).random(200)
+    settings = {"learning_rate": 0.1, "batch_size": 4, "width": 80, "samples": 120}
+    modes = np.arange(1.0, 201)
+    by_law = loss_curve([10, 300], PowerLaw(1.5, 0.4, 200), test_spectrum=Spectrum(test, test), **settings)
+    by_modes = loss_curve([10, 300], Spectrum(modes**-1.5, modes**-2.2), test_spectrum=Spectrum(test, test), **settings)
+    np.testing.assert_allclose(by_law, by_modes, rtol=1e-7)
+
+
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize(
     "settings",
@@ -301,7 +310,8 @@ def test_many_curves_at_once():
         ({"ensemble": 3}, "ensemble is 3"),
         ({"ensemble": (2, 1), "kind": "train"}, "no train loss"),
         ({"test_spectrum": PowerLaw(1.2, 0.4, 10)}, "test_spectrum has dim=10, spectrum dim=inf: pass one of the same length"),
-        ({"test_spectrum": Spectrum([1.0], [1.0])}, "pass two of a kind"),
+        ({"spectrum": PowerLaw(1.5, 0.4, 1), "test_spectrum": Spectrum([1.0, 0.5], [1.0, 1.0])}, "pass no more than it has"),
+        ({"spectrum": Spectrum([1.0], [1.0]), "test_spectrum": PowerLaw(1.5, 0.4, 1)}, "pass two of a kind"),
         ({"test_spectrum": PowerLaw(1.2, 0.4, 10), "momentum": -1, "dynamics": 3}, "3 problems"),
         (
             {"spectrum": Spectrum([1.0, 0.5], [1.0, 1.0]), "test_spectrum": Spectrum([1.0], [1.0])},
