@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scalingeq.theory.contour import closed_contour
 from scalingeq.theory.curves import Curves, size_of
@@ -38,14 +39,17 @@ class Steps(NamedTuple):
     ----------
     rate, per_batch : ndarray, shape (step,)
         Learning rate, and one over the batch size.
-    momentum, ridge : float
-        Momentum of the heavy ball, and weight decay.
+    momentum : float
+        Momentum of the heavy ball.
     """
 
     rate: FloatArray
     per_batch: FloatArray
     momentum: float
-    ridge: float
+
+    def are_noisy(self, at: NDArray[np.int64]) -> bool:
+        """Whether any step up to the last of ``at`` is one of a minibatch."""
+        return bool(self.per_batch[: int(at[-1])].any())
 
 
 def discrete_parts(
@@ -68,9 +72,7 @@ def discrete_parts(
     problem = curves.problem
     for number in range(int(problem.max(initial=-1)) + 1):
         rows = np.flatnonzero(problem == number)
-        one = model._replace(
-            per_width=float(curves.per_width[rows[0]]), per_sample=float(curves.per_sample[rows[0]]), ridge=steps.ridge
-        )
+        one = model._replace(per_width=float(curves.per_width[rows[0]]), per_sample=float(curves.per_sample[rows[0]]))
         run = _Pairs(at, steps, one, shared) if two_frequencies else _Singles(at, steps, one)
         forced, added = run.losses(at.astype(np.int64), steps)
         forcing[:, :, rows] = forced[:, :, where[rows]]
@@ -85,14 +87,14 @@ def _modes(at: FloatArray, steps: Steps, model: Model) -> tuple[OnePoint, Comple
     edge = largest_eigenvalue(model.spectrum, width=size_of(model.per_width), samples=size_of(model.per_sample))
     largest = float(rate.max())
     time = max(float(rate.sum()), largest)
-    algorithm = _Filter(steps)
+    algorithm = _Filter(steps.momentum, model.ridge)
     distance = 0.5
-    contour = closed_contour(time, edge, ridge=steps.ridge, rate=largest, momentum=steps.momentum)
+    contour = closed_contour(time, edge, ridge=model.ridge, rate=largest, momentum=steps.momentum)
     # Minibatches make a mode grow where its filter alone would not: nearer to the spectrum they do not.
     while per_batch and distance > 0.01 and algorithm.growth(largest, per_batch, -contour.s) > math.exp(3 / count):
         distance *= 0.7
         contour = closed_contour(
-            time, edge, ridge=steps.ridge, rate=largest, momentum=steps.momentum, distance=distance
+            time, edge, ridge=model.ridge, rate=largest, momentum=steps.momentum, distance=distance
         )
     return one_point(contour.s, model.spectrum, size_of(model.per_width), size_of(model.per_sample)), contour.weight
 
@@ -103,9 +105,9 @@ class _Filter:
     The middle one is there with momentum, the last with weight decay, which pulls the weights back to their start.
     """
 
-    def __init__(self, steps: Steps) -> None:
-        self.momentum, self.ridge = steps.momentum, steps.ridge
-        self.size = 1 + (steps.momentum > 0) + (steps.ridge > 0)
+    def __init__(self, momentum: float, ridge: float) -> None:
+        self.momentum, self.ridge = momentum, ridge
+        self.size = 1 + (momentum > 0) + (ridge > 0)
 
     def start(self, modes: int) -> ComplexArray:
         """State (part, mode) before the first step."""
@@ -140,27 +142,32 @@ class _Singles:
     """The train loss, or that of one pass: second moments of each mode."""
 
     def __init__(self, at: FloatArray, steps: Steps, model: Model) -> None:
-        point, weight = _modes(at, steps, model)
-        self.eigenvalue = -point.s
-        self.target = forcing_weights(_one_problem(point), weight)[0]  # (2, mode)
-        self.kernel = kernel_weights(point, weight)
-        self.filter = _Filter(steps)
+        self.point, self.weight = _modes(at, steps, model)
+        self.eigenvalue = -self.point.s
+        self.target = forcing_weights(_one_problem(self.point), self.weight)[0]  # (2, mode)
+        self.kernel = kernel_weights(self.point, self.weight)
+        self.filter = _Filter(steps.momentum, model.ridge)
 
-    def losses(self, at: FloatArray, steps: Steps) -> tuple[FloatArray, FloatArray]:
+    def losses(self, at: NDArray[np.int64], steps: Steps) -> tuple[FloatArray, FloatArray]:
         """Forcing (1, 2, at) and noise (2, at) at ascending steps."""
         mean = self.filter.start(self.eigenvalue.size)
         # (part, part, case, mode): second moments, weighted so that their sum over modes is the loss.
         moments = self.target * np.ones((self.filter.size, self.filter.size, 1, 1))
-        forcing, noise = np.zeros((2, 1, 2, at.size))
+        noisy = steps.are_noisy(at)
+        forcing, noise = np.zeros((1, 2, at.size)), np.zeros((2, at.size))
+        place = 0
         for number in range(int(at[-1]) + 1):
             loss = moments[0, 0].sum(axis=-1).real
-            for place in np.flatnonzero(at == number):
+            if number == at[place]:
                 forcing[0, :, place] = (self.target @ mean[0] ** 2).real
-                noise[0, :, place] = loss - forcing[0, :, place]
+                if noisy:
+                    noise[:, place] = loss - forcing[0, :, place]
+                place += 1
             if number < at[-1]:
-                moments = self.step(moments, loss, steps, number)
                 mean = self.filter.advance(mean, float(steps.rate[number]), self.eigenvalue)
-        return forcing, noise[0]
+                if noisy:
+                    moments = self.step(moments, loss, steps, number)
+        return forcing, noise
 
     def step(self, moments: ComplexArray, loss: FloatArray, steps: Steps, number: int) -> ComplexArray:
         """Second moments after the step ``number``."""
@@ -180,7 +187,7 @@ class _Pairs:
 
     def __init__(self, at: FloatArray, steps: Steps, model: Model, shared: Sequence[Shared]) -> None:
         self.train = _Singles(at, steps, model)
-        point, weight = _modes(at, steps, model)
+        point, weight = self.train.point, self.train.weight
         self.first, self.second = -point.s[:, None], -np.concatenate([point.s, point.s.conj()])
         # The sum over both halves of the second contour: weights w/2 and its conjugate.
         product = weight[:, None] * np.concatenate([weight, weight.conj()]) / 2
@@ -197,19 +204,21 @@ class _Pairs:
                 self.kernel = np.concatenate([kernel_from(pair)[0] for pair, _ in halves], axis=-1) * product
         self.filter = self.train.filter
 
-    def losses(self, at: FloatArray, steps: Steps) -> tuple[FloatArray, FloatArray]:
+    def losses(self, at: NDArray[np.int64], steps: Steps) -> tuple[FloatArray, FloatArray]:
         """Forcing (shared, 2, at) and noise (2, at) at ascending steps; ``shared`` begins with all."""
         mean = self.filter.start(self.train.eigenvalue.size)
         train = self.train.target * np.ones((self.filter.size, self.filter.size, 1, 1))
-        noisy = bool(steps.per_batch[: int(at[-1])].any())
+        noisy = steps.are_noisy(at)
         moments = self.targets[0] * np.ones((self.filter.size, self.filter.size, 1, 1, 1))
         forcing, noise = np.zeros((len(self.targets), 2, at.size)), np.zeros((2, at.size))
+        place = 0
         for number in range(int(at[-1]) + 1):
-            for place in np.flatnonzero(at == number):
+            if number == at[place]:
                 both = np.concatenate([mean[0], mean[0].conj()])
                 forcing[:, :, place] = [(mean[0] @ (target @ both)[..., None])[..., 0].real for target in self.targets]
                 if noisy:
                     noise[:, place] = moments[0, 0].sum(axis=(-1, -2)).real - forcing[0, :, place]
+                place += 1
             if number < at[-1]:
                 rate, per_batch = float(steps.rate[number]), float(steps.per_batch[number])
                 mean = self.filter.advance(mean, rate, self.train.eigenvalue)

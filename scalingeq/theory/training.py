@@ -403,7 +403,7 @@ class Training:
 
     def _parts(self, schedule: Schedule, shared: list[Shared], curves: Curves, two_frequencies: bool) -> Parts:
         if self.dynamics == "discrete":
-            steps = Steps(*schedule.per_step(math.ceil(curves.time.max(initial=1.0))), self.momentum, self.model.ridge)
+            steps = Steps(*schedule.per_step(math.ceil(curves.time.max(initial=1.0))), self.momentum)
             return discrete_parts(curves, steps, self.model, shared, two_frequencies)
         heavy = 1 / (1 - self.momentum)
         return scheduled_parts(curves, schedule.scaled(heavy, heavy), self.model, shared, two_frequencies)
