@@ -34,17 +34,18 @@ Sources: arXiv:2402.01092 for this model, arXiv:2601.01010 for responses as reso
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from scalingeq.errors import ParameterError, raise_problems
 from scalingeq.theory import laplace
-from scalingeq.theory.curves import IntArray, Kind
+from scalingeq.theory.curves import Kind
 from scalingeq.theory.dynamics import flow_loss
-from scalingeq.theory.equivalents import OnePoint, forcing_from, one_point_along, size_problems, two_point_along
-from scalingeq.theory.spectrum import AnySpectrum, FloatArray, Nodes
+from scalingeq.theory.equivalents import OnePoint, forcing_from, size_problems, two_point_along
+from scalingeq.theory.spectrum import AnySpectrum, FloatArray
+from scalingeq.theory.windows import SortedTimes, invert, of_one_problem, take
 
 #: Nothing has moved yet at this time, in units of one over the trace: it stands for the start and all earlier times.
 EARLIEST = 1e-12
@@ -124,22 +125,21 @@ def correlation(
         return loss.reshape(early.shape)
     if early.size == 0:
         return np.empty(early.shape)
-    contours = _contours(np.stack([early.ravel(), late.ravel()]), spectrum, width, samples)
-    windows, pair = np.unique(contours.window, axis=1, return_inverse=True)
-    first, second = (OnePoint._make(field[window] for field in contours.point) for window in windows)
+    times_of_both, point = _windows(np.stack([early.ravel(), late.ravel()]), spectrum, width, samples)
+    window, phase = (part.reshape(2, -1) for part in (times_of_both.pair, times_of_both.phase))
+    end = times_of_both.end
+    windows, pair = np.unique(window, axis=1, return_inverse=True)
+    first, second = (take(point, one) for one in windows)
+    nodes = spectrum.nodes(float(np.abs(point.s).min()))
     same, mirrored = (
         forcing_from(equivalents, noise_variance) / product
-        for equivalents, product in two_point_along(first, second, contours.nodes)
+        for equivalents, product in two_point_along(first, second, nodes)
     )
     values = np.empty(early.size)
-    for number, (window, window_prime) in enumerate(windows.T):
+    for number, (one, prime) in enumerate(windows.T):
         at = pair.reshape(-1) == number
         values[at] = laplace.inverse_two(
-            contours.phase[0, at],
-            float(contours.end[window]),
-            same[number],
-            mirrored[number],
-            prime=(contours.phase[1, at], float(contours.end[window_prime])),
+            phase[0, at], float(end[one]), same[number], mirrored[number], prime=(phase[1, at], float(end[prime]))
         )
     return values.reshape(early.shape)
 
@@ -197,10 +197,9 @@ def response(
     raise_problems(problems, ParameterError)
     if times[0].size == 0:
         return times[0]
-    contours = _contours(times[0], spectrum, width, samples)
-    point = contours.point
+    sorted_times, point = _windows(times[0], spectrum, width, samples)
     transform = 1 / point.kappa1 if of == "data" else point.kappa1 / (point.kappa2 * point.s)
-    return laplace.inverse_one(contours.phase, contours.end[contours.window], transform[contours.window])
+    return invert(sorted_times, transform).reshape(times[0].shape)
 
 
 def _checked(times: dict[str, ArrayLike], sizes: dict[str, ArrayLike]) -> tuple[list[FloatArray], list[str]]:
@@ -213,36 +212,7 @@ def _checked(times: dict[str, ArrayLike], sizes: dict[str, ArrayLike]) -> tuple[
     ]
 
 
-class _Contours(NamedTuple):
-    """Times of one problem sorted into windows, and the one-point equivalents on the contour of each window.
-
-    Attributes
-    ----------
-    window : ndarray of int, shape of the times
-        Row of each time's window in ``end`` and ``point``.
-    phase : ndarray, shape of the times
-        Times in units of their window's end.
-    end : ndarray, shape (window,)
-        Ends of the windows.
-    point : OnePoint
-        Equivalents, fields of shape (window, frequency).
-    nodes : Nodes
-        Nodes of the spectrum that serve them all.
-    """
-
-    window: IntArray
-    phase: FloatArray
-    end: FloatArray
-    point: OnePoint
-    nodes: Nodes
-
-
-def _contours(time: FloatArray, spectrum: AnySpectrum, width: float, samples: float) -> _Contours:
-    time = np.maximum(time, EARLIEST / spectrum.nodes(1.0).trace)
-    number, phase = laplace.windows(time)
-    distinct, window = np.unique(number, return_inverse=True)
-    end = laplace.WINDOW ** distinct.astype(np.float64)
-    path = laplace.hyperbola().frequency / end[:, None]
-    nodes = spectrum.nodes(float(np.abs(path).min()))
-    point = one_point_along(path, nodes, np.full(end.size, 1 / width), np.full(end.size, 1 / samples))
-    return _Contours(window.reshape(time.shape), phase, end, point, nodes)
+def _windows(time: FloatArray, spectrum: AnySpectrum, width: float, samples: float) -> tuple[SortedTimes, OnePoint]:
+    """Times of one problem in one row, sorted into windows, and the equivalents of each window."""
+    earliest = EARLIEST / spectrum.nodes(1.0).trace
+    return of_one_problem(np.maximum(time, earliest).ravel(), spectrum, 1 / width, 1 / samples)

@@ -14,7 +14,7 @@ from scalingeq.theory.spectrum import AnySpectrum, FloatArray
 from scalingeq.theory.stability import largest_eigenvalue
 from scalingeq.theory.two_frequency import Model, flow_test_forcing, flow_test_kernel, kernel_terms
 from scalingeq.theory.volterra import Exponentials, check_kernel_norm, noisy_loss
-from scalingeq.theory.windows import equivalents, invert, sort_times, take
+from scalingeq.theory.windows import equivalents, invert, of_one_problem, sort_times, take
 
 
 def flow_loss(
@@ -209,11 +209,8 @@ def kernel(
         return times
     if kind == "test" and per_sample > 0:
         return flow_test_kernel(times.ravel(), Model(spectrum, per_width, per_sample)).reshape(times.shape)
-    zero = np.zeros(times.size, dtype=np.int64)
-    sorted_times = sort_times(2 * times.ravel(), zero, zero)
-    sizes = np.ones(sorted_times.number.size)
-    point, row = equivalents(sorted_times, sizes * per_width, sizes * per_sample, spectrum)
-    return invert(sorted_times, kernel_one_point(point)[row]).reshape(times.shape)
+    sorted_times, point = of_one_problem(2 * times.ravel(), spectrum, per_width, per_sample)
+    return invert(sorted_times, kernel_one_point(point)).reshape(times.shape)
 
 
 def kernel_exponentials(last: float, spectrum: AnySpectrum, *, width: float = math.inf, samples: float) -> Exponentials:

@@ -75,3 +75,14 @@ def equivalents(
 def take(point: OnePoint, row: IntArray) -> OnePoint:
     """Equivalents of some rows."""
     return OnePoint._make(field[row] for field in point)
+
+
+def of_one_problem(
+    time: FloatArray, spectrum: AnySpectrum, per_width: float, per_sample: float
+) -> tuple[SortedTimes, OnePoint]:
+    """Positive times (time,) of one problem, sorted, and the one-point equivalents (pair, frequency) of its windows."""
+    zero = np.zeros(time.size, dtype=np.int64)
+    times = sort_times(time, zero, zero)
+    sizes = np.ones(times.number.size)
+    point, row = equivalents(times, sizes * per_width, sizes * per_sample, spectrum)
+    return times, take(point, row)
