@@ -23,6 +23,7 @@ from .twopoint import (
     intrinsic_steps,
     spectrum_of_test,
     unlearnable_shape,
+    value_of,
 )
 
 
@@ -154,7 +155,7 @@ def _trainings(
         constant = run not in curves.schedules
         if constant and algorithm.dynamics == "flow":
             # As in `basis_losses`: a warm-up counts by the time that it takes.
-            step, warmup = intrinsic_steps(step, np.array(warmup), parameters.get("rate_exponent", 1.0)), 0.0
+            step, warmup = intrinsic_steps(step, np.array(warmup), value_of(parameters, "rate_exponent")), 0.0
         schedule = (
             constant_schedule(float(curves.learning_rate[run]), float(curves.batch_size[run]), warmup, float(step[-1]))
             if constant

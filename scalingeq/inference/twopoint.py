@@ -59,6 +59,14 @@ AMPLITUDES = ("scale", "irreducible", "unlearnable", "unlearnable_exponent")
 """Parameters that :func:`basis_losses` does not depend on."""
 
 
+NEUTRAL = {
+    "scale": 1.0, "irreducible": 0.0, "unlearnable": 0.0, "unlearnable_exponent": 0.0, "time_scale": 1.0,
+    "width_scale": np.inf, "width_exponent": 0.0, "samples_scale": np.inf, "noise_scale": 0.0, "rate_exponent": 1.0,
+    "shift": 0.0,
+}  # fmt: skip
+"""Value of each parameter but ``alpha`` and ``r`` that leaves its effect out."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """Where a loss is asked for: one entry per run, and times (run, T) padded with the run's last.
@@ -135,7 +143,7 @@ def effective_rate(rate: Floats, parameters: Mapping[str, float]) -> Floats:
     >>> effective_rate(np.array([1e-3, 1e-5]), {"rate_exponent": 0.5}).tolist()
     [0.001, 0.0001]
     """
-    exponent = parameters.get("rate_exponent", 1.0)
+    exponent = value_of(parameters, "rate_exponent")
     return rate if exponent == 1 else np.asarray(REFERENCE_RATE * (rate / REFERENCE_RATE) ** exponent)
 
 
@@ -148,7 +156,7 @@ def effective_schedule(schedule: Schedule, parameters: Mapping[str, float]) -> S
     (0.2, 0.6000000000000001)
     """
     step, rate, noise_rate = schedule.knots
-    if parameters.get("rate_exponent", 1.0) != 1:
+    if value_of(parameters, "rate_exponent") != 1:
         # A power of a ramp is no longer linear: knots where its rate changes much, denser towards its low end.
         step, rate, noise_rate = _with_knots_on_ramps(step, rate, noise_rate)
         acting = effective_rate(rate, parameters)
@@ -210,7 +218,8 @@ def basis_losses(parameters: Mapping[str, float], settings: Settings, reference_
     Parameters
     ----------
     parameters : mapping
-        ``alpha, r, time_scale, width_scale, width_exponent, samples_scale, noise_scale``, and ``shift`` if any.
+        ``alpha, r, time_scale, width_scale, width_exponent, samples_scale, noise_scale``, and ``rate_exponent`` and
+        ``shift`` if any.
     settings : Settings
         Runs and times.
     reference_params : float
@@ -243,7 +252,7 @@ def basis_losses(parameters: Mapping[str, float], settings: Settings, reference_
     if test_spectrum is None and runs.size:
         # About ten times as fast.
         rate = effective_rate(settings.learning_rate[runs], parameters)
-        steps = settings.intrinsic_steps(parameters.get("rate_exponent", 1.0))[runs]
+        steps = settings.intrinsic_steps(value_of(parameters, "rate_exponent"))[runs]
         losses[:, runs] = flow_loss(
             parameters["time_scale"] * rate[:, None] * steps,
             PowerLaw(alpha, r),
@@ -262,7 +271,7 @@ def _scheduled(
     for schedule, runs in settings.schedules:
         yield schedule, runs, settings.step[runs]
     if all_runs and (runs := settings.constant).size:
-        steps = settings.intrinsic_steps(parameters.get("rate_exponent", 1.0))
+        steps = settings.intrinsic_steps(value_of(parameters, "rate_exponent"))
         rates = np.stack([settings.learning_rate, settings.batch_size])[:, runs]
         distinct, which = np.unique(rates, axis=1, return_inverse=True)
         for number, (rate, batch_size) in enumerate(distinct.T.tolist()):
@@ -291,7 +300,7 @@ def spectrum_of_test(parameters: Mapping[str, float], test_eigenvalues: Floats |
     >>> spectrum_of_test({"alpha": 1.5, "r": 0.3, "shift": -0.2}, None)
     PowerLaw(alpha=1.3, r=0.3, dim=inf)
     """
-    shift = shift_of(parameters)
+    shift = value_of(parameters, "shift")
     if test_eigenvalues is None:
         return PowerLaw(parameters["alpha"] + shift, parameters["r"]) if shift else None
     if shift:
@@ -299,15 +308,15 @@ def spectrum_of_test(parameters: Mapping[str, float], test_eigenvalues: Floats |
     return Spectrum(test_eigenvalues, np.ones_like(test_eigenvalues))
 
 
-def shift_of(parameters: Mapping[str, float]) -> float:
-    """Shift of the test inputs' exponent; none in parameters that know of no shift.
+def value_of(parameters: Mapping[str, float], name: str) -> float:
+    """Value of a parameter; in an analysis older than it, the one that leaves its effect out.
 
     Examples
     --------
-    >>> shift_of({"alpha": 1.5, "r": 0.3})
+    >>> value_of({"alpha": 1.5, "r": 0.3}, "shift")
     0.0
     """
-    return parameters.get("shift", 0.0)
+    return parameters.get(name, NEUTRAL[name])
 
 
 def unlearnable_shape(parameters: Mapping[str, float], params: Floats, reference_params: float) -> Floats:
@@ -380,18 +389,15 @@ def complete(parameters: Mapping[str, float]) -> dict[str, float]:
     >>> complete(dict(alpha=1.5, r=0.4))["noise_scale"]
     0.0
     """
-    neutral = {"scale": 1.0, "irreducible": 0.0, "unlearnable": 0.0, "unlearnable_exponent": 0.0, "time_scale": 1.0}
-    neutral |= {"noise_scale": 0.0, "width_scale": np.inf, "width_exponent": 0.0, "samples_scale": np.inf}
-    neutral |= {"rate_exponent": 1.0, "shift": 0.0}
     missing = [f"{name}: missing; pass {name}=..." for name in ("alpha", "r") if name not in parameters]
     raise_problems(value_problems(parameters) + missing, DataError)
     lowest = -min(parameters["alpha"] - PARAMETERS["alpha"].minimum, 2 * parameters["alpha"] * parameters["r"])
-    if not lowest <= shift_of(parameters) < np.inf:
+    if not lowest <= value_of(parameters, "shift") < np.inf:
         raise DataError(
             f"shift: {parameters['shift']:g} makes the test inputs or the target on them infinite; "
             f"pass a number above {lowest:g}, 0 for test inputs like the training's"
         )
-    return neutral | {name: float(value) for name, value in parameters.items()}
+    return NEUTRAL | {name: float(value) for name, value in parameters.items()}
 
 
 def difference(values: Mapping[str, float], name: str) -> float:
