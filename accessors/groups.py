@@ -81,10 +81,11 @@ def predicted_losses(
 ) -> xr.Dataset:
     """Label the losses that a law predicts for the runs of ``ds``, with standard errors where it has a covariance."""
     labels = loss_labels(law, loss_units, algorithm, components)
-    loss, stderr = predicted_band(law.values, law.covariance, curves, law.reference_params, algorithm)
+    of_fit = (law.values, law.covariance, curves, law.reference_params, algorithm)
     if not components:
-        return _losses(ds, loss, stderr, labels)
+        return _losses(ds, *predicted_band(*of_fit), labels)
     parts = algorithm_components(law.values, curves, law.reference_params, algorithm)
+    stderr = None if law.covariance is None else predicted_band(*of_fit)[1]
     # The loss is the sum of its parts to the last digit.
     out = _losses(ds, np.sum(list(parts.values()), axis=0), stderr, labels)
     about = labels["component_loss"]

@@ -68,15 +68,13 @@ def _at_steps(
     last = float(step[-1]) if step.size else 0.0
     longest = float(schedule.time(last))
     noisy = bool(schedule.integrals(last)[1] > 0)
-    start = np.array([[[model.test_power, 1.0] for model in models] for _ in shared])
-    if not two_frequencies:
-        start = np.array([[[model.spectrum.nodes(1.0).power, 1.0] for model in models]])
+    start = np.broadcast_to([models[0].test_power, 1.0], (len(shared), len(models), 2))
     if longest == 0:
         return np.repeat(start[..., None], step.size, axis=-1), np.zeros((len(models), 2, step.size))
     knots, _, rates = schedule.knots
     check_kernel_norm(
         np.append(rates[knots <= last], np.interp(last, knots, rates)),
-        max(model.spectrum.nodes(1.0).trace for model in models),
+        models[0].spectrum.nodes(1.0).trace,
     )
     # The narrowest model of the fewest samples has the largest eigenvalue.
     edge = largest_eigenvalue(
