@@ -11,9 +11,9 @@ from os import PathLike, fspath
 from scalingeq.errors import DataError
 
 from .columns import Columns, Floats
+from .jsonl import LONGEST_LINE
 from .reading import only_numbers, open_text
 
-LONGEST_LINE = 1 << 24  # characters; what is longer is no row of a log
 BLOCK = 1 << 19  # cells decoded at a time
 
 
