@@ -1,0 +1,219 @@
+"""Derivatives of the deterministic equivalents with respect to what they depend on, by implicit differentiation.
+
+The renormalised frequency is a root, whose derivative needs no more than the sums over the spectrum that the root itself
+needs, weighted with the logarithm of the mode's number: the exponents of a power law enter through it alone.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from scalingeq.theory.equivalents import OnePoint
+from scalingeq.theory.spectrum import (
+    TAIL_NODES,
+    AnySpectrum,
+    ComplexArray,
+    FloatArray,
+    Nodes,
+    PowerLaw,
+    counted_modes,
+    is_negligible,
+    power_sum,
+    tail_rule,
+)
+
+
+class NodeSlopes(NamedTuple):
+    """Derivatives of the nodes of a spectrum with respect to its parameters.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Parameters of the spectrum: ``alpha`` and ``r`` of a power law, none of a measured spectrum.
+    eigenvalue, trace, target : ndarray, shape (parameter, node)
+        Derivatives of the nodes' eigenvalues, of their shares ``modes * eigenvalue`` in the trace, and of their target
+        power.
+    """
+
+    names: tuple[str, ...]
+    eigenvalue: FloatArray
+    trace: FloatArray
+    target: FloatArray
+
+
+class OnePointSlopes(NamedTuple):
+    """Derivatives of one-point equivalents.
+
+    Attributes
+    ----------
+    names : tuple of str
+        What the derivatives are with respect to: the parameters of the spectrum (`NodeSlopes`), ``per_width``,
+        ``per_sample`` and the Laplace frequency ``s``, each with the others held.
+    kappa2, kappa1, degrees, power, squares : ndarray of complex, shape (parameter, ...)
+        Derivatives of the fields of `OnePoint`.
+    """
+
+    names: tuple[str, ...]
+    kappa2: ComplexArray
+    kappa1: ComplexArray
+    degrees: ComplexArray
+    power: ComplexArray
+    squares: ComplexArray
+
+
+def node_slopes(spectrum: AnySpectrum, smallest_frequency: float) -> NodeSlopes:
+    """Derivatives of the nodes of a spectrum.
+
+    Parameters
+    ----------
+    spectrum : PowerLaw or Spectrum
+        Spectrum of the inputs and of the target.
+    smallest_frequency : float
+        As in :meth:`PowerLaw.nodes`.
+
+    Returns
+    -------
+    NodeSlopes
+        Derivatives at fixed numbers of modes, exact for the sums over the nodes as they are.
+
+    Examples
+    --------
+    >>> slopes = node_slopes(PowerLaw(alpha=2.0, r=0.5, dim=2), 0.1)
+    >>> slopes.names, slopes.target.round(6)
+    (('alpha', 'r'), array([[-0.      , -0.086643],
+           [-0.      , -0.346574]]))
+    """
+    if not isinstance(spectrum, PowerLaw):
+        none = np.empty((0, spectrum.nodes(smallest_frequency).eigenvalue.size))
+        return NodeSlopes((), none, none, none)
+    alpha, r, dim = spectrum.alpha, spectrum.r, spectrum.dim
+    k, count, stop = counted_modes(alpha, dim, smallest_frequency)
+    log = np.log(k)
+    trace = -log * count * k**-alpha
+    target = -log * count * k ** -(2 * alpha * r + 1)
+    # The exponents of eigenvalue, trace and target, and their derivatives with respect to alpha and r.
+    exponents = np.array([alpha, alpha, 2 * alpha * r + 1])
+    slopes = np.array([[1.0, 1.0, 2 * r], [0.0, 0.0, 2 * alpha]])
+    parts = [[slope[:, None] * part] for slope, part in zip(slopes.T, (-log * k**-alpha, trace, target), strict=True)]
+    if stop <= dim:
+        tails = [
+            np.array([_tail_slopes(exponents[which], alpha, slope[which], slope[0], stop, dim) for slope in slopes])
+            for which in (1, 2)
+        ]
+        none = np.zeros((2, TAIL_NODES))
+        parts[0] += [tail[:, 0] for tail in tails]
+        parts[1] += [tails[0][:, 1], none]
+        parts[2] += [none, tails[1][:, 1]]
+    return NodeSlopes(("alpha", "r"), *(np.concatenate(part, axis=1) for part in parts))
+
+
+def _tail_slopes(
+    exponent: float, alpha: float, exponent_slope: float, alpha_slope: float, first: float, last: float
+) -> FloatArray:
+    """Derivatives (2, node) of the nodes and the weights of a tail's Gauss rule, those of its first moments."""
+    if is_negligible(exponent, alpha, first):
+        return np.zeros((2, TAIL_NODES))
+    node, weight = tail_rule(exponent, alpha, first, last)
+    node, weight = node * first**alpha, weight * first**exponent
+    order = np.arange(2 * TAIL_NODES)
+    # The moments are analytic in the exponent: a tiny imaginary step gives the derivative to the last digit.
+    tiny = 1e-30
+    moment_slope = power_sum(exponent + alpha * order + 1j * tiny, first, last).imag / tiny
+    # sum(d weight * node**j + weight * j * node**(j - 1) * d node) is the derivative of moment j.
+    powers = node ** order[:, None]
+    steeper = order[:, None] * np.vstack([np.zeros(TAIL_NODES), powers[:-1]])
+    weight_slope, moved = np.linalg.solve(
+        np.hstack([powers, steeper]), (exponent_slope + order * alpha_slope) * moment_slope
+    ).reshape(2, TAIL_NODES)
+    log = math.log(first)
+    node_slope = moved / weight - alpha_slope * log * node
+    return np.stack([node_slope * first**-alpha, (weight_slope - exponent_slope * log * weight) * first**-exponent])
+
+
+def one_point_slopes(point: OnePoint, nodes: Nodes, slopes: NodeSlopes) -> OnePointSlopes:
+    """Derivatives of one-point equivalents.
+
+    Parameters
+    ----------
+    point : OnePoint
+        Equivalents at the frequencies.
+    nodes, slopes : Nodes and NodeSlopes
+        Nodes of the spectrum that serve them, and their derivatives.
+
+    Returns
+    -------
+    OnePointSlopes
+        Derivatives, by implicit differentiation of ``s = kappa2 (1 - df/width) (1 - df/samples)``
+        (arXiv:2502.05074).
+
+    Examples
+    --------
+    >>> from scalingeq.theory.equivalents import one_point
+    >>> spectrum = PowerLaw(alpha=2.0, r=0.5, dim=2)
+    >>> slopes = one_point_slopes(one_point(0.1, spectrum, width=4), spectrum.nodes(0.1), node_slopes(spectrum, 0.1))
+    >>> dict(zip(slopes.names, slopes.kappa2.real.round(6).tolist()))
+    {'alpha': -0.009053, 'r': 0.0, 'per_width': 0.324626, 'per_sample': 0.204894, 's': 1.388805}
+    """
+    trace, target = nodes.modes * nodes.eigenvalue, nodes.target
+    resolvent = 1 / (point.kappa2[..., None] + nodes.eigenvalue)
+    at_node = np.stack([trace, target, trace * nodes.eigenvalue])
+    moved = slopes.eigenvalue[:, None] * at_node
+    share = np.stack([slopes.trace, slopes.target, slopes.trace * nodes.eigenvalue + trace * slopes.eigenvalue], axis=1)
+    count = len(slopes.names)
+
+    def sums(weights: FloatArray) -> ComplexArray:
+        return np.moveaxis(resolvent @ weights.reshape(-1, trace.size).T.astype(np.complex128), -1, 0)
+
+    explicit = sums(share)
+    resolvent *= resolvent
+    squared = sums(np.concatenate([at_node, moved.reshape(-1, trace.size)]))
+    shape = point.kappa2.shape
+    explicit = (explicit - squared[3:]).reshape(count, 3, *shape)
+    return chain_rule(slopes.names, point, explicit, -squared[:3])
+
+
+def chain_rule(
+    names: tuple[str, ...], point: OnePoint, explicit: ComplexArray, by_kappa: ComplexArray
+) -> OnePointSlopes:
+    """Derivatives of one-point equivalents from those of their sums.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Parameters of the spectrum.
+    point : OnePoint
+        Equivalents, of shape (...).
+    explicit : ndarray of complex, shape (parameter, 3, ...)
+        Derivatives of degrees, power and squares with respect to the parameters of the spectrum at fixed kappa2.
+    by_kappa : ndarray of complex, shape (3, ...)
+        Their derivatives with respect to kappa2.
+
+    Returns
+    -------
+    OnePointSlopes
+        Derivatives.
+    """
+    count, shape = len(names), point.kappa2.shape
+    kappa, degrees = point.kappa2, point.degrees
+    a, b = 1 - degrees * point.per_width, 1 - degrees * point.per_sample
+    by_degrees = -kappa * (b * point.per_width + a * point.per_sample)
+    fixed = np.zeros((count + 3, 3, *shape), dtype=np.complex128)
+    fixed[:count] = explicit
+    # Minus the derivative of kappa2 a b - s with respect to each parameter, at fixed kappa2.
+    change = -by_degrees * fixed[:, 0]
+    change[count] = kappa * degrees * b
+    change[count + 1] = kappa * degrees * a
+    change[count + 2] = 1
+    kappa_slope = change / (a * b + by_degrees * by_kappa[0])
+    total = fixed + kappa_slope[:, None] * by_kappa
+    # Of the two forms of kappa1 the one is taken that `one_point` takes.
+    through_width, through_data = total[:, 0] * point.per_width, total[:, 0] * point.per_sample
+    through_width[count] += degrees
+    through_data[count + 1] += degrees
+    from_s = point.kappa1 * through_data / b
+    from_s[count + 2] += 1 / b
+    kappa1 = np.where(point.per_width >= point.per_sample, from_s, kappa_slope * a - kappa * through_width)
+    return OnePointSlopes((*names, "per_width", "per_sample", "s"), kappa_slope, kappa1, *np.moveaxis(total, 1, 0))
