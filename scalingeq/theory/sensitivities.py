@@ -121,7 +121,8 @@ def _tail_slopes(
     order = np.arange(2 * TAIL_NODES)
     # The moments are analytic in the exponent: a tiny imaginary step gives the derivative to the last digit.
     tiny = 1e-30
-    moment_slope = power_sum(exponent + alpha * order + 1j * tiny, first, last).imag / tiny
+    near = np.asarray(exponent + alpha * order + 1j * tiny, dtype=np.complex128)
+    moment_slope = power_sum(near, first, last).imag / tiny
     # sum(d weight * node**j + weight * j * node**(j - 1) * d node) is the derivative of moment j.
     powers = node ** order[:, None]
     steeper = order[:, None] * np.vstack([np.zeros(TAIL_NODES), powers[:-1]])

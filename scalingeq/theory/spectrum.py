@@ -350,7 +350,7 @@ def tail_rule(exponent: float, alpha: float, first: float, last: float) -> tuple
 
 def is_negligible(exponent: float, alpha: float, first: float) -> bool:
     """Whether a tail from ``first`` on is steeper than any sum can see."""
-    return first ** (1 + alpha - exponent) < 1e-18
+    return bool(first ** (1 + alpha - exponent) < 1e-18)
 
 
 def _gauss_from_moments(moments: FloatArray) -> tuple[FloatArray, FloatArray]:
