@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from scalingeq.theory.collocation import STAGES, Panels, at_steps, march, radau
+from scalingeq.theory.collocation import at_times, march
 from scalingeq.theory.contour import closed_contour
-from scalingeq.theory.curves import Curves, size_of
-from scalingeq.theory.equivalents import OnePoint, Shared, one_point
+from scalingeq.theory.curves import Curves, IntArray, size_of
+from scalingeq.theory.equivalents import ONE_MODEL, OnePoint, Shared, one_point
 from scalingeq.theory.schedule import Schedule
+from scalingeq.theory.smooth import SmoothTimes
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
 from scalingeq.theory.stability import largest_eigenvalue
 from scalingeq.theory.two_frequency import Model, flow_test_forcing, kernel_terms
@@ -38,6 +40,17 @@ class Parts(NamedTuple):
         return np.asarray(both[0] + noise_variance[:, None] * both[1])
 
 
+def scheduled_loss_of(curves: Curves, schedule: Schedule, model: Model, two_frequencies: bool) -> FloatArray:
+    """Loss (curve, step) at the steps that stand in the ``time`` of the curves; arguments as in `scheduled_parts`."""
+    nodes, problem = _solve(curves, schedule, model, [ONE_MODEL], two_frequencies)
+    noise = curves.noise_variance
+
+    def total(parts: FloatArray) -> FloatArray:
+        return np.asarray(parts[problem, 0] + noise.reshape(-1, *[1] * (parts.ndim - 2)) * parts[problem, 1])
+
+    return nodes.at_steps(curves.time, total(nodes.start[0]), total(nodes.forcing[0] + nodes.noise))
+
+
 def scheduled_parts(
     curves: Curves, schedule: Schedule, model: Model, shared: Sequence[Shared], two_frequencies: bool
 ) -> Parts:
@@ -46,78 +59,94 @@ def scheduled_parts(
     ``model`` gives all but the sizes, which are the curves'; without ``two_frequencies`` the loss is that of training,
     or one pass, and ``shared`` all.
     """
-    step, where = np.unique(curves.time, return_inverse=True)
+    nodes, problem = _solve(curves, schedule, model, shared, two_frequencies)
+    rows = len(shared) + 1
+    parts = np.concatenate([nodes.forcing, nodes.noise[None]])[:, problem]
+    begin = np.concatenate([nodes.start, np.zeros_like(nodes.start[:1])])[:, problem]
+    curve = np.arange(rows * problem.size * 2) // 2 % problem.size
+    values = nodes.at_steps(curves.time[curve], begin.ravel(), parts.reshape(curve.size, *parts.shape[3:]))
+    values = np.moveaxis(values.reshape(rows, problem.size, 2, -1), 2, 1)
+    return Parts(values[:-1], values[-1])
+
+
+class _Nodes(NamedTuple):
+    """Losses at the times that they are interpolated from.
+
+    Attributes
+    ----------
+    time : callable
+        Intrinsic times of steps.
+    interpolate : callable
+        Takes values (row,) at step 0, values (row, node...) and ascending times to the values at these times.
+    start : ndarray, shape (shared, problem, 2)
+        Forcing at step 0.
+    forcing, noise : ndarray, shape (shared, problem, 2, node...) and (problem, 2, node...)
+        As in `Parts`.
+    """
+
+    time: Callable[[FloatArray], FloatArray]
+    interpolate: Callable[[FloatArray, FloatArray, FloatArray], FloatArray]
+    start: FloatArray
+    forcing: FloatArray
+    noise: FloatArray
+
+    def at_steps(self, step: FloatArray, begin: FloatArray, values: FloatArray) -> FloatArray:
+        """Values (row, step) at steps (row, step) of what begins at ``begin`` and is ``values`` (row, node...)."""
+        shared = step.strides[0] == 0 or step.shape[0] == 1
+        asked, where = (step[0], None) if shared else (step.ravel(), None)
+        if np.any(asked[1:] < asked[:-1]):
+            asked, where = np.unique(asked, return_inverse=True)
+        found = self.interpolate(begin, values, self.time(asked))
+        if where is not None:
+            found = found[:, where]
+        return found if shared else found.reshape(len(found), *step.shape)[np.arange(len(found)), np.arange(len(found))]
+
+
+def _problems(curves: Curves, model: Model) -> tuple[list[Model], IntArray]:
+    """Models of distinct sizes, and which of them each curve has."""
     _, first, problem = np.unique(
         np.stack([curves.per_width, curves.per_sample]), axis=1, return_index=True, return_inverse=True
     )
-    problem = problem.reshape(-1)
     models = [
         model._replace(per_width=float(curves.per_width[i]), per_sample=float(curves.per_sample[i])) for i in first
     ]
-    forcing, noise = _at_steps(step, schedule, models, shared, two_frequencies)
-    where = where.reshape(curves.time.shape)
-    # (shared, problem, 2, step) at the curves' own steps.
-    taken = forcing[:, problem[:, None], :, where], noise[problem[:, None], :, where]
-    return Parts(np.moveaxis(taken[0], (0, 1, 2, 3), (2, 3, 0, 1)), np.moveaxis(taken[1], 2, 0))
+    return models, problem.reshape(-1)
 
 
-def _at_steps(
-    step: FloatArray, schedule: Schedule, models: list[Model], shared: Sequence[Shared], two_frequencies: bool
-) -> tuple[FloatArray, FloatArray]:
-    """Forcing (shared, problem, 2, step) and noise (problem, 2, step) at ascending steps."""
-    last = float(step[-1]) if step.size else 0.0
-    longest = float(schedule.time(last))
-    noisy = bool(schedule.integrals(last)[1] > 0)
-    start = np.broadcast_to([models[0].test_power, 1.0], (len(shared), len(models), 2))
+def _solve(
+    curves: Curves, schedule: Schedule, model: Model, shared: Sequence[Shared], two_frequencies: bool
+) -> tuple[_Nodes, IntArray]:
+    """Losses at the nodes of panels up to the last step of the curves, and the problem of each curve."""
+    models, problem = _problems(curves, model)
+    last = float(curves.time.max(initial=0.0))
+    longest, noise = (float(value) for value in schedule.integrals(last))
+    start = np.broadcast_to([model.test_power, 1.0], (len(shared), len(models), 2))
     if longest == 0:
-        return np.repeat(start[..., None], step.size, axis=-1), np.zeros((len(models), 2, step.size))
-    knots, _, rates = schedule.knots
-    check_kernel_norm(
-        np.append(rates[knots <= last], np.interp(last, knots, rates)),
-        models[0].spectrum.nodes(1.0).trace,
-    )
+        none = np.zeros_like(start[0])
+        return _Nodes(schedule.time, lambda begin, _, time: np.outer(begin, time == 0), start, start, none), problem
+    check_kernel_norm(np.array([schedule.highest_noise(last)]), model.spectrum.nodes(1.0).trace)
     # The narrowest model of the fewest samples has the largest eigenvalue.
     edge = largest_eigenvalue(
-        models[0].spectrum,
-        width=size_of(max(model.per_width for model in models)),
-        samples=size_of(max(model.per_sample for model in models)),
+        model.spectrum, width=size_of(curves.per_width.max()), samples=size_of(curves.per_sample.max())
     )
+    times = SmoothTimes(longest, 2 * edge)
     modes = _Modes(longest, edge, models)
-    if not noisy:
-        time = np.asarray(schedule.time(step))
-        if two_frequencies:
-            return _test_forcings(time, models, shared), np.zeros((len(models), 2, step.size))
-        return modes.forcing(time)[None], np.zeros((len(models), 2, step.size))
-    panels = panels_of(schedule, last, edge)
-    shape = (len(models), 2, *panels.time.shape)
-    train = modes.forcing(panels.time.ravel()).reshape(shape)
+    train = modes.forcing(times.time)
+    forcing = _test_forcings(times.time, models, shared) if two_frequencies else train[None]
+    if noise == 0:
+        interpolate = lambda _, values, time: times.at(values, time)
+        return _Nodes(schedule.time, interpolate, start, forcing, np.zeros_like(train)), problem
+    panels = schedule.panels(last, edge)
+    train, forcing = times.at(train, panels.nodes), times.at(forcing, panels.nodes)
     exponent, kernel, test = modes.exponent, modes.kernel, None
-    forcing = train[None]
     if two_frequencies:
-        forcing = _test_forcings(panels.time.ravel(), models, shared).reshape(len(shared), *shape)
         terms = [kernel_terms(longest, edge, one) for one in models]
+        exponent = np.append(exponent, -(terms[0].rate + 2 * model.ridge))
         none = np.zeros_like(kernel)
-        exponent = np.append(exponent, -(terms[0].rate + 2 * models[0].ridge))
         kernel = np.concatenate([kernel, np.zeros((len(models), terms[0].rate.size))], axis=1)
         test = np.concatenate([none, np.array([one.amplitude for one in terms])], axis=1)
-    noise = march(panels, exponent, train, kernel, test)[1]
-    begin = np.concatenate([start, np.zeros_like(start[:1])])
-    values = at_steps(panels, begin, np.concatenate([forcing, noise[None]]), step)
-    return values[:-1], values[-1]
-
-
-def panels_of(schedule: Schedule, last: float, edge: float) -> Panels:
-    """Panels of a schedule up to step ``last`` for modes with eigenvalues of at most ``edge``."""
-    nodes, matrix = radau(STAGES)
-    first, end = schedule.panels(last, edge)
-    begin = schedule.integrals(first)
-    inside = schedule.integrals(first[:, None] + (end - first)[:, None] * nodes)
-    # Rates whose integrals over the panel are those of the schedule.
-    rate, noise = (
-        np.asarray(np.linalg.solve(matrix, (value - at[:, None])[..., None])[..., 0], dtype=np.float64)
-        for value, at in zip(inside, begin, strict=True)
-    )
-    return Panels(first, end, inside[0], rate, noise)
+    added = march(np.diff(panels.time)[:, 0], panels.noise, exponent, train, kernel, test)[1]
+    return _Nodes(schedule.time, partial(at_times, panels.time), start, forcing, added), problem
 
 
 class _Modes:
@@ -138,16 +167,11 @@ class _Modes:
 
     def forcing(self, time: FloatArray) -> FloatArray:
         """Train loss (problem, 2, time) of gradient flow without label noise, and per unit of it."""
-        out = np.empty((*self.target.shape[:2], time.size))
-        step = max(1, 1_000_000 // self.rate.size)
-        for i in range(0, time.size, step):
-            part = slice(i, i + step)
-            growth = np.multiply.outer(time[part], self.rate)
-            residual = np.exp(growth)
-            if self.ridge:
-                residual = residual + self.ridge * np.expm1(growth) / self.rate
-            out[..., part] = (self.target @ (residual * residual).T).real
-        return out
+        growth = np.multiply.outer(time, self.rate)
+        residual = np.exp(growth)
+        if self.ridge:
+            residual = residual + self.ridge * np.expm1(growth) / self.rate
+        return np.asarray((self.target @ (residual * residual).T).real)
 
 
 def forcing_weights(point: OnePoint, weight: ComplexArray) -> ComplexArray:

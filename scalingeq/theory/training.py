@@ -15,7 +15,7 @@ from scalingeq.theory.discrete import Steps, discrete_parts
 from scalingeq.theory.dynamics import flow_loss
 from scalingeq.theory.equivalents import ONE_MODEL, Shared
 from scalingeq.theory.schedule import Schedule
-from scalingeq.theory.scheduled import Parts, scheduled_parts
+from scalingeq.theory.scheduled import Parts, scheduled_loss_of, scheduled_parts
 from scalingeq.theory.shift import shifted_nodes
 from scalingeq.theory.spectrum import AnySpectrum, FloatArray
 from scalingeq.theory.stability import check_learning_rates
@@ -398,15 +398,25 @@ class Training:
         for chosen, two in ((one_frequency, False), (~one_frequency, True)):
             if chosen.any():
                 group = curves.select(chosen)
-                total[chosen] = self._parts(schedule, [ONE_MODEL], group, two).loss(group.noise_variance)
+                total[chosen] = self._loss(schedule, group, two)
         return total
+
+    def _loss(self, schedule: Schedule, curves: Curves, two_frequencies: bool) -> FloatArray:
+        """Loss (curve, step) of one model."""
+        if self.dynamics == "discrete":
+            return self._parts(schedule, [ONE_MODEL], curves, two_frequencies).loss(curves.noise_variance)
+        return scheduled_loss_of(curves, self._heavy(schedule), self.model, two_frequencies)
 
     def _parts(self, schedule: Schedule, shared: list[Shared], curves: Curves, two_frequencies: bool) -> Parts:
         if self.dynamics == "discrete":
             steps = Steps(*schedule.per_step(math.ceil(curves.time.max(initial=1.0))), self.momentum)
             return discrete_parts(curves, steps, self.model, shared, two_frequencies)
+        return scheduled_parts(curves, self._heavy(schedule), self.model, shared, two_frequencies)
+
+    def _heavy(self, schedule: Schedule) -> Schedule:
+        """Schedule of the gradient flow that a heavy ball follows at small rates."""
         heavy = 1 / (1 - self.momentum)
-        return scheduled_parts(curves, schedule.scaled(heavy, heavy), self.model, shared, two_frequencies)
+        return schedule.scaled(heavy, heavy)
 
 
 def _training(

@@ -5,8 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from scalingeq.theory import PowerLaw, loss_curve
-from scalingeq.theory import schedule as panels
+from scalingeq.theory import PowerLaw, loss_curve, panels
 
 SPECTRUM, STEPS = PowerLaw(1.5, 0.4, 1e9), 20_000
 SIZES = {"finite width": {"width": 1e4}, "finite width and data": {"width": 1e4, "samples": 3e4}}

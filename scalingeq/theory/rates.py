@@ -1,0 +1,166 @@
+"""Learning rates and noise rates against steps, and their integrals: linear between knots, or the same in each step."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from scalingeq.theory.spectrum import FloatArray
+
+#: Rates jump where one changes at once by the share JUMP, and by PEAK of its largest.
+JUMP, PEAK = 0.1, 3e-3
+
+
+class Knots(NamedTuple):
+    """Steps, learning rates and noise rates (knot,) between which rates are linear; two knots at a step are a jump."""
+
+    step: FloatArray
+    rate: FloatArray
+    noise_rate: FloatArray
+
+
+class Rates(Protocol):
+    """Learning rates and noise rates of steps from 0 to ``last``, in any units."""
+
+    @property
+    def last(self) -> float:
+        """Step at which the rates end."""
+
+    @property
+    def knots(self) -> Knots:
+        """Knots between which the rates are linear."""
+
+    @property
+    def knot_count(self) -> int:
+        """Number of knots."""
+
+    def highest_noise(self, last: float) -> float:
+        """Largest noise rate up to step ``last``."""
+
+    def integrals(self, step: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Integrals (...) of the rate, and of rate times noise rate, up to ``step`` (...)."""
+
+    def step_at(self, time: FloatArray) -> FloatArray:
+        """First step (...) up to which the rate integrates to ``time`` (...)."""
+
+    def noise_at(self, time: FloatArray) -> FloatArray:
+        """Integral (...) of rate times noise rate up to ``time`` (...)."""
+
+    def jumps(self) -> FloatArray:
+        """Steps, other than the first and the last, at which a rate jumps."""
+
+
+class LinearRates:
+    """Rates that are linear between knots."""
+
+    def __init__(self, knots: Knots) -> None:
+        self.knots = knots
+        self.last = float(knots.step[-1])
+
+    @property
+    def knot_count(self) -> int:
+        return self.knots.step.size
+
+    def highest_noise(self, last: float) -> float:
+        step, _, noise_rate = self.knots
+        return float(max(noise_rate[step <= last].max(), np.interp(last, step, noise_rate)))
+
+    @cached_property
+    def _totals(self) -> tuple[FloatArray, FloatArray]:
+        """Integrals up to each knot."""
+        step, rate, noise = self.knots
+        length, low, grown = np.diff(step), rate[:-1], np.diff(rate)
+        noise_low, noise_grown = noise[:-1], np.diff(noise)
+        time = length * (low + grown / 2)
+        power = length * (low * noise_low + (low * noise_grown + noise_low * grown) / 2 + grown * noise_grown / 3)
+        return np.append(0.0, np.cumsum(time)), np.append(0.0, np.cumsum(power))
+
+    def integrals(self, step: FloatArray) -> tuple[FloatArray, FloatArray]:
+        knot, rate, noise = self.knots
+        i = np.clip(np.searchsorted(knot, step, side="left") - 1, 0, knot.size - 2)
+        since, length = step - knot[i], knot[i + 1] - knot[i]
+        share = np.divide(since, length, out=np.zeros_like(since), where=length > 0)
+        low, noise_low = rate[i], noise[i]
+        grown, noise_grown = (rate[i + 1] - low) * share, (noise[i + 1] - noise_low) * share
+        time, power = self._totals
+        return time[i] + since * (low + grown / 2), power[i] + since * (
+            low * noise_low + (low * noise_grown + noise_low * grown) / 2 + grown * noise_grown / 3
+        )
+
+    def step_at(self, time: FloatArray) -> FloatArray:
+        step, rate, _ = self.knots
+        total = self._totals[0]
+        i = np.clip(np.searchsorted(total, time, side="left") - 1, 0, step.size - 2)
+        length, left, low = step[i + 1] - step[i], time - total[i], rate[i]
+        slope = np.divide(rate[i + 1] - low, length, out=np.zeros_like(left), where=length > 0)
+        # The root of left = low x + slope x**2 / 2, in the form that does not cancel.
+        below = low + np.sqrt(np.maximum(low**2 + 2 * slope * left, 0.0))
+        since = np.divide(2 * left, below, out=np.zeros_like(left), where=below > 0)
+        return np.asarray(step[i] + np.minimum(since, length))
+
+    def noise_at(self, time: FloatArray) -> FloatArray:
+        return self.integrals(self.step_at(time))[1]
+
+    def jumps(self) -> FloatArray:
+        step, *rates = self.knots
+        inner = np.flatnonzero((step[1:] == step[:-1]) & (step[1:] < self.last) & (step[1:] > 0))
+        return step[inner[_jump([rate[inner] for rate in rates], [rate[inner + 1] for rate in rates], rates)]]
+
+
+class StepRates:
+    """One rate and one noise rate (step,) for each step."""
+
+    def __init__(self, rate: FloatArray, noise_rate: FloatArray) -> None:
+        self.rate, self.noise_rate = rate, noise_rate
+        self.last = float(rate.size)
+
+    @cached_property
+    def knots(self) -> Knots:
+        return Knots(np.arange(self.last + 1).repeat(2)[1:-1], self.rate.repeat(2), self.noise_rate.repeat(2))
+
+    @property
+    def knot_count(self) -> int:
+        return 2 * self.rate.size
+
+    def highest_noise(self, last: float) -> float:
+        return float(self.noise_rate[: max(int(np.ceil(last)), 1)].max())
+
+    @cached_property
+    def _totals(self) -> tuple[FloatArray, FloatArray]:
+        """Integrals up to each step."""
+        time, noise = np.zeros(self.rate.size + 1), np.zeros(self.rate.size + 1)
+        np.cumsum(self.rate, out=time[1:])
+        np.cumsum(self.rate * self.noise_rate, out=noise[1:])
+        return time, noise
+
+    def integrals(self, step: FloatArray) -> tuple[FloatArray, FloatArray]:
+        time, noise = self._totals
+        whole = np.minimum(step.astype(np.int64), self.rate.size - 1)
+        since = (step - whole) * self.rate[whole]
+        return time[whole] + since, noise[whole] + since * self.noise_rate[whole]
+
+    def step_at(self, time: FloatArray) -> FloatArray:
+        total = self._totals[0]
+        whole = np.clip(np.searchsorted(total, time, side="left") - 1, 0, self.rate.size - 1)
+        left, rate = time - total[whole], self.rate[whole]
+        return np.asarray(whole + np.minimum(np.divide(left, rate, out=np.zeros_like(left), where=rate > 0), 1.0))
+
+    def noise_at(self, time: FloatArray) -> FloatArray:
+        return np.interp(time, *self._totals)
+
+    def jumps(self) -> FloatArray:
+        rates = [self.rate, self.noise_rate]
+        return 1.0 + _jump([rate[:-1] for rate in rates], [rate[1:] for rate in rates], rates)
+
+
+def _jump(before: list[FloatArray], after: list[FloatArray], rates: list[FloatArray]) -> np.ndarray:
+    """Where a rate jumps, by number; ``before`` and ``after`` are the rates on either side."""
+    found = np.zeros(before[0].size, dtype=np.bool_)
+    for low, high, rate in zip(before, after, rates, strict=True):
+        change = np.abs(high - low)
+        # Nearly all changes are small ones.
+        large = np.flatnonzero(change > PEAK * rate.max())
+        found[large] |= change[large] > JUMP * np.maximum(low[large], high[large])
+    return np.flatnonzero(found)
