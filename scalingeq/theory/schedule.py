@@ -141,7 +141,7 @@ class Schedule:
         >>> print(Schedule([0, 10], [0.5, 0.5], [0.0, 0.0]).time(4.0))
         2.0
         """
-        return np.asarray(self.integrals(step)[0])
+        return self._scale[0] * self._rates.time(np.asarray(step, dtype=np.float64))
 
     def panels(self, last: float, edge: float) -> Panels:
         """Panels of intrinsic time, on each of which the schedule and its losses are smooth.

@@ -12,6 +12,7 @@ from scalingeq.theory.collocation import at_times, march
 from scalingeq.theory.contour import closed_contour
 from scalingeq.theory.curves import Curves, IntArray, size_of
 from scalingeq.theory.equivalents import ONE_MODEL, OnePoint, Shared, one_point
+from scalingeq.theory.rates import BLOCK
 from scalingeq.theory.schedule import Schedule
 from scalingeq.theory.smooth import SmoothTimes
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
@@ -94,9 +95,12 @@ class _Nodes(NamedTuple):
         """Values (row, step) at steps (row, step) of what begins at ``begin`` and is ``values`` (row, node...)."""
         shared = step.strides[0] == 0 or step.shape[0] == 1
         asked, where = (step[0], None) if shared else (step.ravel(), None)
-        if np.any(asked[1:] < asked[:-1]):
+        if (asked[1:] < asked[:-1]).any():
             asked, where = np.unique(asked, return_inverse=True)
-        found = self.interpolate(begin, values, self.time(asked))
+        found = np.empty((len(begin), asked.size))
+        for first in range(0, asked.size, BLOCK):
+            part = slice(first, first + BLOCK)
+            found[:, part] = self.interpolate(begin, values, self.time(asked[part]))
         if where is not None:
             found = found[:, where]
         return found if shared else found.reshape(len(found), *step.shape)[np.arange(len(found)), np.arange(len(found))]

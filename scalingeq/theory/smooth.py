@@ -45,13 +45,15 @@ class SmoothTimes:
         self.time = np.expm1((centre + self.width / 2 * _chebyshev()[0]).ravel()) / rate
 
     def at(self, values: FloatArray, time: FloatArray) -> FloatArray:
-        """Interpolate values (..., point) to times (time...); the axes of the times take the place of the last."""
+        """Interpolate values (..., point) to ascending times (time...), whose axes take the place of the last one."""
         series = values.reshape(*values.shape[:-1], self.panels, POINTS) @ _chebyshev()[1]
         place = np.log1p(self.rate * time.ravel()) / self.width
-        panel = np.minimum(place.astype(np.int64), self.panels - 1)
-        share = np.polynomial.chebyshev.chebvander(2 * (place - panel) - 1, POINTS - 1)
-        found = np.einsum("...tk,tk->...t", series[..., panel, :], share)
-        return np.asarray(found.reshape(*values.shape[:-1], *time.shape))
+        bounds = np.concatenate([[0], np.searchsorted(place, np.arange(1, self.panels)), [place.size]])
+        found = np.empty((*values.shape[:-1], place.size))
+        for panel, (begin, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+            share = np.polynomial.chebyshev.chebvander(2 * (place[begin:end] - panel) - 1, POINTS - 1)
+            found[..., begin:end] = series[..., panel, :] @ share.T
+        return found.reshape(*values.shape[:-1], *time.shape)
 
 
 @lru_cache(maxsize=1)

@@ -350,7 +350,7 @@ class Training:
             total = self._one_model(self.schedule)
         else:
             total = np.sum(self.decomposition(), axis=0).reshape(self.curves.time.shape)
-        return np.maximum(total, 0.0).reshape(self.curves.shape)
+        return np.maximum(total, 0.0, out=total).reshape(self.curves.shape)
 
     def decomposition(self) -> Decomposition:
         """Parts (..., step) of the test loss."""
@@ -393,12 +393,12 @@ class Training:
                 rate * curves.time, model.spectrum, noise_rate=noise_rate, width=_sizes(curves.per_width),
                 samples=_sizes(curves.per_sample), noise_variance=curves.noise_variance, kind=self.kind,
             )  # fmt: skip
-        total = np.empty(curves.time.shape)
         one_frequency = (curves.per_sample == 0) & (model.test_spectrum is None) | (self.kind == "train")
+        if one_frequency.all() or not one_frequency.any():
+            return self._loss(schedule, curves, not one_frequency.any())
+        total = np.empty(curves.time.shape)
         for chosen, two in ((one_frequency, False), (~one_frequency, True)):
-            if chosen.any():
-                group = curves.select(chosen)
-                total[chosen] = self._loss(schedule, group, two)
+            total[chosen] = self._loss(schedule, curves.select(chosen), two)
         return total
 
     def _loss(self, schedule: Schedule, curves: Curves, two_frequencies: bool) -> FloatArray:
