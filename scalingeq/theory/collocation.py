@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scalingeq.theory.compiled_march import schedule_loops
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
 
 #: Stages of the Radau method; its order is 2 STAGES - 1.
@@ -124,6 +125,11 @@ def march(
     stages = noise.shape[1]
     method = diagonal(stages)
     loss, added = np.empty_like(forcing), np.zeros_like(forcing)
+    compiled = schedule_loops()
+    if compiled is not None:
+        none = np.empty((0, exponent.size), dtype=np.complex128)
+        compiled.march(length, noise, exponent, forcing, train, none if test is None else test, *method, loss, added)
+        return loss, loss - forcing if test is None else added
     state = np.zeros((*forcing.shape[:2], exponent.size), dtype=np.complex128)
     remember = method.start[:, None] * method.left.T
     end = method.left[-1] * method.start, method.left[-1, :, None] * method.push
@@ -175,6 +181,11 @@ def at_times(time: FloatArray, begin: FloatArray, values: FloatArray, asked: Flo
     """
     ends = np.concatenate([begin[:, None], values[:, :-1, -1]], axis=1)
     series = np.concatenate([ends[..., None], values], axis=2) @ _to_powers(values.shape[2]).T
+    compiled = schedule_loops()
+    if compiled is not None:
+        found = np.empty((len(values), asked.size))
+        compiled.at_times(time, series, asked, found)
+        return found
     bounds = np.searchsorted(asked, time[1:, 0], side="right")
     counts = np.diff(np.concatenate([[0], bounds, [asked.size]]))
     half = np.diff(time)[:, 0] / 2
