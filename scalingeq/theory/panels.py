@@ -36,6 +36,11 @@ class Panels(NamedTuple):
     noise: FloatArray
 
     @property
+    def last(self) -> float:
+        """Time at which the panels end."""
+        return float(self.time[-1, 1])
+
+    @property
     def nodes(self) -> FloatArray:
         """Intrinsic time (panel, stage) at the nodes."""
         return np.asarray(self.time[:, :1] + np.diff(self.time) * radau(STAGES)[0])
@@ -49,7 +54,7 @@ def cut(rates: Rates, last: float, edge: float, noise_scale: float = 1.0) -> Pan
     rates : Rates
         Rates against steps.
     last : float
-        Step at which the panels end, positive.
+        Step at which the panels end.
     edge : float
         Largest eigenvalue, whose mode relaxes fastest.
     noise_scale : float
@@ -72,6 +77,9 @@ def cut(rates: Rates, last: float, edge: float, noise_scale: float = 1.0) -> Pan
     between, to_between = interpolation(STAGES)
     places, gaps = np.concatenate([nodes, between]), np.diff(nodes)
     not_felt = NOT_FELT / edge**2 / noise_scale if noise_scale else np.inf
+    total = float(rates.time(np.array([last]))[0])
+    if total == 0:
+        return Panels(np.empty((0, 2)), np.empty((0, 2)), np.empty((0, STAGES)))
     step, origin = _graded(rates, last, edge)
     time = rates.integrals(step)[0]
     ends = np.column_stack([step[:-1], step[1:], time[:-1], time[1:]])

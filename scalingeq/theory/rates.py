@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from scalingeq.theory.spectrum import FloatArray
 
-#: Rates jump where one changes at once by the share JUMP, and by PEAK of its largest.
+#: The noise rate jumps where it changes at once by the share JUMP, and by PEAK of its largest. In intrinsic time the
+#: learning rate plays no part but through it.
 JUMP, PEAK = 0.1, 3e-3
 #: Steps that are worked on at once, so that they stay in the processor's cache.
 BLOCK = 8192
@@ -55,7 +56,7 @@ class Rates(Protocol):
         """Integral (...) of rate times noise rate up to ``time`` (...)."""
 
     def jumps(self) -> FloatArray:
-        """Steps, other than the first and the last, at which a rate jumps."""
+        """Steps, other than the first and the last, at which the noise rate jumps."""
 
 
 class LinearRates:
@@ -113,9 +114,9 @@ class LinearRates:
         return self.integrals(self.step_at(time))[1]
 
     def jumps(self) -> FloatArray:
-        step, *rates = self.knots
+        step, _, noise_rate = self.knots
         inner = np.flatnonzero((step[1:] == step[:-1]) & (step[1:] < self.last) & (step[1:] > 0))
-        return step[inner[_jump([rate[inner] for rate in rates], [rate[inner + 1] for rate in rates], rates)]]
+        return step[inner[_jumps(noise_rate[inner], noise_rate[inner + 1], noise_rate.max())]]
 
 
 class StepRates:
@@ -170,19 +171,16 @@ class StepRates:
         return np.interp(time, *self._totals)
 
     def jumps(self) -> FloatArray:
-        rates = [self.rate, self.noise_rate]
-        return 1.0 + _jump([rate[:-1] for rate in rates], [rate[1:] for rate in rates], rates)
+        return 1.0 + _jumps(self.noise_rate[:-1], self.noise_rate[1:], self.noise_rate.max())
 
 
-def _jump(before: list[FloatArray], after: list[FloatArray], rates: list[FloatArray]) -> NDArray[np.int64]:
+def _jumps(before: FloatArray, after: FloatArray, highest: float) -> NDArray[np.int64]:
     """Where a rate jumps, by number; ``before`` and ``after`` are the rates on either side."""
-    found = np.zeros(before[0].size, dtype=np.bool_)
-    for low, high, rate in zip(before, after, rates, strict=True):
-        least = PEAK * rate.max()
-        for begin in range(0, low.size, BLOCK):
-            part = slice(begin, begin + BLOCK)
-            change = high[part] - low[part]
-            # Nearly all changes are small ones.
-            large = begin + np.flatnonzero(np.abs(change, out=change) > least)
-            found[large] |= np.abs(high[large] - low[large]) > JUMP * np.maximum(low[large], high[large])
-    return np.flatnonzero(found)
+    found = []
+    for begin in range(0, before.size, BLOCK):
+        low, high = before[begin : begin + BLOCK], after[begin : begin + BLOCK]
+        # Nearly all changes are small ones.
+        large = np.flatnonzero(np.abs(high - low) > PEAK * highest)
+        change = np.abs(high[large] - low[large])
+        found.append(begin + large[change > JUMP * np.maximum(low[large], high[large])])
+    return np.concatenate(found) if found else np.empty(0, dtype=np.int64)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from scalingeq.theory.collocation import at_times, march
 from scalingeq.theory.contour import closed_contour
 from scalingeq.theory.curves import Curves, IntArray, size_of
 from scalingeq.theory.equivalents import ONE_MODEL, OnePoint, Shared, one_point
+from scalingeq.theory.panels import Panels
 from scalingeq.theory.rates import BLOCK
 from scalingeq.theory.schedule import Schedule
 from scalingeq.theory.smooth import SmoothTimes
@@ -43,13 +43,10 @@ class Parts(NamedTuple):
 
 def scheduled_loss_of(curves: Curves, schedule: Schedule, model: Model, two_frequencies: bool) -> FloatArray:
     """Loss (curve, step) at the steps that stand in the ``time`` of the curves; arguments as in `scheduled_parts`."""
-    nodes, problem = _solve(curves, schedule, model, [ONE_MODEL], two_frequencies)
-    noise = curves.noise_variance
-
-    def total(parts: FloatArray) -> FloatArray:
-        return np.asarray(parts[problem, 0] + noise.reshape(-1, *[1] * (parts.ndim - 2)) * parts[problem, 1])
-
-    return nodes.at_steps(curves.time, total(nodes.start[0]), total(nodes.forcing[0] + nodes.noise))
+    frame = frame_of(curves, schedule, model)
+    forcing, noise = frame.losses([ONE_MODEL], two_frequencies)
+    begin, values = (frame.of_curves(curves, part) for part in (frame.start, forcing[0] + noise))
+    return frame.at_steps(curves.time, begin, values)
 
 
 def scheduled_parts(
@@ -60,122 +57,141 @@ def scheduled_parts(
     ``model`` gives all but the sizes, which are the curves'; without ``two_frequencies`` the loss is that of training,
     or one pass, and ``shared`` all.
     """
-    nodes, problem = _solve(curves, schedule, model, shared, two_frequencies)
-    rows = len(shared) + 1
-    parts = np.concatenate([nodes.forcing, nodes.noise[None]])[:, problem]
-    begin = np.concatenate([nodes.start, np.zeros_like(nodes.start[:1])])[:, problem]
-    curve = np.arange(rows * problem.size * 2) // 2 % problem.size
-    values = nodes.at_steps(curves.time[curve], begin.ravel(), parts.reshape(curve.size, *parts.shape[3:]))
+    frame = frame_of(curves, schedule, model)
+    forcing, noise = frame.losses(shared, two_frequencies)
+    rows, problem = len(shared) + 1, frame.problem
+    parts = np.concatenate([forcing, noise[None]])[:, problem]
+    begin = np.zeros(parts.shape[:3])
+    begin[:-1] = frame.start[problem]
+    curve = np.arange(begin.size) // 2 % problem.size
+    values = frame.at_steps(curves.time[curve], begin.ravel(), parts.reshape(curve.size, *parts.shape[3:]))
     values = np.moveaxis(values.reshape(rows, problem.size, 2, -1), 2, 1)
     return Parts(values[:-1], values[-1])
 
 
-class _Nodes(NamedTuple):
-    """Losses at the times that they are interpolated from.
+class Frame(NamedTuple):
+    """What losses under a schedule are computed on.
 
     Attributes
     ----------
-    time : callable
-        Intrinsic times of steps.
-    interpolate : callable
-        Takes values (row,) at step 0, values (row, node...) and ascending times to the values at these times.
-    start : ndarray, shape (shared, problem, 2)
-        Forcing at step 0.
-    forcing, noise : ndarray, shape (shared, problem, 2, node...) and (problem, 2, node...)
-        As in `Parts`.
+    schedule : Schedule
+        Learning rate and noise rate.
+    models : list of Model
+        Models of distinct sizes.
+    problem : ndarray of int, shape (curve,)
+        The model of each curve.
+    panels : Panels
+        Panels of intrinsic time up to the last step of the curves.
+    times : SmoothTimes
+        Times at which the forcing is evaluated.
+    modes : Modes
+        Modes of the train loss.
     """
 
-    time: Callable[[FloatArray], FloatArray]
-    interpolate: Callable[[FloatArray, FloatArray, FloatArray], FloatArray]
-    start: FloatArray
-    forcing: FloatArray
-    noise: FloatArray
+    schedule: Schedule
+    models: list[Model]
+    problem: IntArray
+    panels: Panels
+    times: SmoothTimes
+    modes: Modes
+
+    @property
+    def start(self) -> FloatArray:
+        """Loss (problem, 2) of the untrained model without label noise, and per unit of it."""
+        return np.tile([self.models[0].test_power, 1.0], (len(self.models), 1))
+
+    def losses(self, shared: Sequence[Shared], two_frequencies: bool) -> tuple[FloatArray, FloatArray]:
+        """Forcing (shared, problem, 2, panel, stage) and noise (problem, 2, panel, stage) at the nodes of the panels."""
+        nodes, modes = self.panels.nodes, self.modes
+        train = self.times.at(modes.forcing(self.times.time), nodes)
+        forcing = train[None]
+        if two_frequencies:
+            forcing = self.times.at(_test_forcings(self.times.time, self.models, shared), nodes)
+        if not self.panels.noise.any():
+            return forcing, np.zeros_like(train)
+        exponent, kernel, test = modes.exponent, modes.kernel, None
+        if two_frequencies:
+            terms = [kernel_terms(self.panels.last, modes.edge, one) for one in self.models]
+            exponent = np.append(exponent, -(terms[0].rate + 2 * modes.ridge))
+            none = np.zeros_like(kernel)
+            kernel = np.concatenate([kernel, np.zeros((len(self.models), terms[0].rate.size))], axis=1)
+            test = np.concatenate([none, np.array([one.amplitude for one in terms])], axis=1)
+        length = np.diff(self.panels.time)[:, 0]
+        return forcing, march(length, self.panels.noise, exponent, train, kernel, test)[1]
+
+    def of_curves(self, curves: Curves, parts: FloatArray) -> FloatArray:
+        """Values (curve, ...) of the curves from those of each problem (problem, 2, ...)."""
+        noise = curves.noise_variance.reshape(-1, *[1] * (parts.ndim - 2))
+        return np.asarray(parts[self.problem, 0] + noise * parts[self.problem, 1])
 
     def at_steps(self, step: FloatArray, begin: FloatArray, values: FloatArray) -> FloatArray:
-        """Values (row, step) at steps (row, step) of what begins at ``begin`` and is ``values`` (row, node...)."""
+        """Values (row, step) at steps (row, step) of what begins at ``begin`` and is ``values`` (row, panel, stage)."""
+        if not self.panels.noise.size:
+            return np.repeat(begin[:, None], step.shape[1], axis=1)
         shared = step.strides[0] == 0 or step.shape[0] == 1
-        asked, where = (step[0], None) if shared else (step.ravel(), None)
+        asked, where = step[0] if shared else step.ravel(), None
         if (asked[1:] < asked[:-1]).any():
             asked, where = np.unique(asked, return_inverse=True)
         found = np.empty((len(begin), asked.size))
         for first in range(0, asked.size, BLOCK):
             part = slice(first, first + BLOCK)
-            found[:, part] = self.interpolate(begin, values, self.time(asked[part]))
+            found[:, part] = at_times(self.panels.time, begin, values, self.schedule.time(asked[part]))
         if where is not None:
             found = found[:, where]
-        return found if shared else found.reshape(len(found), *step.shape)[np.arange(len(found)), np.arange(len(found))]
+        own = np.arange(len(found))
+        return found if shared else found.reshape(len(found), *step.shape)[own, own]
 
 
-def _problems(curves: Curves, model: Model) -> tuple[list[Model], IntArray]:
-    """Models of distinct sizes, and which of them each curve has."""
+def frame_of(curves: Curves, schedule: Schedule, model: Model) -> Frame:
+    """What the losses of curves are computed on, once it is certain that the noise does not feed on itself."""
     _, first, problem = np.unique(
         np.stack([curves.per_width, curves.per_sample]), axis=1, return_index=True, return_inverse=True
     )
     models = [
         model._replace(per_width=float(curves.per_width[i]), per_sample=float(curves.per_sample[i])) for i in first
     ]
-    return models, problem.reshape(-1)
-
-
-def _solve(
-    curves: Curves, schedule: Schedule, model: Model, shared: Sequence[Shared], two_frequencies: bool
-) -> tuple[_Nodes, IntArray]:
-    """Losses at the nodes of panels up to the last step of the curves, and the problem of each curve."""
-    models, problem = _problems(curves, model)
     last = float(curves.time.max(initial=0.0))
-    longest, noise = (float(value) for value in schedule.integrals(last))
-    start = np.broadcast_to([model.test_power, 1.0], (len(shared), len(models), 2))
-    if longest == 0:
-        none = np.zeros_like(start[0])
-        return _Nodes(schedule.time, lambda begin, _, time: np.outer(begin, time == 0), start, start, none), problem
     check_kernel_norm(np.array([schedule.highest_noise(last)]), model.spectrum.nodes(1.0).trace)
     # The narrowest model of the fewest samples has the largest eigenvalue.
     edge = largest_eigenvalue(
         model.spectrum, width=size_of(curves.per_width.max()), samples=size_of(curves.per_sample.max())
     )
-    times = SmoothTimes(longest, 2 * edge)
-    modes = _Modes(longest, edge, models)
-    train = modes.forcing(times.time)
-    forcing = _test_forcings(times.time, models, shared) if two_frequencies else train[None]
-    if noise == 0:
-        interpolate = lambda _, values, time: times.at(values, time)
-        return _Nodes(schedule.time, interpolate, start, forcing, np.zeros_like(train)), problem
+    longest = float(schedule.time(last))
     panels = schedule.panels(last, edge)
-    train, forcing = times.at(train, panels.nodes), times.at(forcing, panels.nodes)
-    exponent, kernel, test = modes.exponent, modes.kernel, None
-    if two_frequencies:
-        terms = [kernel_terms(longest, edge, one) for one in models]
-        exponent = np.append(exponent, -(terms[0].rate + 2 * model.ridge))
-        none = np.zeros_like(kernel)
-        kernel = np.concatenate([kernel, np.zeros((len(models), terms[0].rate.size))], axis=1)
-        test = np.concatenate([none, np.array([one.amplitude for one in terms])], axis=1)
-    added = march(np.diff(panels.time)[:, 0], panels.noise, exponent, train, kernel, test)[1]
-    return _Nodes(schedule.time, partial(at_times, panels.time), start, forcing, added), problem
+    # Where no time passes any other does as well.
+    longest = longest or 1 / edge
+    return Frame(
+        schedule, models, problem.reshape(-1), panels, SmoothTimes(longest, 2 * edge), Modes(longest, edge, models)
+    )
 
 
-class _Modes:
+class Modes:
     """The train loss of gradient flow as sums over complex modes, for several problems at once."""
 
     def __init__(self, longest: float, edge: float, models: list[Model]) -> None:
-        self.ridge = models[0].ridge
-        contour = closed_contour(longest, edge, ridge=self.ridge)
+        self.ridge, self.edge = models[0].ridge, edge
+        self.contour = closed_contour(longest, edge, ridge=self.ridge)
         width, samples = (
             np.array([size_of(one) for one in sizes])[:, None]
             for sizes in ([m.per_width for m in models], [m.per_sample for m in models])
         )
-        point = one_point(contour.s, models[0].spectrum, width, samples)
-        self.rate = contour.s - self.ridge
+        self.point = one_point(self.contour.s, models[0].spectrum, width, samples)
+        self.rate = self.contour.s - self.ridge
         self.exponent = 2 * self.rate
-        self.kernel = kernel_weights(point, contour.weight)
-        self.target = forcing_weights(point, contour.weight)
+        self.kernel = kernel_weights(self.point, self.contour.weight)
+        self.target = forcing_weights(self.point, self.contour.weight)
 
     def forcing(self, time: FloatArray) -> FloatArray:
         """Train loss (problem, 2, time) of gradient flow without label noise, and per unit of it."""
+        return np.asarray((self.target @ self.residuals(time).T).real)
+
+    def residuals(self, time: FloatArray) -> ComplexArray:
+        """Squared residuals (time, mode) of the modes."""
         growth = np.multiply.outer(time, self.rate)
         residual = np.exp(growth)
         if self.ridge:
             residual = residual + self.ridge * np.expm1(growth) / self.rate
-        return np.asarray((self.target @ (residual * residual).T).real)
+        return residual * residual
 
 
 def forcing_weights(point: OnePoint, weight: ComplexArray) -> ComplexArray:
