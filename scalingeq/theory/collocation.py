@@ -49,7 +49,7 @@ def interpolation(stages: int) -> tuple[FloatArray, FloatArray]:
     """Points between the nodes, and the matrix that takes values at the left end and the nodes to these points."""
     nodes = np.append(0.0, radau(stages)[0])
     between = (nodes[1:] + nodes[:-1]) / 2
-    return between, np.vander(2 * between - 1, stages + 1, increasing=True) @ _to_powers(stages)
+    return between, np.vander(2 * between - 1, stages + 1, increasing=True) @ to_powers(stages)
 
 
 class Diagonal(NamedTuple):
@@ -160,17 +160,15 @@ def _local(middle: ComplexArray, weight: ComplexArray, method: Diagonal) -> Floa
     return np.asarray(((method.left * sums.reshape(len(weight), len(middle), 1, -1)) @ method.push).real)
 
 
-def at_times(time: FloatArray, begin: FloatArray, values: FloatArray, asked: FloatArray) -> FloatArray:
-    """Interpolate values on panels to ascending times.
+def at_times(time: FloatArray, series: FloatArray, asked: FloatArray) -> FloatArray:
+    """Evaluate polynomials on panels at ascending times.
 
     Parameters
     ----------
     time : ndarray, shape (panel, 2)
         Times between which each panel lies.
-    begin : ndarray, shape (row,)
-        Values at the start of the first panel.
-    values : ndarray, shape (row, panel, stage)
-        Values at the nodes of the panels.
+    series : ndarray, shape (row, panel, power)
+        Coefficients of the powers of the place in a panel, from -1 to 1.
     asked : ndarray, shape (time,)
         Ascending times from the first panel's start to the last one's end.
 
@@ -179,11 +177,9 @@ def at_times(time: FloatArray, begin: FloatArray, values: FloatArray, asked: Flo
     ndarray, shape (row, time)
         Values at these times.
     """
-    ends = np.concatenate([begin[:, None], values[:, :-1, -1]], axis=1)
-    series = np.concatenate([ends[..., None], values], axis=2) @ _to_powers(values.shape[2]).T
     compiled = schedule_loops()
     if compiled is not None:
-        found = np.empty((len(values), asked.size))
+        found = np.empty((len(series), asked.size))
         compiled.at_times(time, series, asked, found)
         return found
     bounds = np.searchsorted(asked, time[1:, 0], side="right")
@@ -198,7 +194,7 @@ def at_times(time: FloatArray, begin: FloatArray, values: FloatArray, asked: Flo
 
 
 @lru_cache(maxsize=4)
-def _to_powers(stages: int) -> FloatArray:
+def to_powers(stages: int) -> FloatArray:
     """Matrix that takes values at the left end and the nodes of a panel to powers of the place in it, from -1 to 1."""
     places = 2 * np.append(0.0, radau(stages)[0]) - 1
     return np.asarray(np.linalg.inv(np.vander(places, increasing=True)))

@@ -52,6 +52,9 @@ class Rates(Protocol):
     def step_at(self, time: FloatArray) -> FloatArray:
         """First step (...) up to which the rate integrates to ``time`` (...)."""
 
+    def before(self, step: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Rate and noise rate (...) just before each step (...)."""
+
     def noise_at(self, time: FloatArray) -> FloatArray:
         """Integral (...) of rate times noise rate up to ``time`` (...)."""
 
@@ -110,6 +113,14 @@ class LinearRates:
         since = np.divide(2 * left, below, out=np.zeros_like(left), where=below > 0)
         return np.asarray(step[i] + np.minimum(since, length))
 
+    def before(self, step: FloatArray) -> tuple[FloatArray, FloatArray]:
+        knot, *rates = self.knots
+        i = np.clip(np.searchsorted(knot, step, side="left") - 1, 0, knot.size - 2)
+        length = knot[i + 1] - knot[i]
+        share = np.divide(step - knot[i], length, out=np.zeros_like(step), where=length > 0)
+        rate, noise_rate = (values[i] + share * (values[i + 1] - values[i]) for values in rates)
+        return rate, noise_rate
+
     def noise_at(self, time: FloatArray) -> FloatArray:
         return self.integrals(self.step_at(time))[1]
 
@@ -166,6 +177,10 @@ class StepRates:
         whole = np.clip(np.searchsorted(total, time, side="left") - 1, 0, self.rate.size - 1)
         left, rate = time - total[whole], self.rate[whole]
         return np.asarray(whole + np.minimum(np.divide(left, rate, out=np.zeros_like(left), where=rate > 0), 1.0))
+
+    def before(self, step: FloatArray) -> tuple[FloatArray, FloatArray]:
+        whole = np.clip(np.ceil(step).astype(np.int64) - 1, 0, self.rate.size - 1)
+        return self.rate[whole], self.noise_rate[whole]
 
     def noise_at(self, time: FloatArray) -> FloatArray:
         return np.interp(time, *self._totals)

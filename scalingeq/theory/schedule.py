@@ -143,6 +143,15 @@ class Schedule:
         """
         return self._scale[0] * self._rates.time(np.asarray(step, dtype=np.float64))
 
+    def before(self, step: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Learning rate and noise rate (...) just before each step (...)."""
+        rate, noise_rate = self._rates.before(step)
+        return self._scale[0] * rate, self._scale[1] * noise_rate
+
+    def step_at(self, time: FloatArray) -> FloatArray:
+        """First step (...) at which an intrinsic time (...) is reached."""
+        return self._rates.step_at(time / self._scale[0])
+
     def panels(self, last: float, edge: float) -> Panels:
         """Panels of intrinsic time, on each of which the schedule and its losses are smooth.
 

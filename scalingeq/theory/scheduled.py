@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scalingeq.theory.collocation import at_times, march
+from scalingeq.theory.collocation import STAGES, at_times, march, to_powers
 from scalingeq.theory.contour import closed_contour
 from scalingeq.theory.curves import Curves, IntArray, size_of
 from scalingeq.theory.equivalents import ONE_MODEL, OnePoint, Shared, one_point
@@ -46,7 +46,7 @@ def scheduled_loss_of(curves: Curves, schedule: Schedule, model: Model, two_freq
     frame = frame_of(curves, schedule, model)
     forcing, noise = frame.losses([ONE_MODEL], two_frequencies)
     begin, values = (frame.of_curves(curves, part) for part in (frame.start, forcing[0] + noise))
-    return frame.at_steps(curves.time, begin, values)
+    return frame.at_steps(curves.time, frame.series(begin, values))
 
 
 def scheduled_parts(
@@ -64,7 +64,8 @@ def scheduled_parts(
     begin = np.zeros(parts.shape[:3])
     begin[:-1] = frame.start[problem]
     curve = np.arange(begin.size) // 2 % problem.size
-    values = frame.at_steps(curves.time[curve], begin.ravel(), parts.reshape(curve.size, *parts.shape[3:]))
+    series = frame.series(begin.ravel(), parts.reshape(curve.size, *parts.shape[3:]))
+    values = frame.at_steps(curves.time[curve], series)
     values = np.moveaxis(values.reshape(rows, problem.size, 2, -1), 2, 1)
     return Parts(values[:-1], values[-1])
 
@@ -124,18 +125,30 @@ class Frame(NamedTuple):
         noise = curves.noise_variance.reshape(-1, *[1] * (parts.ndim - 2))
         return np.asarray(parts[self.problem, 0] + noise * parts[self.problem, 1])
 
-    def at_steps(self, step: FloatArray, begin: FloatArray, values: FloatArray) -> FloatArray:
-        """Values (row, step) at steps (row, step) of what begins at ``begin`` and is ``values`` (row, panel, stage)."""
+    def series(self, begin: FloatArray, values: FloatArray) -> FloatArray:
+        """Polynomials (row, panel, power) of what begins at ``begin`` (row,) and is ``values`` (row, panel, stage)."""
         if not self.panels.noise.size:
-            return np.repeat(begin[:, None], step.shape[1], axis=1)
+            return begin[:, None, None]
+        ends = np.concatenate([begin[:, None], values[:, :-1, -1]], axis=1)
+        return np.concatenate([ends[..., None], values], axis=2) @ to_powers(STAGES).T
+
+    def slope_of(self, series: FloatArray) -> FloatArray:
+        """Polynomials of the derivative with respect to intrinsic time."""
+        half = np.diff(self.panels.time)[:, :, None] / 2
+        return series[..., 1:] * np.arange(1, series.shape[-1]) / half[:, 0] if half.size else np.zeros_like(series)
+
+    def at_steps(self, step: FloatArray, series: FloatArray) -> FloatArray:
+        """Values (row, step) of polynomials at steps (row, step)."""
+        if not self.panels.noise.size:
+            return np.repeat(series[:, 0], step.shape[1], axis=1)
         shared = step.strides[0] == 0 or step.shape[0] == 1
         asked, where = step[0] if shared else step.ravel(), None
         if (asked[1:] < asked[:-1]).any():
             asked, where = np.unique(asked, return_inverse=True)
-        found = np.empty((len(begin), asked.size))
+        found = np.empty((len(series), asked.size))
         for first in range(0, asked.size, BLOCK):
             part = slice(first, first + BLOCK)
-            found[:, part] = at_times(self.panels.time, begin, values, self.schedule.time(asked[part]))
+            found[:, part] = at_times(self.panels.time, series, self.schedule.time(asked[part]))
         if where is not None:
             found = found[:, where]
         own = np.arange(len(found))
@@ -183,15 +196,15 @@ class Modes:
 
     def forcing(self, time: FloatArray) -> FloatArray:
         """Train loss (problem, 2, time) of gradient flow without label noise, and per unit of it."""
-        return np.asarray((self.target @ self.residuals(time).T).real)
+        return np.asarray((self.target @ self.residuals(time)[0].T).real)
 
-    def residuals(self, time: FloatArray) -> ComplexArray:
-        """Squared residuals (time, mode) of the modes."""
+    def residuals(self, time: FloatArray) -> tuple[ComplexArray, ComplexArray]:
+        """Squared residuals (time, mode) of the modes, and their derivatives with respect to time."""
         growth = np.multiply.outer(time, self.rate)
-        residual = np.exp(growth)
+        decay = residual = np.exp(growth)
         if self.ridge:
             residual = residual + self.ridge * np.expm1(growth) / self.rate
-        return residual * residual
+        return residual * residual, 2 * residual * decay * self.contour.s
 
 
 def forcing_weights(point: OnePoint, weight: ComplexArray) -> ComplexArray:
