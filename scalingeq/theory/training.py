@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,12 +16,15 @@ from scalingeq.theory.dynamics import flow_loss
 from scalingeq.theory.equivalents import ONE_MODEL, Shared
 from scalingeq.theory.schedule import Schedule
 from scalingeq.theory.scheduled import Parts, scheduled_loss_of, scheduled_parts
+from scalingeq.theory.scheduled_slopes import scheduled_slopes
 from scalingeq.theory.shift import shifted_nodes
 from scalingeq.theory.spectrum import AnySpectrum, FloatArray
 from scalingeq.theory.stability import check_learning_rates
 from scalingeq.theory.two_frequency import Model
 
 Dynamics: TypeAlias = Literal["flow", "discrete"]
+#: A loss, and its derivatives by what they are with respect to.
+LossAndSlopes: TypeAlias = tuple[FloatArray, dict[str, FloatArray]]
 
 
 class Decomposition(NamedTuple):
@@ -50,6 +53,7 @@ class Decomposition(NamedTuple):
     sgd_noise: FloatArray
 
 
+@overload
 def loss_curve(
     steps: ArrayLike,
     spectrum: AnySpectrum,
@@ -65,7 +69,31 @@ def loss_curve(
     ridge: float = 0.0,
     ensemble: tuple[int, int] = (1, 1),
     test_spectrum: AnySpectrum | None = None,
-) -> FloatArray:
+    jacobian: Literal[False] = False,
+) -> FloatArray: ...
+
+
+@overload
+def loss_curve(steps: ArrayLike, spectrum: AnySpectrum, *, jacobian: Literal[True], **options: Any) -> LossAndSlopes: ...
+
+
+def loss_curve(
+    steps: ArrayLike,
+    spectrum: AnySpectrum,
+    *,
+    learning_rate: ArrayLike = 1.0,
+    batch_size: ArrayLike = math.inf,
+    width: ArrayLike = math.inf,
+    samples: ArrayLike = math.inf,
+    noise_variance: ArrayLike = 0.0,
+    kind: Kind = "test",
+    dynamics: Dynamics = "flow",
+    momentum: float = 0.0,
+    ridge: float = 0.0,
+    ensemble: tuple[int, int] = (1, 1),
+    test_spectrum: AnySpectrum | None = None,
+    jacobian: bool = False,
+) -> FloatArray | LossAndSlopes:
     """Loss of stochastic gradient descent against steps.
 
     Parameters
@@ -97,16 +125,24 @@ def loss_curve(
     test_spectrum : PowerLaw or Spectrum, optional
         Spectrum of the test inputs, in the basis of the training's: covariate shift. Its own target power does not
         enter, as the target is the same function.
+    jacobian : bool
+        Whether to give the derivatives as well, for which the loss must be that of one model under gradient flow, and
+        of training or of one pass.
 
     Returns
     -------
-    ndarray, shape (..., step)
+    loss : ndarray, shape (..., step)
         Loss, in the units of the target power.
+    slopes : dict of str to ndarray, shape (..., step)
+        With ``jacobian``: derivatives with respect to ``alpha`` and ``r`` of a `PowerLaw`, ``width``, ``samples``,
+        ``noise_variance``, ``steps`` (to the left, at the rate of the step just done), ``learning_rate`` and
+        ``batch_size``, others held: where the last two are arrays, with respect to a common factor of all values.
 
     Raises
     ------
     ParameterError
-        Where an argument is outside its domain, a schedule ends before the steps, or shapes do not broadcast.
+        Where an argument is outside its domain, a schedule ends before the steps, shapes do not broadcast, or
+        there are no derivatives.
     InstabilityError
         Where the descent diverges; the text names the step, the exact threshold there, and the excess.
     ConvergenceError
@@ -130,11 +166,22 @@ def loss_curve(
     array([0.02632, 0.00523])
     >>> loss_curve([100], spectrum, samples=60, learning_rate=0.1, dynamics="discrete", momentum=0.9).round(5)
     array([0.02845])
+    >>> loss, slopes = loss_curve([100, 10000], spectrum, width=512, learning_rate=cosine, jacobian=True)
+    >>> {name: slopes[name].round(6).tolist() for name in ("alpha", "width")}
+    {'alpha': [-0.025407, -0.002968], 'width': [-4e-06, -6e-06]}
     """
-    return _training(
+    training = _training(
         steps, spectrum, learning_rate, batch_size, width, samples, noise_variance, kind, dynamics, momentum, ridge,
         ensemble, test_spectrum,
-    ).loss()  # fmt: skip
+    )  # fmt: skip
+    if not jacobian:
+        return training.loss()
+    loss, slopes = training.slopes()
+    faster, louder = slopes.pop("rate"), slopes.pop("noise_rate")
+    # More of the learning rate is more of the noise rate, its ratio to the batch size.
+    for name, slope, values in (("learning_rate", faster + louder, learning_rate), ("batch_size", -louder, batch_size)):
+        slopes[name] = slope if np.ndim(values) else slope / np.asarray(values)
+    return loss, slopes
 
 
 def decompose(
@@ -190,6 +237,7 @@ test_spectrum
     ).decomposition()  # fmt: skip
 
 
+@overload
 def scheduled_loss(
     steps: ArrayLike,
     schedule: Schedule,
@@ -201,7 +249,30 @@ def scheduled_loss(
     ridge: float = 0.0,
     test_spectrum: AnySpectrum | None = None,
     kind: Kind = "test",
-) -> FloatArray:
+    jacobian: Literal[False] = False,
+) -> FloatArray: ...
+
+
+@overload
+def scheduled_loss(
+    steps: ArrayLike, schedule: Schedule, spectrum: AnySpectrum, *, jacobian: Literal[True], **options: Any
+) -> LossAndSlopes: ...
+
+
+def scheduled_loss(
+    steps: ArrayLike,
+    schedule: Schedule,
+    spectrum: AnySpectrum,
+    *,
+    width: ArrayLike = math.inf,
+    samples: ArrayLike = math.inf,
+    noise_variance: ArrayLike = 0.0,
+    ridge: float = 0.0,
+    test_spectrum: AnySpectrum | None = None,
+    kind: Kind = "test",
+    jacobian: bool = False,
+    direction: tuple[ArrayLike, ArrayLike] | None = None,
+) -> FloatArray | LossAndSlopes:
     """Loss of gradient flow under a schedule, with the noise of minibatches, for one curve or many.
 
     Parameters
@@ -222,17 +293,27 @@ def scheduled_loss(
         Spectrum of the test inputs, in the basis of the training's; its own target power does not enter.
     kind : {"test", "train"}
         Loss on fresh samples, or on the training samples.
+    jacobian : bool
+        Whether to give the derivatives as well, for which the loss must be that of training or of one pass.
+    direction : (array_like, array_like), shape (knot,) each
+        Changes of learning rate and noise rate at the knots of the schedule, of any sign, for one more derivative.
 
     Returns
     -------
-    ndarray, shape (..., step)
+    loss : ndarray, shape (..., step)
         Loss, in the units of the target power; the numerical error is about 1e-6 of the loss, and 1e-8 where the
         schedule is constant.
+    slopes : dict of str to ndarray, shape (..., step)
+        With ``jacobian``: derivatives with respect to ``alpha`` and ``r`` of a `PowerLaw`, ``width``, ``samples``,
+        ``noise_variance``, ``steps`` (to the left), a common factor of all learning rates (``rate``) with the noise
+        rates held, one of all noise rates (``noise_rate``), and the amount of ``direction`` that is added to the
+        schedule, if it is given.
 
     Raises
     ------
     ParameterError
-        Where an argument is outside its domain, the schedule ends before the steps, or shapes do not broadcast.
+        Where an argument is outside its domain, the schedule ends before the steps, shapes do not broadcast, or there
+        are no derivatives.
     InstabilityError
         Where the noise rate is 2 / Tr(covariance) or more at some step.
     ConvergenceError
@@ -249,6 +330,9 @@ def scheduled_loss(
     >>> drop = Schedule([0, 900, 900, 1000], [0.5, 0.5, 0.05, 0.05], [0.1, 0.1, 0.01, 0.01])
     >>> scheduled_loss([900, 1000], drop, PowerLaw(alpha=1.5, r=0.4), width=512).round(5)
     array([0.00885, 0.0081 ])
+    >>> loss, slopes = scheduled_loss([900, 1000], drop, PowerLaw(alpha=1.5, r=0.4), width=512, jacobian=True)
+    >>> slopes["noise_rate"].round(5)
+    array([0.00127, 0.00059])
     """
     problems = training_problems("flow", 0.0, (1, 1), ridge, kind) + _shift_problems(spectrum, test_spectrum)
     curves = broadcast({"steps": steps}, 0.0, width, samples, noise_variance, kind, problems)
@@ -258,7 +342,18 @@ def scheduled_loss(
             "pass rates up to there"
         )
     model = Model(spectrum, ridge=ridge, test_spectrum=test_spectrum if kind == "test" else None)
-    return Training(curves, schedule, model, kind).loss()
+    training = Training(curves, schedule, model, kind)
+    if not jacobian:
+        return training.loss()
+    if direction is None:
+        return training.slopes()
+    change = tuple(np.asarray(part, dtype=np.float64) for part in direction)
+    if len(change) != 2 or any(part.shape != schedule.step.shape or not np.isfinite(part).all() for part in change):
+        raise ParameterError(
+            f"direction has shapes {[part.shape for part in change]}: pass finite changes of the rate and of the noise "
+            f"rate at the {schedule.step.size} knots of the schedule"
+        )
+    return training.slopes((change[0], change[1]))
 
 
 def flow_is_accurate_from(
@@ -351,6 +446,18 @@ class Training:
         else:
             total = np.sum(self.decomposition(), axis=0).reshape(self.curves.time.shape)
         return np.maximum(total, 0.0, out=total).reshape(self.curves.shape)
+
+    def slopes(self, direction: tuple[FloatArray, FloatArray] | None = None) -> LossAndSlopes:
+        """Loss and its derivatives (..., step), as `scheduled_loss` names them."""
+        curves, one_frequency = self.curves, self.kind == "train" or not self.curves.per_sample.any()
+        if self.dynamics != "flow" or tuple(self.ensemble) != (1, 1) or self.model.test_spectrum or not one_frequency:
+            raise ParameterError(
+                "jacobian: there are derivatives for gradient flow, one model, test inputs like those of the training, "
+                "and either one pass or the train loss; pass these, or jacobian=False"
+            )
+        loss, slopes = scheduled_slopes(curves, self._heavy(self.schedule), self.model, direction)
+        shape = curves.shape
+        return np.maximum(loss, 0.0).reshape(shape), {name: slope.reshape(shape) for name, slope in slopes.items()}
 
     def decomposition(self) -> Decomposition:
         """Parts (..., step) of the test loss."""
