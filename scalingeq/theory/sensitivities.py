@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scalingeq.theory.equivalents import OnePoint
+from scalingeq.theory.following import sums_at
 from scalingeq.theory.spectrum import (
     TAIL_NODES,
     AnySpectrum,
@@ -52,7 +53,7 @@ class OnePointSlopes(NamedTuple):
     names : tuple of str
         What the derivatives are with respect to: the parameters of the spectrum (`NodeSlopes`), ``per_width``,
         ``per_sample`` and the Laplace frequency ``s``, each with the others held.
-    kappa2, kappa1, degrees, power, squares : ndarray of complex, shape (parameter, ...)
+    kappa2, kappa1, degrees, power, squares, degrees_slope, power_slope : ndarray of complex, shape (parameter, ...)
         Derivatives of the fields of `OnePoint`.
     """
 
@@ -62,6 +63,8 @@ class OnePointSlopes(NamedTuple):
     degrees: ComplexArray
     power: ComplexArray
     squares: ComplexArray
+    degrees_slope: ComplexArray
+    power_slope: ComplexArray
 
 
 def node_slopes(spectrum: AnySpectrum, smallest_frequency: float) -> NodeSlopes:
@@ -158,63 +161,46 @@ def one_point_slopes(point: OnePoint, nodes: Nodes, slopes: NodeSlopes) -> OnePo
     >>> dict(zip(slopes.names, slopes.kappa2.real.round(6).tolist()))
     {'alpha': -0.009053, 'r': 0.0, 'per_width': 0.324626, 'per_sample': 0.204894, 's': 1.388805}
     """
-    trace, target = nodes.modes * nodes.eigenvalue, nodes.target
-    resolvent = 1 / (point.kappa2[..., None] + nodes.eigenvalue)
-    at_node = np.stack([trace, target, trace * nodes.eigenvalue])
-    moved = slopes.eigenvalue[:, None] * at_node
-    share = np.stack([slopes.trace, slopes.target, slopes.trace * nodes.eigenvalue + trace * slopes.eigenvalue], axis=1)
-    count = len(slopes.names)
-
-    def sums(weights: FloatArray) -> ComplexArray:
-        return np.moveaxis(resolvent @ weights.reshape(-1, trace.size).T.astype(np.complex128), -1, 0)
-
-    explicit = sums(share)
-    resolvent *= resolvent
-    squared = sums(np.concatenate([at_node, moved.reshape(-1, trace.size)]))
-    shape = point.kappa2.shape
-    explicit = (explicit - squared[3:]).reshape(count, 3, *shape)
-    return chain_rule(slopes.names, point, explicit, -squared[:3])
-
-
-def chain_rule(
-    names: tuple[str, ...], point: OnePoint, explicit: ComplexArray, by_kappa: ComplexArray
-) -> OnePointSlopes:
-    """Derivatives of one-point equivalents from those of their sums.
-
-    Parameters
-    ----------
-    names : tuple of str
-        Parameters of the spectrum.
-    point : OnePoint
-        Equivalents, of shape (...).
-    explicit : ndarray of complex, shape (parameter, 3, ...)
-        Derivatives of degrees, power and squares with respect to the parameters of the spectrum at fixed kappa2.
-    by_kappa : ndarray of complex, shape (3, ...)
-        Their derivatives with respect to kappa2.
-
-    Returns
-    -------
-    OnePointSlopes
-        Derivatives.
-    """
-    count, shape = len(names), point.kappa2.shape
+    count, shape, trace = len(slopes.names), point.kappa2.shape, nodes.modes * nodes.eigenvalue
     kappa, degrees = point.kappa2, point.degrees
+    # With g = 1/(eigenvalue + kappa2) and e the relative change of the eigenvalue, the sum of w g changes, at fixed
+    # kappa2, by the sum of (dw - w e) g + kappa2 w e g**2.
+    relative = np.divide(
+        slopes.eigenvalue, nodes.eigenvalue, out=np.zeros_like(slopes.trace), where=nodes.eigenvalue > 0
+    )
+    moved = np.stack([trace, nodes.target])[:, None] * relative
+    changed = np.stack([slopes.trace, slopes.target]) - moved
+    weights = np.concatenate([np.stack([trace, nodes.target])[:, None], changed, moved], axis=1)
+    flat = weights.reshape(-1, trace.size)
+    needed = flat.any(axis=1)
+    sums = np.zeros((3, flat.shape[0], kappa.size), dtype=np.complex128)
+    sums[:, needed] = np.moveaxis(sums_at(kappa.ravel(), nodes.eigenvalue, flat[needed]), -1, 1)
+    at_fixed, by_changes, by_moves = np.split(sums.reshape(3, 2, 2 * count + 1, *shape), [1, 1 + count], axis=2)
+    explicit = np.zeros((2, 2, count + 3, *shape), dtype=np.complex128)
+    # The sums themselves, and their derivatives with respect to kappa2.
+    explicit[0, :, :count] = by_changes[0] + kappa * by_moves[1]
+    explicit[1, :, :count] = by_moves[1] - by_changes[1] - 2 * kappa * by_moves[2]
+    by_kappa = np.stack([-at_fixed[1, :, 0], 2 * at_fixed[2, :, 0]])
     a, b = 1 - degrees * point.per_width, 1 - degrees * point.per_sample
     by_degrees = -kappa * (b * point.per_width + a * point.per_sample)
-    fixed = np.zeros((count + 3, 3, *shape), dtype=np.complex128)
-    fixed[:count] = explicit
     # Minus the derivative of kappa2 a b - s with respect to each parameter, at fixed kappa2.
-    change = -by_degrees * fixed[:, 0]
+    change = -by_degrees * explicit[0, 0]
     change[count] = kappa * degrees * b
     change[count + 1] = kappa * degrees * a
     change[count + 2] = 1
-    kappa_slope = change / (a * b + by_degrees * by_kappa[0])
-    total = fixed + kappa_slope[:, None] * by_kappa
+    kappa_slope = change / (a * b + by_degrees * by_kappa[0, 0])
+    (d_degrees, d_power), (d_degrees_slope, d_power_slope) = explicit + kappa_slope * by_kappa[:, :, None]
+    # eigenvalue * g = 1 - kappa2 g
+    d_squares = -(kappa_slope * degrees + kappa * d_degrees)
+    d_squares[:count] += slopes.trace.sum(axis=1).reshape(-1, *(1,) * kappa.ndim)
     # Of the two forms of kappa1 the one is taken that `one_point` takes.
-    through_width, through_data = total[:, 0] * point.per_width, total[:, 0] * point.per_sample
+    through_width, through_data = d_degrees * point.per_width, d_degrees * point.per_sample
     through_width[count] += degrees
     through_data[count + 1] += degrees
     from_s = point.kappa1 * through_data / b
     from_s[count + 2] += 1 / b
     kappa1 = np.where(point.per_width >= point.per_sample, from_s, kappa_slope * a - kappa * through_width)
-    return OnePointSlopes((*names, "per_width", "per_sample", "s"), kappa_slope, kappa1, *np.moveaxis(total, 1, 0))
+    return OnePointSlopes(
+        (*slopes.names, "per_width", "per_sample", "s"),
+        kappa_slope, kappa1, d_degrees, d_power, d_squares, d_degrees_slope, d_power_slope,
+    )  # fmt: skip

@@ -69,7 +69,7 @@ def equivalents(
     _, first, row = np.unique(times.problem * 2048 + times.number + 1024, return_index=True, return_inverse=True)
     path = ridge + laplace.hyperbola().frequency / times.end[first, None]
     nodes = spectrum.nodes(float(np.abs(path).min()))
-    return one_point_along(path, nodes, per_width[first], per_sample[first]), row.reshape(-1)
+    return one_point_along(path, nodes, per_width[first], per_sample[first], polish=True), row.reshape(-1)
 
 
 def take(point: OnePoint, row: IntArray) -> OnePoint:
