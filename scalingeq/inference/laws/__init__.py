@@ -5,12 +5,15 @@ from __future__ import annotations
 from ...errors import ParameterError
 from .chinchilla import Chinchilla, ChinchillaHuber
 from .interface import Law, LawFit, Plan
+from .isoflop import Envelope, Parabola, Porian
 from .kaplan import Kaplan
 from .two_point import TwoPoint
 
 __all__ = ["LAWS", "Law", "LawFit", "Plan", "law"]
 
-LAWS: dict[str, Law] = {one.name: one for one in (TwoPoint(), Chinchilla(), ChinchillaHuber(), Kaplan())}
+_ALL = (TwoPoint(), Chinchilla(), ChinchillaHuber(), Kaplan(), Envelope(), Parabola(), Porian())
+
+LAWS: dict[str, Law] = {one.name: one for one in _ALL}
 """Every law, by the name that fits ask for it."""
 
 
