@@ -12,6 +12,10 @@ from scalingeq.accessors.style import INK, styled_axes
 from scalingeq.datasets.schema import label, to_curves
 from scalingeq.datasets.shapes import find_layout
 from scalingeq.errors import DataError, ParameterError
+from scalingeq.inference.laws import LAWS
+from scalingeq.inference.twopoint import LAW_NAME
+
+from .archive import law_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,7 +114,7 @@ class AnalysisPlots:
         self._tree = tree
 
     def curves(self, ax: Axes | None = None, *, x: Literal["step", "tokens"] = "step") -> list[Line2D]:
-        """Draw the measured losses as points and the theory as lines with a band of one standard error.
+        """Draw the measured losses as points and the law as lines with a band of one standard error.
 
         What was fitted has filled points and solid lines, what was held out hollow points and dashed lines. Points
         without weight in the fit (warm-up and first transient) are faint; some lie outside the axes.
@@ -125,9 +129,9 @@ class AnalysisPlots:
         Returns
         -------
         list of matplotlib.lines.Line2D
-            The theory's lines, labelled with the runs' names: one each for the fitted and the held-out part of a run.
+            The law's lines, labelled with the runs' names: one each for the fitted and the held-out part of a run.
         """
-        record = _flat(self._tree)
+        record = _flat(self._tree, with_loss=True)
         curves = record.curves
         across = getattr(curves, x)
         observed = record.observed
@@ -155,7 +159,8 @@ class AnalysisPlots:
             named = (
                 {} if _sizes_differ(observed) else dict(zip(curves.name[:NAMED_RUNS].tolist(), colours, strict=False))
             )
-            _analysis_legend(ax, named if curves.name.size > 1 else {}, has_held_out=bool(held.any()))
+            drawn = "theory" if law_of(self._tree) == LAW_NAME else "law"
+            _analysis_legend(ax, named if curves.name.size > 1 else {}, drawn, has_held_out=bool(held.any()))
             ax.set(**_used_range(record, across))
             _log_axes(ax, _x_label(observed, x), _label(observed["loss"]))
         return lines
@@ -200,6 +205,7 @@ class AnalysisPlots:
         pairs = [(low, high) for low, high in zip(quantiles, quantiles[::-1], strict=True) if low < high]
         with styled_axes(ax) as ax:
             _draw_measured(ax, record.curves, quantity, str(frontier.attrs.get("flops", "")))
+            _draw_optima(ax, self._tree, quantity)
             shades = BAND_COLOURS if len(pairs) > 1 else BAND_COLOURS[1:]
             for number, (low, high) in enumerate(pairs):
                 band = frontier[quantity].sel(quantile=[low, high]).transpose("quantile", "compute").values
@@ -229,7 +235,7 @@ class AnalysisPlots:
         list of matplotlib.lines.Line2D
             One line for each run and part of it (not used, fitted, held out).
         """
-        record = _flat(self._tree)
+        record = _flat(self._tree, with_loss=True)
         step, spread = record.curves.step, float(self._tree["parameters"]["residual_scale"])
         with styled_axes(ax) as ax:
             ax.axhspan(-spread, spread, color="0.9", linewidth=0, label=f"±{spread:.2g} (spread of the fit)")
@@ -260,7 +266,7 @@ class AnalysisPlots:
         if "frontier" in self._tree.children:
             return self._tree["frontier"].to_dataset()
         compute = _compute(curves, "6ND")
-        frontier: xr.Dataset = self._tree.twopoint.frontier(np.geomspace(compute.min(), 100 * compute.max(), 25))
+        frontier: xr.Dataset = self._tree.laws.frontier(np.geomspace(compute.min(), 100 * compute.max(), 25))
         return frontier
 
 
@@ -276,7 +282,12 @@ class _Record(NamedTuple):
     flags: dict[str, float]
 
 
-def _flat(tree: xr.DataTree) -> _Record:
+def _flat(tree: xr.DataTree, *, with_loss: bool = False) -> _Record:
+    """The record; where ``with_loss`` asks for predicted losses, laws that have none are refused."""
+    if with_loss and not LAWS[law_of(tree)].has_loss:
+        raise ParameterError(
+            f"plot: the law {law_of(tree)!r} has a frontier alone and predicts no curves; draw plot.frontier()"
+        )
     observed, prediction = (tree[name].to_dataset() for name in ("observed", "prediction"))
     layout = find_layout(observed)
     role = prediction["role"]
@@ -354,15 +365,15 @@ def _draw_points(ax: Axes, across: Floats, record: _Record, part: NDArray[np.boo
         )  # fmt: skip
 
 
-def _analysis_legend(ax: Axes, named: dict[str, Any], *, has_held_out: bool) -> None:
-    """Say what points and lines are, and which colours the ``named`` runs have."""
+def _analysis_legend(ax: Axes, named: dict[str, Any], drawn: str, *, has_held_out: bool) -> None:
+    """Say what points and ``drawn`` lines are, and which colours the ``named`` runs have."""
     from matplotlib.lines import Line2D
 
     point: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 3, "markeredgewidth": 0.6, "color": INK}
-    entries = [Line2D([], [], **point, label="measured"), Line2D([], [], color=INK, linewidth=1, label="theory")]
+    entries = [Line2D([], [], **point, label="measured"), Line2D([], [], color=INK, linewidth=1, label=drawn)]
     if has_held_out:
         entries.append(Line2D([], [], **point, markerfacecolor="white", label="measured, held out"))
-        entries.append(Line2D([], [], color=INK, linewidth=1.0, linestyle=HELD_OUT_DASHES, label="theory, held out"))
+        entries.append(Line2D([], [], color=INK, linewidth=1.0, linestyle=HELD_OUT_DASHES, label=f"{drawn}, held out"))
     entries += [Line2D([], [], color=colour, linewidth=2, label=name) for name, colour in named.items()]
     _legend_above(ax, handles=entries)
 
@@ -384,6 +395,16 @@ def _draw_measured(ax: Axes, curves: TrainingCurves, quantity: str, flops: str) 
         mine = curves.run == number
         text = "measured runs" if number == 0 else "_"
         ax.plot(compute[mine], values[quantity][mine], color="0.6", linewidth=0.6, label=text, zorder=1.5)
+
+
+def _draw_optima(ax: Axes, tree: xr.DataTree, quantity: str) -> None:
+    """Points of the measured optima that a frontier goes through, where the analysis has some."""
+    if "optima" in tree.children and quantity in ("loss", "params"):
+        optima = tree["optima"].to_dataset()
+        ax.plot(
+            optima["compute"], optima[quantity], linestyle="", marker="o", markersize=3, color="#D55E00", zorder=3,
+            label="measured optima",
+        )  # fmt: skip
 
 
 def _compute(curves: TrainingCurves, flops: str) -> Floats:
