@@ -26,7 +26,11 @@ class MultiPower(LossLaw):
     -----
     Luo et al., arXiv:2503.12811, equations 1 to 3, where the integral is the sum over single steps
     Σ (η_{k-1} - η_k) G(η_k^-gamma Σ_{k..t} η). The schedule is taken as straight pieces, with a quadrature on each:
-    losses of the published fits keep to 2e-5 of the sum, at a thousandth of its cost.
+    losses of the published fits keep to 2e-5 of the sum, at a thousandth of its cost. gamma stays between 0, a pace by
+    area, and 1, a pace by steps, outside of which lower rates would gain faster in steps or slower in area.
+
+    The published parameters, made by a few hundred steps of Adam, are not at the minimum of their objective, a Huber
+    penalty of 1e-3 on the log loss: it is half as high for 25M parameters, and a ninth for 100M.
 
     Examples
     --------
@@ -50,7 +54,7 @@ class MultiPower(LossLaw):
         "alpha": ParameterInfo("1", "exponent of the loss in the area under the learning rate", 1e-3, 10.0),
         "C": ParameterInfo("1", "how fast a fall of the rate gains, per area and rate^-gamma", 1e-12, np.inf),
         "beta": ParameterInfo("1", "exponent with which that gain comes to its end", 1e-3, 10.0),
-        "gamma": ParameterInfo("1", "exponent of the rate in the pace of that gain", 0.0, 3.0),
+        "gamma": ParameterInfo("1", "exponent of the rate in the pace of that gain", 0.0, 1.0),
     }
     amplitudes: ClassVar[tuple[str, ...]] = ("L0", "A", "B")
 
@@ -75,7 +79,7 @@ class MultiPower(LossLaw):
     def ranges(self, curves: TrainingCurves) -> dict[str, tuple[float, float]]:
         """Around published values, the pace of gains in units of the highest rate."""
         unit = float(rates_now(curves).max()) ** -0.5
-        return {"alpha": (0.1, 1.5), "C": (3e-3 * unit, 3.0 * unit), "beta": (0.1, 1.5), "gamma": (0.2, 1.2)}
+        return {"alpha": (0.1, 1.5), "C": (3e-3 * unit, 3.0 * unit), "beta": (0.1, 1.5), "gamma": (0.2, 0.9)}
 
     def frontier(
         self, values: Values, compute: Floats, plan: Plan, *, start: Floats | None = None

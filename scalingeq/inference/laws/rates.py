@@ -18,6 +18,7 @@ Ints = NDArray[np.int64]
 Result = TypeVar("Result")
 
 TOLERANCE = 2e-4  # of the highest rate: how far a schedule may lie from the straight pieces that stand for it
+JUMP = 0.02  # of the highest rate: smaller falls at once are stairs
 NODES = 8  # Gauss points on a piece: losses keep to 2e-5 of their sums over single steps
 
 
@@ -209,10 +210,12 @@ def straight_pieces(step: Floats, rate: Floats, tolerance: float) -> tuple[Float
     >>> straight_pieces(np.arange(5.0), np.array([0.0, 1.0, 2.0, 2.0, 2.0]), 1e-3)[0]
     array([0., 2., 4.])
     """
-    allowed = tolerance * rate.max()
+    at_once = np.where(np.diff(step) == 0, np.abs(np.diff(rate)), 0.0)
+    jumps = at_once > JUMP * rate.max()
+    # The stairs of single steps stand for a slope.
+    allowed = max(tolerance * rate.max(), at_once[~jumps].max(initial=0.0))
     keep = np.zeros(step.size, dtype=np.bool_)
     keep[[0, -1]] = True
-    jumps = (np.diff(step) == 0) & (np.abs(np.diff(rate)) > allowed)
     keep[:-1] |= jumps
     keep[1:] |= jumps
     kept = np.flatnonzero(keep)
