@@ -177,7 +177,7 @@ def decays(curves: TrainingCurves) -> Decays:
     >>> curves = TrainingCurves(np.zeros(1, int), 20 * one, one, one, one, np.array(["a"]), one, one, one, one, 0 * one,
     ...     {0: Schedule([0, 10, 10, 20], [1.0, 1.0, 0.5, 0.5], [0.0] * 4)})
     >>> drop = decays(curves)
-    >>> drop.sum(drop.weight).round(9), drop.area[0]
+    >>> drop.sum(drop.weight).round(9), drop.area.max().item()
     (array([0.5]), 5.0)
     """
     # The summand bends most just before the observation: the square of a Gauss point lies close to the end.
