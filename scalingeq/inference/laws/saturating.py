@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lmfit import Parameters
 
 CLOSEST = 1e-9  # share of L0 that the loss of endless training stays below it
+TINY = 1e-300
 LARGEST_STEPS = 100  # Newton's; ten suffice but for a gamma near zero
 
 
@@ -70,11 +71,35 @@ class Saturating(LossLaw):
 
     def loss(self, values: Values, curves: TrainingCurves) -> Floats:
         """Loss (obs,) of the law."""
+        endless, span, z = self._solve(values, curves)
+        return np.asarray(endless + span * np.exp(-np.logaddexp(0.0, -z)))
+
+    def log_jacobian(self, values: Values, curves: TrainingCurves, names: list[str]) -> Floats:
+        """Derivatives (obs, name) of the log loss, of the equation as it stands."""
+        endless, span, z = self._solve(values, curves)
+        softplus = np.logaddexp(0.0, z)
+        share = np.exp(z - softplus)  # p
+        loss, slope = endless + span * share, (1 - share) + values["gamma"] * share
+        below, rise = (1 - share) / slope, span * share * (1 - share) / slope
+        size = size_column(curves, values["a"])
+        derivatives = {
+            "E": below,
+            "A": below * size,
+            "a": -below * values["A"] * size * np.log(curves.params[curves.run]),
+            "L0": 1 - below,
+            "B": rise / max(values["B"], TINY),
+            "c": -rise * np.log(curves.tokens),
+            "gamma": rise * (np.log(span) - softplus),
+        }
+        return np.stack([derivatives[name] / loss for name in names], axis=1).reshape(loss.size, len(names))
+
+    def _solve(self, values: Values, curves: TrainingCurves) -> tuple[Floats, Floats, Floats]:
+        """Loss (obs,) of endless training, how far that of guessing lies above it, and z."""
         endless = values["E"] + values["A"] * size_column(curves, values["a"])
         endless = np.minimum(endless, (1 - CLOSEST) * values["L0"])
         span, gamma = values["L0"] - endless, values["gamma"]
-        right = np.log(max(values["B"], 1e-300)) - values["c"] * np.log(curves.tokens) - (1 - gamma) * np.log(span)
-        return np.asarray(endless + span * np.exp(-np.logaddexp(0.0, -root(right, gamma))))
+        right = np.log(max(values["B"], TINY)) - values["c"] * np.log(curves.tokens) - (1 - gamma) * np.log(span)
+        return endless, span, root(right, gamma)
 
     def solve_amplitudes(
         self, values: Values, curves: TrainingCurves, weight: Floats, free: list[str]
