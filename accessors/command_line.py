@@ -14,6 +14,8 @@ import click
 import numpy as np
 
 from scalingeq.errors import ScalingEqError
+from scalingeq.inference.laws import LAWS
+from scalingeq.inference.twopoint import LAW_NAME
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -219,7 +221,10 @@ def demo(output: Path) -> None:
     multiple=True,
     help="What the file lacks or names otherwise: batch_size=65536, learning_rate=3e-4, loss=val_loss.",
 )
-def fit(file: Path, output: Path, hold_out: Sequence[tuple[str, Any]], roles: Sequence[tuple[str, Any]]) -> None:
+@click.option("--law", "name", type=click.Choice(list(LAWS)), default=LAW_NAME, show_default=True, help="Law to fit.")
+def fit(
+    file: Path, output: Path, hold_out: Sequence[tuple[str, Any]], roles: Sequence[tuple[str, Any]], name: str
+) -> None:
     """Fit the loss curves in FILE and print a report.
 
     FILE is NetCDF, or a training log: a table with the columns run, step, loss, params, or the log of a trainer, with what
@@ -228,9 +233,9 @@ def fit(file: Path, output: Path, hold_out: Sequence[tuple[str, Any]], roles: Se
     from scalingeq.datasets import open_record
 
     _check_distinct(file, output)
-    tree = open_record(file, **dict(roles)).twopoint.fit(hold_out=dict(hold_out), progress=True)
-    tree.twopoint.save(output)
-    click.echo(tree.twopoint.report())
+    tree = open_record(file, **dict(roles)).laws.fit(name, hold_out=dict(hold_out), progress=True)
+    tree.laws.save(output)
+    click.echo(tree.laws.report())
 
 
 @main.command()
@@ -261,13 +266,13 @@ def frontier(
 
     _check_distinct(analysis, output)
     tree = open_analysis(analysis)
-    found = tree.twopoint.frontier(np.unique(np.geomspace(*compute, points)), **plan)
+    found = tree.laws.frontier(np.unique(np.geomspace(*compute, points)), **plan)
     click.echo(_frontier_table(found))
     if output is not None:
         with _written_beside(output) as temporary:
             found.to_netcdf(temporary)
     if plot is not None:
-        _save_figure(lambda: tree.twopoint.plot.frontier(found), plot)
+        _save_figure(lambda: tree.laws.plot.frontier(found), plot)
 
 
 def _frontier_table(ds: xr.Dataset) -> str:
