@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from ...errors import ParameterError
+from .annealing import Annealing
+from .broken import BrokenPower
 from .chinchilla import Chinchilla, ChinchillaHuber
 from .interface import Law, LawFit, Plan
 from .isoflop import Envelope, Parabola, Porian
 from .kaplan import Kaplan
+from .multipower import MultiPower
+from .rate_noise import RateNoise
+from .repetition import DataConstrained
+from .saturating import Saturating
 from .two_point import TwoPoint
 
 __all__ = ["LAWS", "Law", "LawFit", "Plan", "law"]
 
-_ALL = (TwoPoint(), Chinchilla(), ChinchillaHuber(), Kaplan(), Envelope(), Parabola(), Porian())
-
-LAWS: dict[str, Law] = {one.name: one for one in _ALL}
+LAWS: dict[str, Law] = {
+    one.name: one
+    for one in (
+        TwoPoint(), Chinchilla(), ChinchillaHuber(), Kaplan(), Envelope(), Parabola(), Porian(),
+        RateNoise(), MultiPower(), Annealing(), DataConstrained(), BrokenPower(), Saturating(),
+    )
+}  # fmt: skip
 """Every law, by the name that fits ask for it."""
 
 
