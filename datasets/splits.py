@@ -7,7 +7,7 @@ records made by others, read from a folder that holds them as their authors publ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
