@@ -11,7 +11,7 @@ import xarray as xr
 from scalingeq.datasets.schema import from_curves
 from scalingeq.inference.algorithms import PLAIN, Algorithm, algorithm_components
 from scalingeq.inference.curves import Floats, TrainingCurves
-from scalingeq.inference.laws import AdditiveLaw
+from scalingeq.inference.laws.additive import AdditiveLaw
 from scalingeq.inference.twopoint import PARAMETERS
 from scalingeq.inference.uncertainty import predicted_band
 from scalingeq.theory.training import Decomposition

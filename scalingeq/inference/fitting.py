@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,8 @@ import numpy as np
 from ..errors import FitError, raise_problems
 from . import twopoint
 from .curves import Floats, TrainingCurves
-from .laws import AdditiveLaw, fit_additive
+from .laws.additive import AdditiveLaw, fit_additive
+from .laws.interface import LawFit
 from .objective import LINEAR, NO_LOSS, UNSTABLE, Objective, moved_parameters
 from .robust import point_weights
 from .twopoint import PARAMETERS
@@ -32,34 +33,21 @@ MISSED = 3.0  # times the median run's error: what a reader of the fit is told o
 
 
 @dataclass(frozen=True)
-class TwoPointFit:
-    """A fit as arrays and lmfit parameters.
+class TwoPointFit(LawFit):
+    """A fit of the two-point law, and beside it the additive law.
 
     Attributes
     ----------
-    params : lmfit.Parameters
-        Values, bounds and standard errors.
-    covariance : ndarray, shape (parameter, parameter)
-        Of all parameters in the order of ``params``; zero where a parameter was held or stopped at a bound.
-    reference_params : float
-        Model size that the amplitudes refer to: the smallest of the fit.
-    residual_scale : float
-        Spread of the log residuals, each curve counted as 4 points.
     additive : AdditiveLaw
         The additive law fitted to the same points with the same weights.
-    used : ndarray of bool, shape (obs,)
-        Observations with a weight above zero.
-    notes : tuple of str
-        What a reader of the parameters must know: parameters held, at a bound, or not determined.
     """
 
-    params: Parameters
-    covariance: Floats
-    reference_params: float
-    residual_scale: float
-    additive: AdditiveLaw
-    used: np.ndarray
-    notes: tuple[str, ...]
+    additive: AdditiveLaw = field(kw_only=True)
+
+    @property
+    def reference_params(self) -> float:
+        """Model size that the amplitudes refer to: the smallest of the fit."""
+        return self.reference["reference_params"]
 
 
 def default_weights(curves: TrainingCurves) -> Floats:
@@ -236,13 +224,14 @@ def fit_two_point(
     )
     notes += _missed_runs(objective, best)
     return TwoPointFit(
+        law=twopoint.LAW_NAME,
         params=best,
         covariance=covariance,
-        reference_params=objective.reference_params,
         residual_scale=residual_scale,
-        additive=additive,
         used=weight > 0,
         notes=notes,
+        reference={"reference_params": objective.reference_params},
+        additive=additive,
     )
 
 

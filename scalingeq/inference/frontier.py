@@ -133,6 +133,44 @@ def frontier(
         )  # fmt: skip
         return twopoint.predict(parameters, settings, reference_params)
 
+    return optimal_sizes(loss_at, compute, batch_size=batch_size, flops=flops, start=start)
+
+
+def optimal_sizes(
+    loss_at: Callable[[Floats, Floats], Floats],
+    compute: Floats,
+    *,
+    batch_size: float,
+    flops: FlopsRule = FLOPS_RULES["6ND"],
+    start: Floats | None = None,
+) -> Frontier:
+    """Minimise any loss over model size at each compute: the frontier that all laws share.
+
+    Parameters
+    ----------
+    loss_at : callable
+        Loss (run, T) of sizes (run,) at steps (run, T).
+    compute : ndarray, shape (compute,)
+        FLOPs.
+    batch_size : float
+        Tokens a step.
+    flops : callable
+        Compute of (params, tokens).
+    start : ndarray, shape (compute,), optional
+        Sizes near the optimum; the default scans all sizes.
+
+    Raises
+    ------
+    ConvergenceError
+        As :func:`frontier`.
+
+    Examples
+    --------
+    >>> best = optimal_sizes(lambda params, steps: params[:, None]**-0.5 + steps**-0.5, np.array([6e12]), batch_size=1.0)
+    >>> best.params.round(2).item(), best.size_exponent.round(3).item()
+    (1000000.0, 0.5)
+    """
+
     def log_loss(shifts: Floats) -> Floats:
         """Log loss (shift, compute) at shifts (shift, 2) of log size and log compute from the current point."""
         params = np.exp(log_params + shifts[:, :1])

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .curves import Floats, TrainingCurves
-from .robust import huber_residual, point_weights
+from ..curves import Floats, TrainingCurves
+from ..robust import huber_residual, point_weights
 
 EXPONENT_GRID = np.geomspace(0.05, 2.0, 12)
 

@@ -1,0 +1,223 @@
+"""What all laws share: names, parameters, a fit, the predicted loss with its band, and the compute-optimal frontier."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from ..curves import Floats, TrainingCurves
+from ..frontier import FLOPS_RULES, FlopsRule, Frontier, optimal_sizes
+from ..twopoint import ParameterInfo
+from ..uncertainty import propagate
+
+if TYPE_CHECKING:
+    from lmfit import Parameters
+
+STEP = 1e-5
+"""Relative step of central difference quotients in a parameter."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Runs planned along a frontier: constant rate and batch size, unique tokens that exist, and what compute counts.
+
+    Attributes
+    ----------
+    learning_rate, batch_size, dataset_size : float
+        As in :class:`~scalingeq.inference.curves.TrainingCurves`; laws of size and tokens alone do not look at them.
+    test_eigenvalues : ndarray, shape (mode,), or None
+        Measured variance of the test inputs along the modes.
+    flops : callable
+        Compute of (params, tokens).
+    """
+
+    learning_rate: float = 1.0
+    batch_size: float = 1.0
+    dataset_size: float = np.inf
+    test_eigenvalues: Floats | None = None
+    flops: FlopsRule = FLOPS_RULES["6ND"]
+
+
+@dataclass(frozen=True)
+class LawFit:
+    """A fit of any law.
+
+    Attributes
+    ----------
+    law : str
+        Name of the law.
+    params : lmfit.Parameters
+        Values, bounds and standard errors.
+    covariance : ndarray, shape (parameter, parameter)
+        Of all parameters in the order of ``params``; zero where a parameter was held or stopped at a bound.
+    residual_scale : float
+        Spread of the log residuals, each curve counted as 4 points.
+    used : ndarray of bool, shape (obs,)
+        Observations with a weight above zero.
+    notes : tuple of str
+        What a reader of the parameters must know: parameters held, at a bound, or not determined.
+    reference : mapping of str to float
+        Sizes that amplitudes refer to, by name, where they do not refer to one parameter and one token.
+    """
+
+    law: str
+    params: Parameters
+    covariance: Floats
+    residual_scale: float
+    used: np.ndarray
+    notes: tuple[str, ...] = ()
+    reference: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Parameters and reference sizes by name: what :meth:`Law.loss` and :meth:`Law.frontier` take."""
+        return {**self.params.valuesdict(), **self.reference}
+
+
+class Law(ABC):
+    """A law of measured losses: subclasses say what the loss is and how it is fitted.
+
+    Attributes
+    ----------
+    name, version, title, citation : str
+        Name by which fits ask for the law, version of its definition, what reports call it, and the paper.
+    parameters : mapping of str to ParameterInfo
+        Unit, meaning and bounds of each parameter, in the order of tables.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[str]
+    title: ClassVar[str]
+    citation: ClassVar[str]
+    parameters: ClassVar[Mapping[str, ParameterInfo]]
+
+    def problems(self, curves: TrainingCurves) -> list[str]:
+        """Why these curves cannot be fitted with this law, and what to pass instead; empty where they can."""
+        return []
+
+    @abstractmethod
+    def default_parameters(self, curves: TrainingCurves) -> tuple[Parameters, tuple[str, ...]]:
+        """Parameters of a default fit, what the curves can determine free, and notes on what is held and why."""
+
+    @abstractmethod
+    def fit(
+        self,
+        curves: TrainingCurves,
+        params: Parameters | None = None,
+        *,
+        weights: Floats | None = None,
+        progress: Callable[[float], object] | None = None,
+    ) -> LawFit:
+        """Fit the law to all runs at once, residuals in log loss.
+
+        Parameters
+        ----------
+        curves : TrainingCurves
+            Observations.
+        params : lmfit.Parameters, optional
+            All parameters of the law; default :meth:`default_parameters`.
+        weights : ndarray, shape (obs,), optional
+            Zero leaves an observation out; default :func:`~scalingeq.inference.fitting.default_weights`.
+        progress : callable, optional
+            Told the share of the work done, from 0 to 1.
+
+        Raises
+        ------
+        FitError
+            With all :meth:`problems`, or if no start leads to a finite loss.
+        """
+
+    @abstractmethod
+    def loss(self, values: Mapping[str, float], curves: TrainingCurves) -> Floats:
+        """Loss (obs,) for the runs and steps of ``curves``, whose own losses are not looked at.
+
+        Parameters
+        ----------
+        values : mapping
+            All parameters, and the reference sizes if the law has any: :attr:`LawFit.values`.
+        curves : TrainingCurves
+            Runs and steps.
+
+        Raises
+        ------
+        ParameterError
+            If the law has a frontier alone.
+        """
+
+    def log_jacobian(self, values: Mapping[str, float], curves: TrainingCurves, names: list[str]) -> Floats:
+        """Derivatives (obs, name) of the log loss in the parameters ``names``, by central differences."""
+        columns = np.empty((curves.run.size, len(names)))
+        for number, name in enumerate(names):
+            step = STEP * max(abs(values[name]), 1e-3)
+            above, below = (self.loss({**values, name: values[name] + sign * step}, curves) for sign in (1, -1))
+            columns[:, number] = (np.log(above) - np.log(below)) / (2 * step)
+        return columns
+
+    def loss_band(
+        self, values: Mapping[str, float], covariance: Floats | None, curves: TrainingCurves
+    ) -> tuple[Floats, Floats | None]:
+        """Loss (obs,) and its standard error (obs,), to first order, where there is a covariance."""
+        loss = self.loss(values, curves)
+        if covariance is None:
+            return loss, None
+        names = [name for name in values if name in self.parameters]
+        uncertain = np.flatnonzero(np.diag(covariance) > 0)
+        derivative = self.log_jacobian(values, curves, [names[number] for number in uncertain])
+        return loss, loss * propagate(derivative, covariance[np.ix_(uncertain, uncertain)])
+
+    def frontier(
+        self, values: Mapping[str, float], compute: Floats, plan: Plan, *, start: Floats | None = None
+    ) -> Frontier:
+        """Lowest loss at each compute, and the size and tokens that reach it.
+
+        Parameters
+        ----------
+        values : mapping
+            As in :meth:`loss`.
+        compute : ndarray, shape (compute,)
+            FLOPs.
+        plan : Plan
+            The runs planned: rate, batch size, unique tokens and the FLOPs of size and tokens.
+        start : ndarray, shape (compute,), optional
+            Sizes near the optimum.
+
+        Raises
+        ------
+        ConvergenceError
+            If no size is optimal.
+        """
+
+        def loss_at(params: Floats, steps: Floats) -> Floats:
+            return self.loss(values, planned_runs(params, steps, plan)).reshape(steps.shape)
+
+        return optimal_sizes(loss_at, compute, batch_size=plan.batch_size, flops=plan.flops, start=start)
+
+
+def planned_runs(params: Floats, steps: Floats, plan: Plan) -> TrainingCurves:
+    """Curves of planned runs of sizes (run,) at steps (run, T), without losses.
+
+    Examples
+    --------
+    >>> planned_runs(np.array([1e6]), np.array([[10.0, 100.0]]), Plan(learning_rate=0.1, batch_size=8.0)).tokens
+    array([ 80., 800.])
+    """
+    # Steps of a run ascend in curves, and need not here: every point is a run of its own.
+    step, one = steps.ravel(), np.ones(steps.size)
+    return TrainingCurves(
+        run=np.arange(step.size),
+        step=step,
+        tokens=plan.batch_size * step,
+        loss=np.full(step.size, np.nan),
+        loss_stderr=np.full(step.size, np.nan),
+        name=np.full(step.size, "planned"),
+        params=np.repeat(params, steps.shape[1]),
+        learning_rate=plan.learning_rate * one,
+        batch_size=plan.batch_size * one,
+        dataset_size=plan.dataset_size * one,
+        warmup_steps=0 * one,
+        test_eigenvalues=plan.test_eigenvalues,
+    )
