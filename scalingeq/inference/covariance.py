@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 
 SMALLEST_VARIANCE = 1e-12  # of residuals in units of what they were divided by: a fit of exact losses has none
+LEAST_FREEDOM = 4.0  # the variance of a Student t is twice a normal's there; with fewer no error would mean much
 
 
 class PenalisedLeastSquares(Protocol):
@@ -48,6 +49,8 @@ class Noise:
     balance : float
         Factor that turns the data's squared residuals into twice a negative log likelihood, on average over what the
         data determine.
+    freedom : float
+        Degrees of freedom of the noise's own estimate, slow noise above all.
     clustering : float
         Scatter of the runs' scores over what this noise makes of it: well above 1 where residuals hang together over
         longer stretches than its correlation says.
@@ -56,6 +59,7 @@ class Noise:
     variance: float
     correlation: float
     balance: float
+    freedom: float
     clustering: float
 
 
@@ -85,7 +89,7 @@ def covariance_of(objective: PenalisedLeastSquares, params: Parameters) -> Covar
     >>> params = lmfit.Parameters()
     >>> params.add("m", value=0.0)
     >>> covariance_of(Mean(), params).matrix.round(4).tolist()
-    [[0.3333]]
+    [[0.6667]]
     """
     names = list(params)
     at_bound = [name for name in objective.free if is_at_bound(params[name])]
@@ -122,7 +126,9 @@ def sandwich(jacobian: Floats, residuals: Floats, weight: Floats, run: Ints) -> 
     With the curvature H = JᵀJ + PᵀP of data and priors, noise v R and weights W the estimate's error has the covariance
     H⁻¹ (v JᵀW R W J + PᵀP) H⁻¹: the truth scatters about a prior's centre as the prior says. v and the correlation of
     neighbours ρ, R = ρ^|i-j| within a run, are those for which the residuals' expected sums of squares and of products of
-    neighbours, from which the fit took its share, are the ones found (Cochrane and Orcutt's ρ without its bias).
+    neighbours, from which the fit took its share, are the ones found (Cochrane and Orcutt's ρ without its bias). The slow
+    part of the noise has the relative variance 2/n + 4/m, where n points count as m = n (1-ρ)/(1+ρ) independent ones, more
+    as the fit takes its share: the covariance is that of a Student t with as many degrees of freedom as this makes.
 
     Examples
     --------
@@ -157,6 +163,11 @@ def sandwich(jacobian: Floats, residuals: Floats, weight: Floats, run: Ints) -> 
     correlation = 0.0 if low <= 0 else longest if high >= 0 else float(brentq(excess, 0.0, longest, xtol=1e-6))
     variance = max(squares / max(share.moments(correlation)[0], 1e-9), SMALLEST_VARIANCE)
     scores = variance * share.scores(correlation).sum(axis=0)
+    determined = float(np.trace(inverse @ data))
+    independent = observations * (1 - correlation) / (1 + correlation)
+    left = max(1 - determined / independent, 0.0)
+    slow = 2 / independent if share.neighbours.any() else 0.0
+    freedom = max(left / (1 / observations + slow), LEAST_FREEDOM)
     found = np.zeros((share.starts.size, rows.shape[1]))
     np.add.at(found, share.number, rows * residuals[:observations, None])
     expected = variance * float(np.einsum("rij,ji->", share.remaining_scores(correlation), inverse))
@@ -164,10 +175,12 @@ def sandwich(jacobian: Floats, residuals: Floats, weight: Floats, run: Ints) -> 
     noise = Noise(
         variance=variance,
         correlation=correlation,
-        balance=float(np.trace(inverse @ data) / max(np.trace(inverse @ scores), 1e-300)),
+        balance=determined / max(float(np.trace(inverse @ scores)), 1e-300),
+        freedom=freedom,
         clustering=scatter / expected if expected > 0 else 1.0,
     )
-    return inverse @ (scores + priors) @ inverse, noise
+    student = freedom / (freedom - 2)
+    return inverse @ (student * scores + priors) @ inverse, noise
 
 
 class _Share:
