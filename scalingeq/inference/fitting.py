@@ -10,10 +10,11 @@ import numpy as np
 
 from ..errors import FitError, raise_problems
 from . import twopoint
+from .covariance import Noise, covariance_of
 from .curves import Floats, TrainingCurves
 from .laws.additive import AdditiveLaw, fit_additive
 from .laws.interface import LawFit
-from .objective import LINEAR, NO_LOSS, UNSTABLE, Objective, moved_parameters
+from .objective import LINEAR, NO_LOSS, UNSTABLE, Objective
 from .robust import point_weights
 from .twopoint import PARAMETERS
 
@@ -38,10 +39,13 @@ class TwoPointFit(LawFit):
 
     Attributes
     ----------
+    noise : Noise
+        Autocorrelated noise of the residuals along the runs, on which the covariance rests.
     additive : AdditiveLaw
         The additive law fitted to the same points with the same weights.
     """
 
+    noise: Noise = field(kw_only=True)
     additive: AdditiveLaw = field(kw_only=True)
 
     @property
@@ -213,12 +217,12 @@ def fit_two_point(
         best = _best_of_many(objective, params, additive, starts, tell)
     if _cost(objective, best) >= 0.5 * (UNSTABLE**2):
         raise FitError(NO_START)
-    if not set(curves.schedules).isdisjoint(np.unique(chosen.run).tolist()):
-        # Tokens do not tell schedules apart: what the additive law misses there is no error of the losses.
-        objective = Objective(curves, weight, _spread(objective.misfit(best.valuesdict()), objective.weight), params)
-        best = _refine(objective, best, FINE)
+    # What the additive law misses is no error of the losses: the residuals themselves say how data weigh beside priors.
+    balance = covariance_of(objective, best).noise.balance
+    objective = Objective(curves, weight * np.sqrt(balance), scale, params)
+    best = _refine(objective, best, FINE)
     tell(1.0)
-    covariance, residual_scale, at_bound = _covariance(objective, best)
+    covariance, noise, at_bound = covariance_of(objective, best)
     notes += tuple(
         f"{name} stopped at its bound {best[name].value:.4g}: its standard error is not defined" for name in at_bound
     )
@@ -227,7 +231,8 @@ def fit_two_point(
         law=twopoint.LAW_NAME,
         params=best,
         covariance=covariance,
-        residual_scale=residual_scale,
+        residual_scale=float(np.sqrt(noise.variance * np.mean(objective.spread**2))),
+        noise=noise,
         used=weight > 0,
         notes=notes,
         reference={"reference_params": objective.reference_params},
@@ -350,42 +355,6 @@ def _refine(objective: Objective, start: Parameters, effort: tuple[float, int]) 
     return result.params
 
 
-def _covariance(objective: Objective, params: Parameters) -> tuple[Floats, float, list[str]]:
-    """Covariance of all parameters, spread of the residuals, and names of those at a bound; sets ``stderr``.
-
-    The curvature of the penalised misfit at its minimum, scaled by the misfit per degree of freedom where each curve
-    counts as 4 points.
-    """
-    names = list(params)
-    at_bound = [name for name in objective.free if _is_at_bound(params[name])]
-    inside = [name for name in objective.free if name not in at_bound]
-    for parameter in params.values():
-        parameter.stderr = None  # the optimiser's own knows neither the priors nor the correlation along a run
-    # What stopped at a bound counts as held there.
-    jacobian = objective.jacobian(params)[:, [objective.free.index(name) for name in inside]]
-    residuals = objective.residuals(params)
-    observations = objective.weight.size
-    effective = float(np.sum(objective.weight**2))
-    freedom = max(effective - len(inside), 1.0)
-    variance = float(np.sum(residuals[:observations] ** 2)) / freedom
-    # The priors' rows are information of their own, not to be rescaled with the misfit.
-    information = jacobian[:observations].T @ jacobian[:observations] / max(variance, 1e-12)
-    information += jacobian[observations:].T @ jacobian[observations:]
-    unit = 1 / np.sqrt(np.maximum(np.diag(information), 1e-300))
-    inverse = np.linalg.pinv(information * np.outer(unit, unit), rcond=1e-12, hermitian=True) * np.outer(unit, unit)
-    # Parameters tied by constraints move with the free ones.
-    values = np.array(list(params.valuesdict().values()))
-    tied = np.zeros((len(names), len(inside)))
-    for column, (moved, step) in enumerate(moved_parameters(params, inside)):
-        change = np.array(list(moved.valuesdict().values())) - np.where(np.isfinite(values), values, 0.0)
-        tied[:, column] = np.where(np.isfinite(values), change, 0.0) / step
-    covariance = tied @ inverse @ tied.T
-    for name, stderr in zip(names, np.sqrt(np.diag(covariance)), strict=True):
-        if name in inside or params[name].expr:
-            params[name].stderr = float(stderr)
-    return covariance, float(np.sqrt(variance * np.mean(objective.spread**2))), at_bound
-
-
 def _missed_runs(objective: Objective, params: Parameters) -> tuple[str, ...]:
     """Name the runs that the law describes far worse than the others: what sets them apart is not in the law."""
     misfit = objective.misfit(params.valuesdict())
@@ -400,8 +369,3 @@ def _missed_runs(objective: Objective, params: Parameters) -> tuple[str, ...]:
     few = "" if missed.size <= 3 else f"{missed.size} runs, the worst being "
     return (f"the law misses {few}{named}; the median run by {typical:.1%}",)
 
-
-def _is_at_bound(parameter: object) -> bool:
-    value, low, high = (getattr(parameter, name) for name in ("value", "min", "max"))
-    near = [abs(value - bound) <= 1e-3 * max(abs(bound), 1e-3) for bound in (low, high) if np.isfinite(bound)]
-    return any(near)
