@@ -28,7 +28,7 @@ LOWEST = {"width_scale": twopoint.MINIMUM_WIDTH, "unlearnable_exponent": 0.01}
 """Bounds of a fit that are tighter than those of the law."""
 
 SEARCH_POINTS, SEARCH_STARTS = 64, 3  # a power of two: balanced Sobol points
-ROUGH, FINE = (1e-4, 20), (1e-8, 100)  # relative change at which a refinement ends, and its largest number of steps
+ROUGH, FINE = (1e-4, 20), (1e-6, 60)  # relative change at which a refinement ends, and its largest number of steps
 NO_START = "no start of the fit gives a finite loss; pass params with a smaller noise_scale, or a shift nearer to 0"
 MISSED = 3.0  # times the median run's error: what a reader of the fit is told of
 
@@ -54,8 +54,10 @@ class TwoPointFit(LawFit):
         return self.reference["reference_params"]
 
 
-def default_weights(curves: TrainingCurves) -> Floats:
-    """Weight (obs,) of each observation: zero in the warm-up and the first 2 % of a run, else √(4/points of the run).
+def default_weights(curves: TrainingCurves, burn_in: float = BURN_IN) -> Floats:
+    """Weight (obs,) of each observation: zero in the warm-up and the beginning of a run, else √(4/points of the run).
+
+    ``burn_in`` is the share of the run's steps that counts as its beginning.
 
     Examples
     --------
@@ -67,7 +69,7 @@ def default_weights(curves: TrainingCurves) -> Floats:
     """
     last = np.zeros(curves.name.size)
     np.maximum.at(last, curves.run, curves.step)
-    kept = curves.step >= np.maximum(BURN_IN * last, curves.warmup_steps)[curves.run]
+    kept = curves.step >= np.maximum(burn_in * last, curves.warmup_steps)[curves.run]
     # A table of final losses has one point a run: nothing of it is a transient.
     kept |= np.bincount(curves.run, minlength=last.size)[curves.run] == 1
     weight = np.zeros(curves.run.size)
@@ -141,6 +143,8 @@ def fit_two_point(
     *,
     weights: Floats | None = None,
     progress: Callable[[float], object] | None = None,
+    irreducible_prior: float = np.inf,
+    near: Parameters | None = None,
 ) -> TwoPointFit:
     """Fit the law to all runs at once.
 
@@ -158,6 +162,10 @@ def fit_two_point(
         Default :func:`default_weights`; zero leaves an observation out.
     progress : callable, optional
         Told the share of the work done, from 0 to 1.
+    irreducible_prior : float, default inf
+        Deviation of a weak prior on the irreducible loss around 0, in units of the smallest loss; infinite for none.
+    near : lmfit.Parameters, optional
+        Optimum of a similar fit: its values are the only start, and no search is made.
 
     Returns
     -------
@@ -202,15 +210,17 @@ def fit_two_point(
     additive = fit_additive(chosen)
     misfit = np.log(additive.loss(chosen.params[chosen.run], chosen.tokens) / chosen.loss)
     scale = _spread(misfit, weight[weight > 0])
-    objective = Objective(curves, weight, scale, params)
+    objective = Objective(curves, weight, scale, params, irreducible_prior)
     tell = progress or (lambda share: None)
     starts = [] if given is None else [params]
     once = np.where(np.isinf(curves.dataset_size[curves.run]), weight, 0.0)
-    if params["samples_scale"].vary and np.count_nonzero(once) > len(free):
+    if near is not None:
+        best = _refine(objective, _started_at(params, near), FINE)
+    elif params["samples_scale"].vary and np.count_nonzero(once) > len(free):
         # Runs that repeat their data cost ten times the others: the latter alone find the basin.
         held = params.copy()
         held["samples_scale"].set(value=np.inf, vary=False)
-        first = _best_of_many(Objective(curves, once, scale, held), held, additive, [], lambda share: tell(0.6 * share))
+        first = _best_of_many(Objective(curves, once, scale, held, irreducible_prior), held, additive, [], lambda share: tell(0.6 * share))
         starts += [_with_samples(objective, params, first)]
         best = _best(objective, [_refine(objective, start, FINE) for start in starts])
     else:
@@ -219,7 +229,7 @@ def fit_two_point(
         raise FitError(NO_START)
     # What the additive law misses is no error of the losses: the residuals themselves say how data weigh beside priors.
     balance = covariance_of(objective, best).noise.balance
-    objective = Objective(curves, weight * np.sqrt(balance), scale, params)
+    objective = Objective(curves, weight * np.sqrt(balance), scale, params, irreducible_prior)
     best = _refine(objective, best, FINE)
     tell(1.0)
     covariance, noise, at_bound = covariance_of(objective, best)
@@ -261,6 +271,15 @@ def _best_of_many(
         fits.append(_refine(objective, start, ROUGH))
         tell(0.3 + 0.5 * (number + 1) / len(starts))
     return _refine(objective, _best(objective, fits), FINE)
+
+
+def _started_at(params: Parameters, near: Parameters) -> Parameters:
+    """Copy of ``params`` whose free ones have the values of ``near``, inside their bounds."""
+    start = params.copy()
+    for name, parameter in start.items():
+        if parameter.vary and np.isfinite(near[name].value):
+            parameter.set(value=float(np.clip(near[name].value, parameter.min, parameter.max)))
+    return start
 
 
 def _best(objective: Objective, fits: list[Parameters]) -> Parameters:
