@@ -77,7 +77,7 @@ def default_weights(curves: TrainingCurves, burn_in: float = BURN_IN) -> Floats:
     return weight
 
 
-def default_parameters(curves: TrainingCurves) -> tuple[Parameters, tuple[str, ...]]:
+def default_parameters(curves: TrainingCurves, batch_exponent: float = 0.0) -> tuple[Parameters, tuple[str, ...]]:
     """Parameters of a default fit: what the runs can determine is free, the rest is held; the notes say why.
 
     Width and the unlearnable part need three model sizes, noise two ratios of rate to batch size, in two runs or after
@@ -97,9 +97,9 @@ def default_parameters(curves: TrainingCurves) -> tuple[Parameters, tuple[str, .
 
     runs = np.unique(curves.run)
     sizes = np.unique(curves.params[runs]).size
-    noise_ratios = _noise_ratios(curves)
+    noise_ratios = _noise_ratios(curves, batch_exponent)
     repeats = bool(np.isfinite(curves.dataset_size[runs]).any())
-    held = twopoint.complete({"alpha": 1.5, "r": 0.3})
+    held = twopoint.complete({"alpha": 1.5, "r": 0.3, "batch_exponent": batch_exponent})
     # A free parameter starts at a finite value: one that is infinite leaves its effect out for good.
     start = {"width_scale": 300.0, "width_exponent": 0.7, "unlearnable_exponent": 0.4, "samples_scale": 1.0}
     notes = []
@@ -124,16 +124,17 @@ def default_parameters(curves: TrainingCurves) -> tuple[Parameters, tuple[str, .
     return params, tuple(notes)
 
 
-def _noise_ratios(curves: TrainingCurves) -> int:
-    """Number of different ratios of learning rate to batch size after the warm-ups, up to each run's last step."""
+def _noise_ratios(curves: TrainingCurves, batch_exponent: float) -> int:
+    """Number of different noise rates of runs after the warm-ups, up to each run's last step."""
     ratios = [np.zeros(0)]
     for run in np.unique(curves.run).tolist():
         if run not in curves.schedules:
-            ratios.append(np.array([curves.learning_rate[run] / curves.batch_size[run]]))
+            ratios.append(curves.learning_rate[[run]] / curves.batch_size[run] ** (1 - batch_exponent))
         else:
             step, _, noise_rate = curves.schedules[run].knots
             last = curves.step[curves.run == run][-1]
-            ratios.append(noise_rate[(step >= curves.warmup_steps[run]) & (step <= last)])
+            part = (step >= curves.warmup_steps[run]) & (step <= last)
+            ratios.append(noise_rate[part] * curves.batch_size[run] ** batch_exponent)
     return int(np.unique(np.concatenate(ratios)).size)
 
 
@@ -220,7 +221,9 @@ def fit_two_point(
         # Runs that repeat their data cost ten times the others: the latter alone find the basin.
         held = params.copy()
         held["samples_scale"].set(value=np.inf, vary=False)
-        first = _best_of_many(Objective(curves, once, scale, held, irreducible_prior), held, additive, [], lambda share: tell(0.6 * share))
+        first = _best_of_many(
+            Objective(curves, once, scale, held, irreducible_prior), held, additive, [], lambda share: tell(0.6 * share)
+        )
         starts += [_with_samples(objective, params, first)]
         best = _best(objective, [_refine(objective, start, FINE) for start in starts])
     else:
@@ -311,8 +314,9 @@ def _search(
     from scipy.stats import qmc
 
     settings = objective.settings
-    longest = float(settings.time.max())
-    noise_unit = float((settings.batch_size / settings.learning_rate).min())
+    of_batch = params["batch_exponent"].value
+    longest = float(settings.time(of_batch).max())
+    noise_unit = float((settings.batch_size ** (1 - of_batch) / settings.learning_rate).min())
     unique = settings.dataset_size[np.isfinite(settings.dataset_size)]
     samples_unit = 1.0 / float(np.median(unique)) if unique.size else 1.0
     # (low, high) of a log-uniform search: around the additive law's exponents, and whatever time and width allow.
@@ -387,4 +391,3 @@ def _missed_runs(objective: Objective, params: Parameters) -> tuple[str, ...]:
     named = ", ".join(f"{objective.used.name[runs[one]]} ({error[one]:.1%} RMS)" for one in worst)
     few = "" if missed.size <= 3 else f"{missed.size} runs, the worst being "
     return (f"the law misses {few}{named}; the median run by {typical:.1%}",)
-

@@ -67,7 +67,7 @@ class Objective:
         measured = np.nan_to_num(self.used.loss_stderr / self.used.loss)
         self.spread = np.sqrt(scale**2 + measured**2)
         self.irreducible_spread = irreducible_prior * float(self.used.loss.min())
-        self.first_time = float(np.median(self.settings.time[:, 0]))
+        self.first_time = float(np.median(self.settings.time(params["batch_exponent"].value)[:, 0]))
         self.free = [name for name in params if params[name].vary]
         self._last_columns: tuple[dict[str, float], Floats] | None = None
 

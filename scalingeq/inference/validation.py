@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,8 @@ class Candidate:
         Share of a run's steps that is left out at its beginning.
     irreducible_prior : float
         As for :func:`~scalingeq.inference.fitting.fit_two_point`.
+    batch_exponent : float
+        0 where a step moves a model as far at every batch size, 1 where a token does.
 
     Examples
     --------
@@ -58,16 +60,27 @@ class Candidate:
     finite_width: bool = True
     burn_in: float = BURN_IN
     irreducible_prior: float = np.inf
+    batch_exponent: float = 0.0
+
+    @property
+    def family(self) -> tuple[bool, float]:
+        """Candidates of one family have the same parameters: the optimum of one is a start for the others."""
+        return self.finite_width, self.batch_exponent
+
+    def differs(self, curves: TrainingCurves) -> bool:
+        """Whether this is a variant of its own: at one batch size all exponents of the batch are the same."""
+        return self.batch_exponent == 0 or np.unique(curves.batch_size[np.unique(curves.run)]).size > 1
 
     def fit(self, curves: TrainingCurves, fitted: Bools, near: Parameters | None = None) -> TwoPointFit:
         """Fit to the observations ``fitted`` (obs,), from the optimum ``near`` of a similar fit if there is one."""
         part = curves.select(fitted)
         weights = np.zeros(curves.run.size)
         weights[fitted] = default_weights(part, self.burn_in)
-        params, notes = default_parameters(curves.select(weights > 0))
+        params, notes = default_parameters(curves.select(weights > 0), self.batch_exponent)
         if not self.finite_width:
             _hold(params, {"width_scale": np.inf, "width_exponent": 0.0})
-        return fit_two_point(curves, params, weights=weights, irreducible_prior=self.irreducible_prior, near=near)
+        fit = fit_two_point(curves, params, weights=weights, irreducible_prior=self.irreducible_prior, near=near)
+        return replace(fit, notes=(*notes, *fit.notes))
 
 
 def _hold(params: Parameters, values: dict[str, float]) -> None:
@@ -77,11 +90,13 @@ def _hold(params: Parameters, values: dict[str, float]) -> None:
 
 CANDIDATES = (
     Candidate("default"),
-    Candidate("infinite width", finite_width=False),
     Candidate("late", burn_in=0.15),
-    Candidate("weak floor", irreducible_prior=0.5),
     Candidate("late, weak floor", burn_in=0.15, irreducible_prior=0.5),
+    Candidate("infinite width", finite_width=False),
+    Candidate("tokens", batch_exponent=1.0),
+    Candidate("tokens, late", batch_exponent=1.0, burn_in=0.15),
 )
+"""Variants that one or another set of curves prefers, none of them all."""
 
 
 def left_out(curves: TrainingCurves, task: Task) -> list[Bools]:
@@ -307,9 +322,10 @@ def fit_average(
     training = np.ones(curves.run.size, bool) if fitted is None else fitted
     part = curves.select(training)
     masks = left_out(part, task)
+    candidates = [candidate for candidate in candidates if candidate.differs(part)]
     tell = progress or (lambda share: None)
     work, done = len(candidates) * (len(masks) + 1), 0
-    optima: dict[tuple[int, bool], Parameters] = {}
+    optima: dict[tuple[Any, ...], Parameters] = {}
     failures: dict[str, str] = {}
     guesses: dict[str, list[Prediction]] = {}
     fits: dict[str, TwoPointFit] = {}
@@ -319,14 +335,14 @@ def fit_average(
         try:
             found = []
             for number, mask in enumerate(masks):
-                key = (number, candidate.finite_width)
+                key = (number, *candidate.family)
                 fit = candidate.fit(part, ~mask, optima.get(key))
                 optima.setdefault(key, fit.params)
                 inner = band(fit, part.select(scored[number]))
                 found.append(Prediction(inner.log_loss, np.hypot(inner.stderr, fit.residual_scale)))
                 done += 1
                 tell(done / work)
-            key = (len(masks), candidate.finite_width)
+            key = (len(masks), *candidate.family)
             fits[candidate.name] = candidate.fit(curves, training, optima.get(key))
             optima.setdefault(key, fits[candidate.name].params)
             guesses[candidate.name] = found
