@@ -20,6 +20,7 @@ from scalingeq.theory.spectrum import AnySpectrum
 from scalingeq.theory.training import Dynamics
 
 from . import archive, groups
+from .checking import QUANTILES
 from .predicting import predicted
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
     from .plotting import AnalysisPlots
     from .reporting import Report
-
-QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
 
 
 def require_twopoint(tree: xr.DataTree) -> xr.DataTree:
@@ -75,7 +74,9 @@ class AnalysisTwoPoint:
         Returns
         -------
         xarray.Dataset
-            ``loss`` and ``loss_stderr``, labelled like ``ds``; ``measured_loss`` where ``ds`` has one.
+            ``loss`` and ``loss_stderr``, labelled like ``ds``; ``measured_loss`` where ``ds`` has one. Of a fit with
+            ``check=`` the loss is the average of its candidates, ``loss_stderr`` the scale of the predictive band, and
+            ``loss_quantile`` has its quantiles; with options of the algorithm it is that of the heaviest candidate.
 
         Raises
         ------
@@ -93,8 +94,8 @@ class AnalysisTwoPoint:
         """
         algorithm = Algorithm(dynamics, momentum, ridge, ensemble, test_spectrum, kind)
         tree = require_twopoint(self._tree)
-        law = groups.read_parameters(tree["parameters"].to_dataset())
-        return predicted(tree["observed"].to_dataset() if ds is None else ds, law, "an analysis", algorithm, components)
+        ds = tree["observed"].to_dataset() if ds is None else ds
+        return predicted(ds, groups.law_of_analysis(tree), "an analysis", algorithm, components)
 
     def frontier(
         self,

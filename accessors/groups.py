@@ -14,7 +14,10 @@ from scalingeq.inference.curves import Floats, TrainingCurves
 from scalingeq.inference.laws.additive import AdditiveLaw
 from scalingeq.inference.twopoint import PARAMETERS
 from scalingeq.inference.uncertainty import predicted_band
+from scalingeq.inference.validation import AveragedLaw
 from scalingeq.theory.training import Decomposition
+
+from .checking import averaged_losses, quantile_coordinate, quantile_label, read_average
 
 if TYPE_CHECKING:
     from lmfit import Parameters
@@ -27,11 +30,20 @@ LAWS = ("twopoint", "additive")
 
 
 class FittedLaw(NamedTuple):
-    """What predictions need of a fit: values by name, covariance (parameter, parameter), reference size."""
+    """What predictions need of a fit: values by name, covariance (parameter, parameter), reference size, the average."""
 
     values: dict[str, float]
     covariance: Floats | None
     reference_params: float
+    average: AveragedLaw | None = None
+
+
+def law_of_analysis(tree: xr.DataTree) -> FittedLaw:
+    """Return what predictions need of an analysis: its parameters, and the average of its candidates if it has some."""
+    law = read_parameters(tree["parameters"].to_dataset())
+    if "candidates" not in tree.children:
+        return law
+    return law._replace(average=read_average(tree["candidates"].to_dataset()))
 
 
 def parameters_group(fit: TwoPointFit, loss_units: str, token_units: str, notes: tuple[str, ...]) -> xr.Dataset:
@@ -82,6 +94,8 @@ def predicted_losses(
     """Label the losses that a law predicts for the runs of ``ds``, with standard errors where it has a covariance."""
     labels = loss_labels(law, loss_units, algorithm, components)
     of_fit = (law.values, law.covariance, curves, law.reference_params, algorithm)
+    if law.average is not None and algorithm.is_plain and not components:
+        return averaged_losses(ds, law.average, law.average.predict(curves), loss_units)
     if not components:
         return _losses(ds, *predicted_band(*of_fit), labels)
     parts = algorithm_components(law.values, curves, law.reference_params, algorithm)
@@ -108,7 +122,14 @@ def loss_labels(
         labels["loss_stderr"] = ("standard error of the predicted loss from the fit's covariance", loss_units)
     if components:
         labels["component_loss"] = ("part of the predicted loss", loss_units)
+    elif law.average is not None and algorithm.is_plain:
+        labels["loss_quantile"] = quantile_label(loss_units)
     return labels
+
+
+def leading_coordinate(name: str) -> tuple[str, list[str] | list[float], dict[str, str]] | None:
+    """Coordinate of the dimension that a variable of :func:`predicted_losses` has before those of the losses."""
+    return {"component_loss": component_coordinate(), "loss_quantile": quantile_coordinate()}.get(name)
 
 
 def component_coordinate() -> tuple[str, list[str], dict[str, str]]:
@@ -121,7 +142,12 @@ def prediction_group(
 ) -> xr.Dataset:
     """Label the predictions of both laws for the observed curves, what each point was used for, and the scores."""
     units = ds["loss"].attrs["units"]
-    loss, stderr = predicted_band(law.values, law.covariance, curves, law.reference_params)
+    if law.average is None:
+        loss, stderr = predicted_band(law.values, law.covariance, curves, law.reference_params)
+        out = _losses(ds, loss, stderr, loss_labels(law, units))
+    else:
+        found = law.average.predict(curves)
+        loss, out = np.exp(found.log_loss), averaged_losses(ds, law.average, found, units)
     other = additive.loss(curves.params[curves.run], curves.tokens)
     labels = {
         "additive_loss": ("test loss predicted by the additive law", units),
@@ -129,7 +155,7 @@ def prediction_group(
         "role": ("what the observation was used for", "1"),
     }
     values = {"additive_loss": other, "log_residual": np.log(curves.loss / loss), "role": role}
-    out = _losses(ds, loss, stderr, loss_labels(law, units)).merge(from_curves(ds, values, labels))
+    out = out.merge(from_curves(ds, values, labels))
     out["role"].attrs |= {
         "flag_values": np.array([NOT_USED, FITTED, HELD_OUT], float),
         "flag_meanings": "not_used fitted held_out",

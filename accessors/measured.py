@@ -15,12 +15,14 @@ from scalingeq.datasets.shapes import find_layout
 from scalingeq.errors import DataError, raise_problems
 from scalingeq.inference import twopoint
 from scalingeq.inference.algorithms import Algorithm
+from scalingeq.inference.validation import Task, fit_average
 from scalingeq.theory.curves import Kind
 from scalingeq.theory.spectrum import AnySpectrum
 from scalingeq.theory.training import Dynamics
 
 from . import groups
 from .archive import provenance, self_contained
+from .checking import TASKS, candidates_group, check_group
 from .predicting import RECORDED, predicted, smallest_size
 from .selection import selected
 
@@ -152,6 +154,7 @@ class MeasuredTwoPoint:
         *,
         hold_out: Mapping[str, Any] | None = None,
         weights: xr.DataArray | None = None,
+        check: Task | None = None,
         progress: bool = False,
         **parameters: float | Parameter,
     ) -> xr.DataTree:
@@ -170,6 +173,12 @@ class MeasuredTwoPoint:
         weights : xarray.DataArray, optional
             Weight of each observation (zero: left out), in the shape of ``loss`` or broadcasting to it. The default
             leaves out the warm-up and the first 2 % of each run, and weighs every run as 4 points.
+        check : {"size", "horizon", "schedule", "repetition"}, optional
+            What the fit is to extrapolate to. Several variants of the fit (:data:`scalingeq.inference.validation.CANDIDATES`)
+            are made of all runs, and of a part from which that is left out: the largest 30 % of the sizes, the last 60 %
+            of the steps, one schedule after the other, the smallest data set. How well each predicted what was left out
+            weighs it in the average that predictions are, and how far the average missed it widens their bands. Takes
+            about five times as long; variants have default parameters and weights.
         progress : bool, default False
             Show a progress bar.
         **parameters : float or lmfit.Parameter
@@ -179,7 +188,9 @@ class MeasuredTwoPoint:
         Returns
         -------
         xarray.DataTree
-            Groups ``observed``, ``parameters``, ``prediction`` and ``additive`` (the additive law on the same points).
+            Groups ``observed``, ``parameters``, ``prediction`` and ``additive`` (the additive law on the same points); with
+            ``check`` also ``candidates``, the variants and their weights, and ``check``, what was left out and predicted.
+            ``parameters`` and ``additive`` are those of the heaviest variant then.
 
         Raises
         ------
@@ -201,35 +212,46 @@ class MeasuredTwoPoint:
 
         from scalingeq.inference.fitting import default_parameters, default_weights, fit_two_point
 
-        ds = check(self._ds)
+        ds = self.check()
         curves = to_curves(ds)
-        held = selected(ds, curves, hold_out)
+        held = held_out = selected(ds, curves, hold_out)
         weight = default_weights(curves) if weights is None else _flat_weights(ds, weights)
         training = np.where(held, 0.0, weight)
         # What the weights leave out of a fit, the transient by default, is no test of the law either.
-        held &= weight > 0
+        held = held & (weight > 0)
         if not (training > 0).any():
             raise DataError("weights: no observation outside hold_out has a weight above zero; pass some that have")
-        if params is None:
+        average, notes = None, ()
+        if check is not None:
+            _check_problems(check, params, weights, parameters)
+        elif params is None:
             params, notes = default_parameters(curves.select(training > 0))
         else:
-            params, notes = params.copy(), ()
-        _set_parameters(params, parameters)
+            params = params.copy()
         with tqdm(total=100, desc="fit", unit="%", disable=not progress, bar_format="{desc} {bar} {n:.0f} %") as bar:
-            fit = fit_two_point(
-                curves, params, weights=training, progress=lambda share: bar.update(100 * share - bar.n)
-            )
+            tell = lambda share: bar.update(100 * share - bar.n)  # noqa: E731
+            if check is not None:
+                average = fit_average(curves, check, fitted=~held_out, progress=tell)
+                fit = average.best
+            else:
+                _set_parameters(params, parameters)
+                fit = fit_two_point(curves, params, weights=training, progress=tell)
 
-        role = np.where(held, groups.HELD_OUT, np.where(training > 0, groups.FITTED, groups.NOT_USED))
+        role = np.where(held, groups.HELD_OUT, np.where(fit.used, groups.FITTED, groups.NOT_USED))
         units, tokens = ds["loss"].attrs["units"], str(ds["batch_size"].attrs["units"])
         fitted = groups.parameters_group(fit, units, tokens, notes)
         law = groups.read_parameters(fitted)
+        checked = {}
+        if average is not None:
+            law = law._replace(average=average.law)
+            checked = {"candidates": candidates_group(average), "check": check_group(ds, curves, average)}
         tree = xr.DataTree.from_dict(
             {
                 "observed": ds,
                 "parameters": fitted,
                 "prediction": groups.prediction_group(ds, curves, law, fit.additive, role.astype(float)),
                 "additive": groups.additive_group(fit.additive, units, tokens),
+                **checked,
             },
             name="two-point analysis",
         )
@@ -307,7 +329,7 @@ class MeasuredTwoPoint:
             raise DataError(f"predict: got an analysis and also {', '.join(parameters)}; pass one of both")
         ds = label(self._ds)
         if fit is not None:
-            law = groups.read_parameters(require_twopoint(fit)["parameters"].to_dataset())
+            law = groups.law_of_analysis(require_twopoint(fit))
             history = "an analysis passed"
         elif parameters or RECORDED in ds.attrs:
             given = dict(parameters) or json.loads(ds.attrs[RECORDED])
@@ -316,8 +338,7 @@ class MeasuredTwoPoint:
             law = groups.FittedLaw(twopoint.complete(given), None, reference)
             history = "parameters passed" if parameters else "parameters recorded in the dataset"
         else:
-            tree = self.fit()
-            law, history = groups.read_parameters(tree["parameters"].to_dataset()), "a default fit to these curves"
+            law, history = groups.law_of_analysis(self.fit()), "a default fit to these curves"
         return predicted(ds, law, history, algorithm, components)
 
     @property
@@ -326,6 +347,17 @@ class MeasuredTwoPoint:
         from .plotting import MeasuredPlots
 
         return MeasuredPlots(self._ds)
+
+
+def _check_problems(check: str, params: Any, weights: Any, parameters: Mapping[str, Any]) -> None:
+    """Refuse what a check cannot do."""
+    problems = []
+    if check not in TASKS:
+        problems.append(f"check: no task {check!r}; pass one of {', '.join(TASKS)}")
+    given = [name for name, value in (("params", params), ("weights", weights)) if value is not None]
+    if given := given + list(parameters):
+        problems.append(f"check: chooses among fits with defaults; leave out {', '.join(given)}, or check=None")
+    raise_problems(problems, DataError)
 
 
 def _flat_weights(ds: xr.Dataset, weights: xr.DataArray) -> np.ndarray:

@@ -20,7 +20,6 @@ from scalingeq.inference.laws import LAWS
 from scalingeq.inference.scoring import LEVELS, nominal_range, score
 from scalingeq.inference.validation import fit_average
 
-
 TWO_POINT = "twopoint"
 WANTED = 0.8
 """Share of the best baseline's error that the two-point fit is to stay under."""
@@ -145,7 +144,7 @@ def _prediction(
 ) -> tuple[Floats, Floats, float]:
     """Log losses of the held-out observations, scale of their band, and its degrees of freedom."""
     if name == TWO_POINT:
-        average = fit_average(curves, split.task, fitted=~held)
+        average = fit_average(curves, split.task, fitted=~held).law
         found = average.predict(scored)
         return found.log_loss, found.stderr, average.freedom
     law = LAWS[name]

@@ -8,7 +8,7 @@ predictions, and say how much wider than its own standard error a band has to be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -205,6 +205,60 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class AveragedLaw:
+    """Laws that are averaged, and how far the average drifts from the truth beyond what they were fitted to.
+
+    Attributes
+    ----------
+    values : tuple of mapping
+        All parameters of each law, the heaviest first.
+    covariances : ndarray, shape (law, parameter, parameter)
+        Of the parameters of each.
+    weights : ndarray, shape (law,)
+        Weights of the average, which add up to 1.
+    reference_params : float
+        Model size that amplitudes refer to.
+    noise : float
+        Spread of the log residuals.
+    drift : float
+        Error of the average in log loss for each unit of log distance beyond what was fitted, as the check found it.
+    freedom : float
+        Degrees of freedom of that estimate: bands are those of a Student t.
+    reach : Reach
+        Of the fits.
+    """
+
+    values: tuple[Mapping[str, float], ...]
+    covariances: Floats
+    weights: Floats
+    reference_params: float
+    noise: float
+    drift: float
+    freedom: float
+    reach: Reach
+
+    def predict(self, curves: TrainingCurves) -> Prediction:
+        """Averaged log losses (obs,) and the scales (obs,) of their bands.
+
+        The square of a scale is the sum of those of the laws' own standard errors, the scatter between them, the noise
+        and the drift over the distance to be bridged.
+        """
+        laws = zip(self.values, self.covariances, strict=True)
+        inner = averaged(
+            [band(values, covariance, curves, self.reference_params) for values, covariance in laws], self.weights
+        )
+        own = self.drift * self.reach.beyond(curves)
+        return Prediction(inner.log_loss, np.sqrt(inner.stderr**2 + self.noise**2 + own**2))
+
+    def quantiles(self, prediction: Prediction, probabilities: Sequence[float]) -> Floats:
+        """Losses (quantile, obs) of the Student-t bands around a prediction."""
+        from scipy.stats import t
+
+        shift = np.asarray(t.ppf(np.asarray(probabilities), self.freedom))[:, None]
+        return np.asarray(np.exp(prediction.log_loss + shift * prediction.stderr))
+
+
+@dataclass(frozen=True)
 class AveragedFit:
     """Candidates fitted to the same runs, averaged by how well they predicted what was left out.
 
@@ -212,8 +266,6 @@ class AveragedFit:
     ----------
     fits : mapping of str to TwoPointFit
         By candidate, the heaviest first.
-    weights : ndarray, shape (candidate,)
-        Weights of the average, which add up to 1.
     scores : ndarray, shape (candidate,)
         RMS log error on what was left out.
     failures : mapping of str to str
@@ -221,48 +273,34 @@ class AveragedFit:
     task : str
         What was left out.
     left_out : ndarray of bool, shape (obs,)
-        Observations that were left out and predicted.
+        Observations that were left out and predicted; of several parts the first.
     left_out_prediction : Prediction
         Average for these.
-    drift : float
-        Error of the average in log loss for each unit of log distance beyond what was fitted, as the check found it.
-    freedom : float
-        Degrees of freedom of that estimate: bands are those of a Student t.
-    reach : Reach
-        Of the fits.
-    noise : float
-        Spread of the log residuals.
+    law : AveragedLaw
+        Average of the fits to all training data.
     """
 
     fits: dict[str, TwoPointFit]
-    weights: Floats
     scores: Floats
     failures: dict[str, str]
     task: Task
     left_out: Bools
     left_out_prediction: Prediction
-    drift: float
-    freedom: float
-    reach: Reach
-    noise: float
+    law: AveragedLaw
 
     @property
     def best(self) -> TwoPointFit:
         """The heaviest candidate."""
         return next(iter(self.fits.values()))
 
-    def predict(self, curves: TrainingCurves) -> Prediction:
-        """Averaged log losses (obs,) and their errors, the discrepancy of the law among them."""
-        inner = averaged([band(fit, curves) for fit in self.fits.values()], self.weights)
-        distance = self.reach.beyond(curves)
-        return Prediction(inner.log_loss, np.sqrt(inner.stderr**2 + self.noise**2 + (self.drift * distance) ** 2))
 
-
-def band(fit: TwoPointFit, curves: TrainingCurves) -> Prediction:
-    """Log losses (obs,) of a fit and their errors from its covariance."""
-    loss, stderr = predicted_band(fit.params.valuesdict(), fit.covariance, curves, fit.reference_params)
-    assert stderr is not None  # a fit has a covariance
-    return Prediction(np.log(loss), stderr / loss)
+def band(
+    values: Mapping[str, float], covariance: Floats, curves: TrainingCurves, reference_params: float
+) -> Prediction:
+    """Log losses (obs,) of a law and their errors from its covariance."""
+    loss, stderr = predicted_band(values, covariance, curves, reference_params)
+    relative = 0.0 if stderr is None else stderr / loss
+    return Prediction(np.log(loss), np.asarray(relative))
 
 
 def averaged(predictions: Sequence[Prediction], weights: Floats) -> Prediction:
@@ -338,7 +376,7 @@ def fit_average(
                 key = (number, *candidate.family)
                 fit = candidate.fit(part, ~mask, optima.get(key))
                 optima.setdefault(key, fit.params)
-                inner = band(fit, part.select(scored[number]))
+                inner = band(fit.params.valuesdict(), fit.covariance, part.select(scored[number]), fit.reference_params)
                 found.append(Prediction(inner.log_loss, np.hypot(inner.stderr, fit.residual_scale)))
                 done += 1
                 tell(done / work)
@@ -399,19 +437,18 @@ def _weighed(
     drift = float(np.sqrt((np.sum(squares) + noise**2) / (len(squares) + 1)))
     where = np.zeros(training.size, bool)
     where[np.flatnonzero(training)[scored[0]]] = True
-    return AveragedFit(
-        fits={names[number]: fits[names[number]] for number in order},
+    chosen = {names[number]: fits[names[number]] for number in order}
+    law = AveragedLaw(
+        values=tuple(fit.params.valuesdict() for fit in chosen.values()),
+        covariances=np.array([fit.covariance for fit in chosen.values()]),
         weights=weights[order],
-        scores=scores[order],
-        failures=failures,
-        task=task,
-        left_out=where,
-        left_out_prediction=together[0],
+        reference_params=fits[names[0]].reference_params,
+        noise=noise,
         drift=drift,
         freedom=len(squares) + 1.0,
         reach=Reach.of(part, task),
-        noise=noise,
     )
+    return AveragedFit(chosen, scores[order], failures, task, where, together[0], law)
 
 
 def _independent(curves: TrainingCurves, task: Task) -> NDArray[np.int64]:
