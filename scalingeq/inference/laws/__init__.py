@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from ...errors import ParameterError
-from .chinchilla import Chinchilla
+from .chinchilla import Chinchilla, ChinchillaHuber
 from .interface import Law, LawFit, Plan
+from .kaplan import Kaplan
 from .two_point import TwoPoint
 
 __all__ = ["LAWS", "Law", "LawFit", "Plan", "law"]
 
-LAWS: dict[str, Law] = {one.name: one for one in (TwoPoint(), Chinchilla())}
+LAWS: dict[str, Law] = {one.name: one for one in (TwoPoint(), Chinchilla(), ChinchillaHuber(), Kaplan())}
 """Every law, by the name that fits ask for it."""
 
 

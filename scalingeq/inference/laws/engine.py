@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from ...errors import FitError, raise_problems
 from ..curves import Floats, TrainingCurves
 from ..robust import huber_residual, huber_slope
-from ..twopoint import ParameterInfo
 from .interface import Law, LawFit
 
 if TYPE_CHECKING:
@@ -55,6 +54,16 @@ class LossLaw(Law):
     @abstractmethod
     def ranges(self, curves: TrainingCurves) -> dict[str, tuple[float, float]]:
         """Low and high end of a log-uniform search, of each parameter that is no amplitude."""
+
+    def solve_amplitudes(
+        self, values: Values, curves: TrainingCurves, weight: Floats, free: list[str]
+    ) -> dict[str, float]:
+        """Best non-negative values of the amplitudes ``free`` at the other parameters, those of a search's point."""
+        columns, target = self.columns(values, curves), curves.loss ** (1 / self.power(values))
+        linear = np.array([name in free for name in self.amplitudes], dtype=bool)
+        held = columns[:, ~linear] @ np.array([values[name] for name in self.amplitudes if name not in free])
+        solved = nonnegative(columns[:, linear], target - held, weight / target)
+        return dict(zip(free, solved.tolist(), strict=True))
 
     def default_parameters(self, curves: TrainingCurves) -> tuple[Parameters, tuple[str, ...]]:
         """All parameters free, within the bounds of the law; their values are set by the search."""
@@ -121,17 +130,16 @@ class LossLaw(Law):
         raise_problems(problems, FitError)
         tell = progress or (lambda share: None)
         starts = [] if given is None else [dict(params.valuesdict())]
-        starts += self._search(chosen, weight[weight > 0], params, lambda share: tell(0.5 * share))
-        misfits = [_misfit(self, start, chosen) for start in starts]
-        spread = [_spread(misfit, weight[weight > 0]) for misfit in misfits]
-        if not starts or not np.isfinite(min(spread)):
+        starts += self._search(chosen, weight[weight > 0], params, lambda share: tell(0.7 * share))
+        with np.errstate(all="ignore"):
+            misfits = [_misfit(self, start, chosen) for start in starts]
+            spread = np.array([_spread(misfit, weight[weight > 0]) for misfit in misfits])
+        spread[np.isnan(spread)] = np.inf
+        if not np.isfinite(spread).any():
             raise FitError("no start of the fit gives a finite loss; pass params with values nearer to the data")
-        objective = LogObjective(self, chosen, weight[weight > 0], self.huber_scale or min(spread), params)
-        fits = []
-        for number in np.argsort(spread)[:SEARCH_STARTS]:
-            fits.append(self.refine(objective, _moved_to(params, starts[number])))
-            tell(0.5 + 0.5 * len(fits) / min(len(starts), SEARCH_STARTS))
-        best = min(fits, key=lambda fit: float(np.sum(objective.residuals(fit) ** 2)))
+        objective = LogObjective(self, chosen, weight[weight > 0], self.huber_scale or float(spread.min()), params)
+        best = self.refine(objective, params, [starts[number] for number in np.argsort(spread)[:SEARCH_STARTS]])
+        tell(1.0)
         self._drop_nothing(best, chosen)
         covariance, residual_scale, at_bound = _covariance_of(objective, best)
         notes += tuple(
@@ -140,11 +148,15 @@ class LossLaw(Law):
         )
         return LawFit(self.name, best, covariance, residual_scale, weight > 0, notes)
 
-    def refine(self, objective: LogObjective, start: Parameters) -> Parameters:
-        """Least squares under Huber's penalty from one start: trust-region steps, positive parameters by logarithm."""
+    def refine(self, objective: LogObjective, params: Parameters, starts: list[dict[str, float]]) -> Parameters:
+        """Best of the refinements under Huber's penalty from several starts, within bounds and constraints."""
+        fits = [self._refine_one(objective, _moved_to(params, start)) for start in starts]
+        return min(fits, key=lambda fit: float(np.sum(objective.residuals(fit) ** 2)))
+
+    def _refine_one(self, objective: LogObjective, params: Parameters) -> Parameters:
+        """Trust-region least squares, positive parameters by their logarithms; moves ``params``."""
         from scipy.optimize import least_squares
 
-        params = start.copy()
         free = objective.free
         if not free:
             return params
@@ -167,10 +179,17 @@ class LossLaw(Law):
             ends, point = (
                 np.where(positive, np.log(np.where(positive, x, 1.0)), x) for x in (np.stack([low, high]), value)
             )
+
+        def residuals(point: Floats) -> Floats:
+            return objective.residuals(at(point))
+
+        def jacobian(point: Floats) -> Floats:
+            return np.asarray(objective.jacobian(at(point)) * np.where(positive, inside(point), 1.0))
+
         fit = least_squares(
-            lambda point: objective.residuals(at(point)),
+            residuals,
             np.clip(point, ends[0] + 1e-9, ends[1] - 1e-9),
-            jac=lambda point: objective.jacobian(at(point)) * np.where(positive, inside(point), 1.0),
+            jac=jacobian,
             bounds=(ends[0], ends[1]),
             x_scale="jac",
             ftol=TOLERANCE,
@@ -184,7 +203,6 @@ class LossLaw(Law):
         self, curves: TrainingCurves, weight: Floats, params: Parameters, tell: Callable[[float], object]
     ) -> list[dict[str, float]]:
         """Starts: points of a quasi-random search, with the amplitudes solved for."""
-        from scipy.optimize import nnls
         from scipy.stats import qmc
 
         ranges = {name: ends for name, ends in self.ranges(curves).items() if params[name].vary}
@@ -192,24 +210,12 @@ class LossLaw(Law):
         points = low + qmc.Sobol(max(len(ranges), 1), seed=0).random(SEARCH_POINTS)[:, : len(ranges)] * (high - low)
         held = dict(params.valuesdict())
         bounds = {name: (params[name].min, params[name].max) for name in params}
-        linear = np.array([params[name].vary for name in self.amplitudes], dtype=bool)
         starts = []
         for number, point in enumerate(np.exp(points)):
             tell((number + 1) / SEARCH_POINTS)
             values = held | dict(zip(ranges, map(float, point), strict=True))
-            if linear.any():
-                columns, target = self.columns(values, curves), curves.loss ** (1 / self.power(values))
-                # Dividing by the loss turns the linear residual into the one in log loss, to first order.
-                row = weight / target
-                amplitudes = np.array([values[name] for name in self.amplitudes])
-                rest = target - columns[:, ~linear] @ amplitudes[~linear]
-                unit = np.linalg.norm(columns[:, linear] * row[:, None], axis=0)
-                if not np.isfinite(unit).all() or not (unit > 0).all():
-                    continue
-                solved = nnls(columns[:, linear] * row[:, None] / unit, rest * row)[0] / unit
-                # Refinements start inside the bounds: a little above zero.
-                solved = np.maximum(solved, FAINT * target.min() / np.abs(columns[:, linear]).max(axis=0))
-                values |= dict(zip(np.array(self.amplitudes)[linear].tolist(), map(float, solved), strict=True))
+            solved = self.solve_amplitudes(values, curves, weight, [n for n in self.amplitudes if params[n].vary])
+            values |= {name: value for name, value in solved.items() if params[name].vary}
             starts.append({name: float(np.clip(value, *bounds[name])) for name, value in values.items()})
         return starts
 
@@ -218,9 +224,9 @@ class LossLaw(Law):
         columns = self.columns(params.valuesdict(), curves)
         floor = NOTHING * float(curves.loss.min()) ** (1 / self.power(params.valuesdict()))
         for number, name in enumerate(self.amplitudes):
-            if params[name].vary and params[name].min == 0:
-                if params[name].value * float(np.abs(columns[:, number]).max()) < floor:
-                    params[name].set(value=0.0)
+            largest = params[name].value * float(np.abs(columns[:, number]).max())
+            if params[name].vary and params[name].min == 0 and largest < floor:
+                params[name].set(value=0.0)
 
 
 class LogObjective:
@@ -260,6 +266,28 @@ class LogObjective:
         return np.asarray(self.law.log_jacobian(values, self.used, self.free) * factor[:, None])
 
 
+def nonnegative(columns: Floats, target: Floats, row: Floats) -> Floats:
+    """Coefficients (column,) >= 0 of least squares, rows multiplied by ``row``; a little above zero, to start from.
+
+    With ``row`` = weight / target the linear residual is the one in the logarithm, to first order.
+
+    Examples
+    --------
+    >>> x = np.linspace(1, 2, 5)
+    >>> nonnegative(np.stack([np.ones(5), x], axis=1), 2 + 3 * x, np.ones(5)).round(6).tolist()
+    [2.0, 3.0]
+    """
+    from scipy.optimize import nnls
+
+    scaled = columns * row[:, None]
+    unit = np.linalg.norm(scaled, axis=0)
+    with np.errstate(all="ignore"):  # columns that overflow or vanish give no start
+        if not (columns.shape[1] and np.isfinite(unit).all() and (unit > 0).all()):
+            return np.full(columns.shape[1], np.nan)
+        solved = nnls(scaled / unit, target * row)[0] / unit
+        return np.asarray(np.maximum(solved, FAINT * np.abs(target).min() / np.abs(columns).max(axis=0)))
+
+
 def _misfit(law: LossLaw, values: Values, curves: TrainingCurves) -> Floats:
     return np.asarray(np.log(law.loss(values, curves) / curves.loss))
 
@@ -282,4 +310,4 @@ def _covariance_of(objective: LogObjective, params: Parameters) -> tuple[Floats,
     """Covariance of all parameters, spread of the residuals and names of those at a bound, as in the two-point fit."""
     from ..fitting import _covariance
 
-    return _covariance(objective, params)
+    return _covariance(objective, params)  # type: ignore[arg-type]  # has all that it asks for

@@ -1,0 +1,43 @@
+"""The term of model size that laws of one curve are given, so that they speak of several sizes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..curves import Floats, TrainingCurves
+
+if TYPE_CHECKING:
+    from lmfit import Parameters
+
+
+def size_column(curves: TrainingCurves, exponent: float) -> Floats:
+    """Loss (obs,) of a unit of the amplitude of size: params^-exponent.
+
+    Examples
+    --------
+    >>> one = np.ones(1)
+    >>> size_column(TrainingCurves(np.zeros(1, int), one, one, one, one, np.array(["a"]), 100 * one, one, one, one, one), 0.5)
+    array([0.1])
+    """
+    return np.asarray(curves.params[curves.run] ** -exponent)
+
+
+def hold_size(params: Parameters, curves: TrainingCurves, amplitude: str, exponent: str) -> tuple[str, ...]:
+    """Hold the term of size at zero where all runs have one size, which cannot tell it from the irreducible loss.
+
+    Examples
+    --------
+    >>> from lmfit import Parameters
+    >>> one, params = np.ones(1), Parameters()
+    >>> params.add_many(("A", 1.0), ("a", 0.5))
+    >>> curves = TrainingCurves(np.zeros(1, int), one, one, one, one, np.array(["a"]), one, one, one, one, one)
+    >>> hold_size(params, curves, "A", "a")
+    ('A held at 0: all runs have one model size',)
+    """
+    if np.unique(curves.params[curves.run]).size > 1:
+        return ()
+    params[amplitude].set(value=0.0, vary=False)
+    params[exponent].set(vary=False)
+    return (f"{amplitude} held at 0: all runs have one model size",)
