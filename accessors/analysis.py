@@ -1,4 +1,4 @@
-"""``tree.twopoint``: predictions, frontiers, reports and plots of an analysis."""
+"""Faces of an analysis: frontiers, reports, plots and archives of any law, and ``tree.twopoint``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from scalingeq.datasets.schema import to_curves
 from scalingeq.errors import ArchiveError, DataError, ParameterError, raise_problems
 from scalingeq.inference import twopoint
 from scalingeq.inference.algorithms import Algorithm
-from scalingeq.inference.frontier import FLOPS_RULES, FlopsRule, frontier_band
+from scalingeq.inference.frontier import FLOPS_RULES, FlopsRule
+from scalingeq.inference.laws import Plan, law
 from scalingeq.theory.curves import Kind
 from scalingeq.theory.spectrum import AnySpectrum
 from scalingeq.theory.training import Dynamics
@@ -30,24 +31,206 @@ if TYPE_CHECKING:
     from .reporting import Report
 
 
-def require_twopoint(tree: xr.DataTree) -> xr.DataTree:
-    """Return the analysis that a node belongs to, or refuse what is not a two-point analysis."""
+def require_analysis(tree: xr.DataTree) -> xr.DataTree:
+    """Return the analysis that a node belongs to, or refuse what is not one of a law that is known."""
     if not isinstance(tree, xr.DataTree):
-        raise DataError(f"an analysis is an xarray.DataTree from ds.twopoint.fit(), not {type(tree).__name__}")
+        raise DataError(f"an analysis is an xarray.DataTree from ds.laws.fit(...), not {type(tree).__name__}")
     root = tree.root
     archive.check_analysis(root)
-    law = archive.law_of(root)
-    if law != twopoint.LAW_NAME:
-        raise DataError(f"this is an analysis of the law {law!r}; .twopoint reads those of {twopoint.LAW_NAME!r}")
+    law(archive.law_of(root))
     return root
 
 
-@xr.register_datatree_accessor("twopoint")  # type: ignore[no-untyped-call]
-class AnalysisTwoPoint:
-    """Predictions, frontiers, reports and plots of a fit; on any node of the tree the accessor is the whole tree's."""
+def require_twopoint(tree: xr.DataTree) -> xr.DataTree:
+    """Return the analysis that a node belongs to, or refuse what is not a two-point analysis."""
+    root = require_analysis(tree)
+    found = archive.law_of(root)
+    if found != twopoint.LAW_NAME:
+        raise DataError(
+            f"this is an analysis of the law {found!r}; .twopoint reads those of {twopoint.LAW_NAME!r}, .laws all"
+        )
+    return root
+
+
+class Analysis:
+    """What the faces of an analysis share: on any node of the tree they are the whole tree's."""
+
+    _require = staticmethod(require_analysis)
 
     def __init__(self, tree: xr.DataTree) -> None:
         self._tree = tree
+
+    def frontier(
+        self,
+        compute: Any,
+        *,
+        flops: str | FlopsRule = "6ND",
+        learning_rate: float | None = None,
+        batch_size: float | None = None,
+        data_limit: float | None = None,
+        quantile: Sequence[float] = QUANTILES,
+    ) -> xr.Dataset:
+        """Lowest predicted loss at each compute, and the model size and duration that reach it.
+
+        Parameters
+        ----------
+        compute : array_like
+            FLOPs.
+        flops : str or callable
+            ``"6ND"``, or the compute of arrays (params, tokens).
+        learning_rate, batch_size : float, optional
+            Of the runs planned, constant, where the law asks for them; default: those of the observed runs of constant
+            rate and batch, where these agree, and if there are none, of the highest rates and mean batches of the
+            others.
+        data_limit : float, optional
+            Unique tokens that exist; more are repeats of them. Default: no limit.
+        quantile : sequence of float
+            Of the bands from the fit's covariance.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``loss, params, steps, tokens`` and the local exponents ``size_exponent, data_exponent, loss_exponent``
+            over ``(compute, quantile)``; ``best_loss, best_params, ...`` over ``compute`` at the best fit.
+
+        Raises
+        ------
+        ParameterError
+            If compute or quantiles are outside their domains, or rate and batch are not unique and not given.
+        ConvergenceError
+            If no size is optimal at some compute.
+
+        Examples
+        --------
+        >>> import scalingeq
+        >>> ds = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), [0, 4, 7])
+        >>> tree = ds.twopoint.fit(alpha=2.0, r=0.17, width_exponent=0.4)
+        >>> best = tree.twopoint.frontier([1e13, 1e15])
+        >>> best.loss.dims, bool(best.best_params[1] > best.best_params[0])
+        (('compute', 'quantile'), True)
+        """
+        tree = self._require(self._tree)
+        observed = tree["observed"].to_dataset()
+        compute = np.atleast_1d(np.asarray(compute, float))
+        problems = _frontier_problems(compute, quantile, flops, data_limit)
+        fitted = law(archive.law_of(tree))
+        curves, plan = to_curves(observed), {}
+        every = np.arange(curves.name.size)
+        constant = np.setdiff1d(every, list(curves.schedules))
+        for name, value in (("learning_rate", learning_rate), ("batch_size", batch_size)):
+            found = np.unique(getattr(curves, name)[constant if constant.size else every] if value is None else value)
+            if found.size != 1:
+                if name in fitted.needs:
+                    problems.append(
+                        f"{name}: the observed runs have {', '.join(f'{v:g}' for v in found)}; pass {name}=... for the runs planned"
+                    )
+            elif not (np.isfinite(found[0]) and found[0] > 0):
+                problems.append(f"{name}: {found[0]:g} is not a positive number; pass one")
+            else:
+                plan[name] = float(found[0])
+        raise_problems(problems, ParameterError)
+        rule = FLOPS_RULES[flops] if isinstance(flops, str) else flops
+        values, covariance = groups.read_values(tree["parameters"].to_dataset(), fitted)
+        runs = Plan(
+            **plan,
+            dataset_size=np.inf if data_limit is None else data_limit,
+            flops=rule,
+            test_eigenvalues=curves.test_eigenvalues,
+        )
+        raise_problems(fitted.plan_problems(values, runs), ParameterError)
+        best, stderr = fitted.frontier_band(values, covariance, compute, runs)
+        units = {"loss": observed["loss"].attrs["units"], "tokens": observed["batch_size"].attrs["units"]}
+        # Without one batch size for all runs, tokens do not say steps.
+        ds = groups.frontier_dataset(compute, quantile, best, stderr, units, plan.get("batch_size", np.nan))
+        name = flops if isinstance(flops, str) else getattr(flops, "__name__", "function")
+        ds.attrs = {"flops": name} | {key: plan.get(key, np.nan) for key in ("learning_rate", "batch_size")}
+        ds.attrs["data_limit"] = np.inf if data_limit is None else float(data_limit)
+        return note(ds, f"{fitted.name}.frontier")
+
+    def parameters(self, *, evaluate_expressions: bool = False) -> Parameters:
+        """Parameters of the fit as lmfit's, to refit with: ``ds.twopoint.fit(params=...)``.
+
+        Parameters
+        ----------
+        evaluate_expressions : bool, default False
+            Accept the stored constraint expressions, which lmfit evaluates as code: read them in
+            ``tree["parameters"].expr`` first where the archive is not your own.
+
+        Returns
+        -------
+        lmfit.Parameters
+
+        Raises
+        ------
+        ArchiveError
+            If there are expressions and they are not accepted.
+
+        Examples
+        --------
+        >>> import scalingeq
+        >>> ds = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), [0, 4, 7])
+        >>> tree = ds.twopoint.fit(alpha=2.0, r=0.17, width_exponent=0.4)
+        >>> params = tree.twopoint.parameters()
+        >>> params["r"].set(vary=True)
+        >>> again = ds.twopoint.fit(params)
+        """
+        group = self._require(self._tree)["parameters"].to_dataset()
+        found = groups.stored_expressions(group)
+        if found and not evaluate_expressions:
+            listed = ", ".join(f"{name} = {expression!r}" for name, expression in found.items())
+            raise ArchiveError(
+                f"parameters: the archive holds constraints, which lmfit evaluates as code: {listed}; "
+                "pass evaluate_expressions=True if you trust them"
+            )
+        return groups.to_lmfit(group)
+
+    def report(self) -> Report:
+        """Parameters, what they determine, errors on held-out runs and what to mind, as text and HTML.
+
+        Examples
+        --------
+        >>> import scalingeq
+        >>> ds = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), [0, 4, 7])
+        >>> print(ds.twopoint.fit(alpha=2.0, r=0.17, width_exponent=0.4).twopoint.report())
+        Two-point theory fitted to measured loss curves
+        ...
+        """
+        from .reporting import Report
+
+        return Report(self._require(self._tree))
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the analysis to NetCDF; an existing file is replaced whole or not at all.
+
+        Raises
+        ------
+        ArchiveError
+            If it cannot be written there; a file that was there is as it was.
+
+        Examples
+        --------
+        >>> import scalingeq
+        >>> ds = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), [0, 4, 7])
+        >>> tree = ds.twopoint.fit(alpha=2.0, r=0.17, width_exponent=0.4)
+        >>> tree.twopoint.save("fit.nc")
+        >>> scalingeq.open_analysis("fit.nc").twopoint.predict().loss.equals(tree.twopoint.predict().loss)
+        True
+        """
+        archive.save(self._require(self._tree), path)
+
+    @property
+    def plot(self) -> AnalysisPlots:
+        """Plots of the analysis."""
+        from .plotting import AnalysisPlots
+
+        return AnalysisPlots(self._require(self._tree))
+
+
+@xr.register_datatree_accessor("twopoint")  # type: ignore[no-untyped-call]
+class AnalysisTwoPoint(Analysis):
+    """Predictions, frontiers, reports and plots of a fit; on any node of the tree the accessor is the whole tree's."""
+
+    _require = staticmethod(require_twopoint)
 
     def predict(
         self,
@@ -97,174 +280,6 @@ class AnalysisTwoPoint:
         ds = tree["observed"].to_dataset() if ds is None else ds
         return predicted(ds, groups.law_of_analysis(tree), "an analysis", algorithm, components)
 
-    def frontier(
-        self,
-        compute: Any,
-        *,
-        flops: str | FlopsRule = "6ND",
-        learning_rate: float | None = None,
-        batch_size: float | None = None,
-        data_limit: float | None = None,
-        quantile: Sequence[float] = QUANTILES,
-    ) -> xr.Dataset:
-        """Lowest predicted loss at each compute, and the model size and duration that reach it.
-
-        Parameters
-        ----------
-        compute : array_like
-            FLOPs.
-        flops : str or callable
-            ``"6ND"``, or the compute of arrays (params, tokens).
-        learning_rate, batch_size : float, optional
-            Of the runs planned, constant; default: those of the observed runs of constant rate and batch, where these
-            agree, and if there are none, of the highest rates and mean batches of the others.
-        data_limit : float, optional
-            Unique tokens that exist; more are repeats of them. Default: no limit.
-        quantile : sequence of float
-            Of the bands from the fit's covariance.
-
-        Returns
-        -------
-        xarray.Dataset
-            ``loss, params, steps, tokens`` and the local exponents ``size_exponent, data_exponent, loss_exponent``
-            over ``(compute, quantile)``; ``best_loss, best_params, ...`` over ``compute`` at the best fit.
-
-        Raises
-        ------
-        ParameterError
-            If compute or quantiles are outside their domains, or rate and batch are not unique and not given.
-        ConvergenceError
-            If no size is optimal at some compute.
-
-        Examples
-        --------
-        >>> import scalingeq
-        >>> ds = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), [0, 4, 7])
-        >>> tree = ds.twopoint.fit(alpha=2.0, r=0.17, width_exponent=0.4)
-        >>> best = tree.twopoint.frontier([1e13, 1e15])
-        >>> best.loss.dims, bool(best.best_params[1] > best.best_params[0])
-        (('compute', 'quantile'), True)
-        """
-        tree = require_twopoint(self._tree)
-        observed = tree["observed"].to_dataset()
-        compute = np.atleast_1d(np.asarray(compute, float))
-        problems = _frontier_problems(compute, quantile, flops, data_limit)
-        curves, plan = to_curves(observed), {}
-        every = np.arange(curves.name.size)
-        constant = np.setdiff1d(every, list(curves.schedules))
-        for name, value in (("learning_rate", learning_rate), ("batch_size", batch_size)):
-            found = np.unique(getattr(curves, name)[constant if constant.size else every] if value is None else value)
-            if found.size != 1:
-                problems.append(
-                    f"{name}: the observed runs have {', '.join(f'{v:g}' for v in found)}; pass {name}=... for the runs planned"
-                )
-            elif not (np.isfinite(found[0]) and found[0] > 0):
-                problems.append(f"{name}: {found[0]:g} is not a positive number; pass one")
-            else:
-                plan[name] = float(found[0])
-        raise_problems(problems, ParameterError)
-        rule = FLOPS_RULES[flops] if isinstance(flops, str) else flops
-        law = groups.read_parameters(tree["parameters"].to_dataset())
-        if data_limit is not None and np.isinf(law.values["samples_scale"]):
-            raise ParameterError(
-                "data_limit: this fit saw no run that repeats its data (samples_scale is infinite), so it cannot tell "
-                "what a limit costs; fit runs with a finite dataset_size, or pass None"
-            )
-        best, stderr = frontier_band(
-            law.values,
-            law.covariance,
-            compute,
-            reference_params=law.reference_params,
-            dataset_size=np.inf if data_limit is None else data_limit,
-            flops=rule,
-            test_eigenvalues=curves.test_eigenvalues,
-            **plan,
-        )
-        units = {"loss": observed["loss"].attrs["units"], "tokens": observed["batch_size"].attrs["units"]}
-        ds = groups.frontier_dataset(compute, quantile, best, stderr, units, plan["batch_size"])
-        name = flops if isinstance(flops, str) else getattr(flops, "__name__", "function")
-        ds.attrs = {"flops": name, "learning_rate": plan["learning_rate"], "batch_size": plan["batch_size"]}
-        ds.attrs["data_limit"] = np.inf if data_limit is None else float(data_limit)
-        return note(ds, "twopoint.frontier")
-
-    def parameters(self, *, evaluate_expressions: bool = False) -> Parameters:
-        """Parameters of the fit as lmfit's, to refit with: ``ds.twopoint.fit(params=...)``.
-
-        Parameters
-        ----------
-        evaluate_expressions : bool, default False
-            Accept the stored constraint expressions, which lmfit evaluates as code: read them in
-            ``tree["parameters"].expr`` first where the archive is not your own.
-
-        Returns
-        -------
-        lmfit.Parameters
-
-        Raises
-        ------
-        ArchiveError
-            If there are expressions and they are not accepted.
-
-        Examples
-        --------
-        >>> import scalingeq
-        >>> ds = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), [0, 4, 7])
-        >>> tree = ds.twopoint.fit(alpha=2.0, r=0.17, width_exponent=0.4)
-        >>> params = tree.twopoint.parameters()
-        >>> params["r"].set(vary=True)
-        >>> again = ds.twopoint.fit(params)
-        """
-        group = require_twopoint(self._tree)["parameters"].to_dataset()
-        found = groups.stored_expressions(group)
-        if found and not evaluate_expressions:
-            listed = ", ".join(f"{name} = {expression!r}" for name, expression in found.items())
-            raise ArchiveError(
-                f"parameters: the archive holds constraints, which lmfit evaluates as code: {listed}; "
-                "pass evaluate_expressions=True if you trust them"
-            )
-        return groups.to_lmfit(group)
-
-    def report(self) -> Report:
-        """Parameters, what they determine, errors on held-out runs and what to mind, as text and HTML.
-
-        Examples
-        --------
-        >>> import scalingeq
-        >>> ds = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), [0, 4, 7])
-        >>> print(ds.twopoint.fit(alpha=2.0, r=0.17, width_exponent=0.4).twopoint.report())
-        Two-point theory fitted to measured loss curves
-        ...
-        """
-        from .reporting import Report
-
-        return Report(require_twopoint(self._tree))
-
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the analysis to NetCDF; an existing file is replaced whole or not at all.
-
-        Raises
-        ------
-        ArchiveError
-            If it cannot be written there; a file that was there is as it was.
-
-        Examples
-        --------
-        >>> import scalingeq
-        >>> ds = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), [0, 4, 7])
-        >>> tree = ds.twopoint.fit(alpha=2.0, r=0.17, width_exponent=0.4)
-        >>> tree.twopoint.save("fit.nc")
-        >>> scalingeq.open_analysis("fit.nc").twopoint.predict().loss.equals(tree.twopoint.predict().loss)
-        True
-        """
-        archive.save(require_twopoint(self._tree), path)
-
-    @property
-    def plot(self) -> AnalysisPlots:
-        """Plots of the analysis."""
-        from .plotting import AnalysisPlots
-
-        return AnalysisPlots(require_twopoint(self._tree))
-
 
 def open_analysis(path: str | PathLike[str]) -> xr.DataTree:
     """Open an archived analysis into memory, or say what the file is instead.
@@ -288,7 +303,7 @@ def open_analysis(path: str | PathLike[str]) -> xr.DataTree:
         raise ArchiveError(f"{path}: no such file; pass an analysis written by fit") from error
     except (OSError, ValueError, RuntimeError) as error:
         raise ArchiveError(f"{path}: not a readable NetCDF file ({error}); pass an analysis written by fit") from error
-    return require_twopoint(tree)
+    return require_analysis(tree)
 
 
 def _frontier_problems(

@@ -14,6 +14,8 @@ import click
 import numpy as np
 
 from scalingeq.errors import ScalingEqError
+from scalingeq.inference.laws import LAWS
+from scalingeq.inference.twopoint import LAW_NAME
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -219,15 +221,20 @@ def demo(output: Path) -> None:
     multiple=True,
     help="What the file lacks or names otherwise: batch_size=65536, learning_rate=3e-4, loss=val_loss.",
 )
+@click.option("--law", "name", type=click.Choice(list(LAWS)), default=LAW_NAME, show_default=True, help="Law to fit.")
 @click.option(
     "--check",
     type=click.Choice(["size", "horizon", "schedule", "repetition", "none"]),
-    default="size",
-    show_default=True,
-    help="What the fit is to extrapolate to: that much is left out, predicted and reported, and widens the bands.",
+    help="What a two-point fit is to extrapolate to: that much is left out, predicted and reported, and widens the "
+    "bands. Default: size.",
 )
 def fit(
-    file: Path, output: Path, hold_out: Sequence[tuple[str, Any]], roles: Sequence[tuple[str, Any]], check: str
+    file: Path,
+    output: Path,
+    hold_out: Sequence[tuple[str, Any]],
+    roles: Sequence[tuple[str, Any]],
+    name: str,
+    check: str | None,
 ) -> None:
     """Fit the loss curves in FILE and print a report.
 
@@ -238,10 +245,15 @@ def fit(
 
     _check_distinct(file, output)
     record = open_record(file, **dict(roles))
-    task: Any = None if check == "none" else check
-    tree = record.twopoint.fit(hold_out=dict(hold_out), check=task, progress=True)
-    tree.twopoint.save(output)
-    click.echo(tree.twopoint.report())
+    if name == LAW_NAME:
+        task: Any = None if check == "none" else check or "size"
+        tree = record.twopoint.fit(hold_out=dict(hold_out), check=task, progress=True)
+    elif check:
+        raise click.UsageError(f"--check is of two-point fits; leave it out for the law {name}")
+    else:
+        tree = record.laws.fit(name, hold_out=dict(hold_out), progress=True)
+    tree.laws.save(output)
+    click.echo(tree.laws.report())
 
 
 @main.command()
@@ -298,13 +310,13 @@ def frontier(
 
     _check_distinct(analysis, output)
     tree = open_analysis(analysis)
-    found = tree.twopoint.frontier(np.unique(np.geomspace(*compute, points)), **plan)
+    found = tree.laws.frontier(np.unique(np.geomspace(*compute, points)), **plan)
     click.echo(_frontier_table(found))
     if output is not None:
         with _written_beside(output) as temporary:
             found.to_netcdf(temporary)
     if plot is not None:
-        _save_figure(lambda: tree.twopoint.plot.frontier(found), plot)
+        _save_figure(lambda: tree.laws.plot.frontier(found), plot)
 
 
 def _frontier_table(ds: xr.Dataset) -> str:

@@ -9,10 +9,13 @@ import numpy as np
 import xarray as xr
 
 from scalingeq.datasets.schema import from_curves
+from scalingeq.datasets.shapes import find_layout
 from scalingeq.inference.algorithms import PLAIN, Algorithm, algorithm_components
 from scalingeq.inference.curves import Floats, TrainingCurves
+from scalingeq.inference.laws import Law, LawFit
+from scalingeq.inference.laws import law as law_named
 from scalingeq.inference.laws.additive import AdditiveLaw
-from scalingeq.inference.twopoint import PARAMETERS
+from scalingeq.inference.twopoint import LAW_NAME
 from scalingeq.inference.uncertainty import predicted_band
 from scalingeq.inference.validation import AveragedLaw
 from scalingeq.theory.training import Decomposition
@@ -22,11 +25,13 @@ from .checking import averaged_losses, quantile_coordinate, quantile_label, read
 if TYPE_CHECKING:
     from lmfit import Parameters
 
-    from scalingeq.inference.fitting import TwoPointFit
     from scalingeq.inference.frontier import Frontier
 
 NOT_USED, FITTED, HELD_OUT = 0, 1, 2
-LAWS = ("twopoint", "additive")
+REFERENCES = {
+    "reference_params": ("model size that amplitudes refer to", "1"),
+    "reference_tokens": ("tokens that amplitudes refer to", "tokens"),
+}
 
 
 class FittedLaw(NamedTuple):
@@ -46,7 +51,7 @@ def law_of_analysis(tree: xr.DataTree) -> FittedLaw:
     return law._replace(average=read_average(tree["candidates"].to_dataset()))
 
 
-def parameters_group(fit: TwoPointFit, loss_units: str, token_units: str, notes: tuple[str, ...]) -> xr.Dataset:
+def parameters_group(fit: LawFit, law: Law, loss_units: str, token_units: str, notes: tuple[str, ...]) -> xr.Dataset:
     """Label the parameters of a fit; ``notes`` come before its own."""
     parameters = list(fit.params.values())
     names = [parameter.name for parameter in parameters]
@@ -57,10 +62,10 @@ def parameters_group(fit: TwoPointFit, loss_units: str, token_units: str, notes:
         "min": ([p.min for p in parameters], "lower bound"),
         "max": ([p.max for p in parameters], "upper bound"),
     }
-    mixed = "see parameter_units"
+    mixed, about = "see parameter_units", law.parameters
     ds = xr.Dataset(
         {name: ("parameter", np.array(values, float), _about(text, mixed)) for name, (values, text) in numbers.items()},
-        {"parameter": ("parameter", names, _about("parameter of the two-point law", "1"))},
+        {"parameter": ("parameter", names, _about(f"parameter of the {law.title}", "1"))},
     )
     vary = np.array([p.vary for p in parameters], np.int8)
     flags = {"flag_values": np.array([0, 1], np.int8), "flag_meanings": "held fitted"}
@@ -76,13 +81,15 @@ def parameters_group(fit: TwoPointFit, loss_units: str, token_units: str, notes:
         _about("covariance of the parameters (zero: held, or at a bound)", "products of parameter_units"),
     )
     ds = ds.assign_coords(
-        parameter_=("parameter_", names, _about("parameter of the two-point law", "1")),
-        parameter_units=("parameter", [_units(name, loss_units, token_units) for name in names]),
-        meaning=("parameter", [PARAMETERS[name].long_name if name in PARAMETERS else "constraint" for name in names]),
+        parameter_=("parameter_", names, _about(f"parameter of the {law.title}", "1")),
+        parameter_units=("parameter", [_units(law, name, loss_units, token_units) for name in names]),
+        meaning=("parameter", [about[name].long_name if name in about else "constraint" for name in names]),
     )
     ds["parameter_units"].attrs = _about("unit of each parameter", "1")
     ds["meaning"].attrs = _about("meaning of each parameter", "1")
-    ds["reference_params"] = ((), fit.reference_params, _about("model size that amplitudes refer to", "1"))
+    for name, value in fit.reference.items():
+        text, units = REFERENCES[name]
+        ds[name] = ((), value, _about(text, token_units if units == "tokens" else units))
     ds["residual_scale"] = ((), fit.residual_scale, _about("spread of the log residuals", "1"))
     ds.attrs["notes"] = "\n".join((*notes, *fit.notes))
     return ds
@@ -138,29 +145,55 @@ def component_coordinate() -> tuple[str, list[str], dict[str, str]]:
 
 
 def prediction_group(
-    ds: xr.Dataset, curves: TrainingCurves, law: FittedLaw, additive: AdditiveLaw, role: Floats
+    ds: xr.Dataset,
+    curves: TrainingCurves,
+    law: Law,
+    fit: LawFit,
+    additive: AdditiveLaw | None,
+    role: Floats,
+    average: AveragedLaw | None = None,
 ) -> xr.Dataset:
-    """Label the predictions of both laws for the observed curves, what each point was used for, and the scores."""
+    """Label the predictions for the observed curves, what each point was used for, and the scores.
+
+    The additive law stands beside the one fitted where it is given; an average stands in the place of the fit.
+    """
     units = ds["loss"].attrs["units"]
-    if law.average is None:
-        loss, stderr = predicted_band(law.values, law.covariance, curves, law.reference_params)
-        out = _losses(ds, loss, stderr, loss_labels(law, units))
+    if average is None:
+        out = law_losses(ds, curves, law, fit.values, fit.covariance, units)
     else:
-        found = law.average.predict(curves)
-        loss, out = np.exp(found.log_loss), averaged_losses(ds, law.average, found, units)
-    other = additive.loss(curves.params[curves.run], curves.tokens)
+        out = averaged_losses(ds, average, average.predict(curves), units)
+    loss = find_layout(ds).spread(out["loss"])
     labels = {
-        "additive_loss": ("test loss predicted by the additive law", units),
         "log_residual": ("log of measured over predicted loss", "1"),
-        "role": ("what the observation was used for", "1"),
+        "role": ("what the point was used for", "1"),
     }
-    values = {"additive_loss": other, "log_residual": np.log(curves.loss / loss), "role": role}
+    values, predicted = {"log_residual": np.log(curves.loss / loss), "role": role}, {law.name: loss}
+    if additive is not None:
+        predicted["additive"] = additive.loss(curves.params[curves.run], curves.tokens)
+        values["additive_loss"] = predicted["additive"]
+        labels["additive_loss"] = ("test loss predicted by the additive law", units)
     out = out.merge(from_curves(ds, values, labels))
     out["role"].attrs |= {
         "flag_values": np.array([NOT_USED, FITTED, HELD_OUT], float),
         "flag_meanings": "not_used fitted held_out",
     }
-    return out.merge(scores(curves, {"twopoint": loss, "additive": other}, role))
+    return out.merge(scores(curves, predicted, role))
+
+
+def law_losses(
+    ds: xr.Dataset,
+    curves: TrainingCurves,
+    law: Law,
+    values: Mapping[str, float],
+    covariance: Floats | None,
+    loss_units: str,
+) -> xr.Dataset:
+    """Label the losses, and their standard errors, that any law predicts for the runs of ``ds``."""
+    labels = {
+        "loss": (f"test loss predicted by the {law.title}", loss_units),
+        "loss_stderr": ("standard error of the predicted loss from the fit's covariance", loss_units),
+    }
+    return _losses(ds, *law.loss_band(values, covariance, curves), labels)
 
 
 def additive_group(law: AdditiveLaw, loss_units: str, token_units: str) -> xr.Dataset:
@@ -218,35 +251,38 @@ def frontier_dataset(
 
 
 def read_parameters(group: xr.Dataset) -> FittedLaw:
-    """Return what predictions need of :func:`parameters_group`; evaluates no stored expression."""
+    """Return what predictions of the two-point law need of :func:`parameters_group`; evaluates no stored expression."""
+    values, covariance = read_values(group, law_named(LAW_NAME))
+    return FittedLaw(values, covariance, values.pop("reference_params"))
+
+
+def read_values(group: xr.Dataset, law: Law) -> tuple[dict[str, float], Floats]:
+    """Parameters and reference sizes of a stored fit, and the parameters' covariance; evaluates no expression."""
     group = group.load()
     names = [str(name) for name in group["parameter"].values]
-    keep = [number for number, name in enumerate(names) if name in PARAMETERS]
-    names = [names[number] for number in keep]
-    value = group["value"].values[keep]
-    return FittedLaw(
-        values=dict(zip(names, map(float, value), strict=True)),
-        covariance=group["covariance"].values[np.ix_(keep, keep)],
-        reference_params=float(group["reference_params"]),
-    )
+    keep = [number for number, name in enumerate(names) if name in law.parameters]
+    value = group["value"].values
+    values = {names[number]: float(value[number]) for number in keep}
+    values |= {name: float(group[name]) for name in REFERENCES if name in group}
+    return values, group["covariance"].values[np.ix_(keep, keep)]
 
 
 def scores(curves: TrainingCurves, predicted: dict[str, Floats], role: Floats) -> xr.Dataset:
     """RMS log error of each law on the fitted and the held-out part, and at the end of the longest held-out run."""
-    laws = xr.DataArray(list(LAWS), dims="law", attrs=_about("law", "1"))
+    laws = xr.DataArray(list(predicted), dims="law", attrs=_about("law", "1"))
     ds = xr.Dataset(coords={"law": laws})
-    misfit = {law: np.log(predicted[law] / curves.loss) for law in LAWS}
+    misfit = {law: np.log(loss / curves.loss) for law, loss in predicted.items()}
     for name, value, text in (("fitted", FITTED, "fitted"), ("held_out", HELD_OUT, "held-out")):
         mask = role == value
         if mask.any():
-            errors = [float(np.sqrt(np.mean(misfit[law][mask] ** 2))) for law in LAWS]
+            errors = [float(np.sqrt(np.mean(misfit[law][mask] ** 2))) for law in predicted]
             ds[f"{name}_error"] = ("law", errors, _about(f"RMS log error of the {text} observations", "1"))
     held = np.flatnonzero(role == HELD_OUT)
     if held.size:
         last = held[np.argmax(curves.tokens[held])]
         ds["held_out_end_error"] = (
             "law",
-            [float(misfit[law][last]) for law in LAWS],
+            [float(misfit[law][last]) for law in predicted],
             _about(f"log error at the end of the longest held-out run, {curves.name[curves.run[last]]}", "1"),
         )
     return ds
@@ -274,7 +310,8 @@ def _about(long_name: str, units: str) -> dict[str, str]:
     return {"long_name": long_name, "units": units}
 
 
-def _units(name: str, loss_units: str, token_units: str) -> str:
-    if name not in PARAMETERS:
+def _units(law: Law, name: str, loss_units: str, token_units: str) -> str:
+    if name not in law.parameters:
         return "1"
-    return {"loss": loss_units, "tokens": token_units, "1/tokens": f"1/{token_units}"}.get(PARAMETERS[name].units, "1")
+    units = law.parameters[name].units
+    return {"loss": loss_units, "tokens": token_units, "1/tokens": f"1/{token_units}"}.get(units, units)

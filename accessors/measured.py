@@ -6,25 +6,21 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import xarray as xr
 
 from scalingeq.datasets import cleaning, seeds, thinning
-from scalingeq.datasets.schema import check, label, to_curves
-from scalingeq.datasets.shapes import find_layout
-from scalingeq.errors import DataError, raise_problems
+from scalingeq.datasets.schema import check, label
+from scalingeq.errors import DataError
 from scalingeq.inference import twopoint
 from scalingeq.inference.algorithms import Algorithm
-from scalingeq.inference.validation import Task, fit_average
+from scalingeq.inference.validation import Task
 from scalingeq.theory.curves import Kind
 from scalingeq.theory.spectrum import AnySpectrum
 from scalingeq.theory.training import Dynamics
 
 from . import groups
-from .archive import provenance, self_contained
-from .checking import TASKS, candidates_group, check_group
+from .fitted import fit_record
 from .predicting import RECORDED, predicted, smallest_size
-from .selection import selected
 
 if TYPE_CHECKING:
     from lmfit import Parameter, Parameters
@@ -73,6 +69,7 @@ class MeasuredTwoPoint:
 
         Examples
         --------
+        >>> import numpy as np
         >>> step = np.arange(1, 101)
         >>> dense = xr.Dataset({"loss": ("step", 2 + 1 / step)}, {"step": step})
         >>> dense.twopoint.thin(per_decade=5).sizes["step"]
@@ -129,6 +126,7 @@ class MeasuredTwoPoint:
 
         Examples
         --------
+        >>> import numpy as np
         >>> losses = {"loss": ("step", [np.nan, 2.5]), "train_loss": ("step", [3.0, np.nan])}
         >>> test, train = xr.Dataset(losses, {"step": [1, 2]}).twopoint.separate()
         >>> test.loss.values, train.loss.values
@@ -208,56 +206,16 @@ class MeasuredTwoPoint:
         >>> float(tree["parameters"].value.sel(parameter="alpha"))
         1.5
         """
-        from tqdm import tqdm
-
-        from scalingeq.inference.fitting import default_parameters, default_weights, fit_two_point
-
-        ds = self.check()
-        curves = to_curves(ds)
-        held = held_out = selected(ds, curves, hold_out)
-        weight = default_weights(curves) if weights is None else _flat_weights(ds, weights)
-        training = np.where(held, 0.0, weight)
-        # What the weights leave out of a fit, the transient by default, is no test of the law either.
-        held = held & (weight > 0)
-        if not (training > 0).any():
-            raise DataError("weights: no observation outside hold_out has a weight above zero; pass some that have")
-        average, notes = None, ()
-        if check is not None:
-            _check_problems(check, params, weights, parameters)
-        elif params is None:
-            params, notes = default_parameters(curves.select(training > 0))
-        else:
-            params = params.copy()
-        with tqdm(total=100, desc="fit", unit="%", disable=not progress, bar_format="{desc} {bar} {n:.0f} %") as bar:
-            tell = lambda share: bar.update(100 * share - bar.n)  # noqa: E731
-            if check is not None:
-                average = fit_average(curves, check, fitted=~held_out, progress=tell)
-                fit = average.best
-            else:
-                _set_parameters(params, parameters)
-                fit = fit_two_point(curves, params, weights=training, progress=tell)
-
-        role = np.where(held, groups.HELD_OUT, np.where(fit.used, groups.FITTED, groups.NOT_USED))
-        units, tokens = ds["loss"].attrs["units"], str(ds["batch_size"].attrs["units"])
-        fitted = groups.parameters_group(fit, units, tokens, notes)
-        law = groups.read_parameters(fitted)
-        checked = {}
-        if average is not None:
-            law = law._replace(average=average.law)
-            checked = {"candidates": candidates_group(average), "check": check_group(ds, curves, average)}
-        tree = xr.DataTree.from_dict(
-            {
-                "observed": ds,
-                "parameters": fitted,
-                "prediction": groups.prediction_group(ds, curves, law, fit.additive, role.astype(float)),
-                "additive": groups.additive_group(fit.additive, units, tokens),
-                **checked,
-            },
-            name="two-point analysis",
+        return fit_record(
+            self._ds,
+            "twopoint",
+            params,
+            hold_out=hold_out,
+            weights=weights,
+            progress=progress,
+            parameters=parameters,
+            leave_out=check,
         )
-        tree.attrs["title"] = "Two-point theory fitted to measured loss curves"
-        tree.attrs["provenance"] = provenance(ds, twopoint.LAW_NAME, twopoint.LAW_VERSION, seed=0)
-        return self_contained(tree)
 
     def predict(
         self,
@@ -338,7 +296,8 @@ class MeasuredTwoPoint:
             law = groups.FittedLaw(twopoint.complete(given), None, reference)
             history = "parameters passed" if parameters else "parameters recorded in the dataset"
         else:
-            law, history = groups.law_of_analysis(self.fit()), "a default fit to these curves"
+            tree = self.fit()
+            law, history = groups.read_parameters(tree["parameters"].to_dataset()), "a default fit to these curves"
         return predicted(ds, law, history, algorithm, components)
 
     @property
@@ -347,44 +306,3 @@ class MeasuredTwoPoint:
         from .plotting import MeasuredPlots
 
         return MeasuredPlots(self._ds)
-
-
-def _check_problems(check: str, params: Any, weights: Any, parameters: Mapping[str, Any]) -> None:
-    """Refuse what a check cannot do."""
-    problems = []
-    if check not in TASKS:
-        problems.append(f"check: no task {check!r}; pass one of {', '.join(TASKS)}")
-    given = [name for name, value in (("params", params), ("weights", weights)) if value is not None]
-    if given := given + list(parameters):
-        problems.append(f"check: chooses among fits with defaults; leave out {', '.join(given)}, or check=None")
-    raise_problems(problems, DataError)
-
-
-def _flat_weights(ds: xr.Dataset, weights: xr.DataArray) -> np.ndarray:
-    """Weights (obs,) in the order of the curves."""
-    try:
-        aligned = weights.reindex_like(ds["loss"]) if weights.indexes else weights
-        flat = find_layout(ds).spread(aligned).astype(float)
-    except (KeyError, ValueError, IndexError) as error:
-        raise DataError(
-            f"weights: dimensions {dict(weights.sizes)} do not fit those of loss, {dict(ds['loss'].sizes)}"
-        ) from error
-    if not (np.isfinite(flat) & (flat >= 0)).all():
-        raise DataError(
-            "weights: negative or missing values; pass a finite weight of zero or more for every observation"
-        )
-    return np.asarray(flat)
-
-
-def _set_parameters(params: Parameters, given: Mapping[str, float | Parameter]) -> None:
-    """Hold a parameter at a number, or replace it by the lmfit parameter given."""
-    from lmfit import Parameter
-
-    numbers = {name: value for name, value in given.items() if not isinstance(value, Parameter)}
-    whole = {name: value for name, value in given.items() if isinstance(value, Parameter)}
-    raise_problems(twopoint.unknown_problems(whole) + twopoint.value_problems(numbers), DataError)
-    for name, value in whole.items():
-        params[name].set(value=value.value, vary=value.vary, min=value.min, max=value.max, expr=value.expr or "")
-    for name, number in numbers.items():
-        info = twopoint.PARAMETERS[name]
-        params[name].set(value=float(number), vary=False, min=info.minimum, max=info.maximum)

@@ -12,6 +12,9 @@ from scalingeq.accessors.style import INK, styled_axes
 from scalingeq.datasets.schema import label, to_curves
 from scalingeq.datasets.shapes import find_layout
 from scalingeq.errors import DataError, ParameterError
+from scalingeq.inference.twopoint import LAW_NAME
+
+from .archive import law_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,7 +113,7 @@ class AnalysisPlots:
         self._tree = tree
 
     def curves(self, ax: Axes | None = None, *, x: Literal["step", "tokens"] = "step") -> list[Line2D]:
-        """Draw the measured losses as points and the theory as lines with a band of one standard error.
+        """Draw the measured losses as points and the law as lines with a band of one standard error.
 
         What was fitted has filled points and solid lines, what was held out hollow points and dashed lines. Points
         without weight in the fit (warm-up and first transient) are faint; some lie outside the axes.
@@ -125,7 +128,7 @@ class AnalysisPlots:
         Returns
         -------
         list of matplotlib.lines.Line2D
-            The theory's lines, labelled with the runs' names: one each for the fitted and the held-out part of a run.
+            The law's lines, labelled with the runs' names: one each for the fitted and the held-out part of a run.
         """
         record = _flat(self._tree)
         curves = record.curves
@@ -155,7 +158,8 @@ class AnalysisPlots:
             named = (
                 {} if _sizes_differ(observed) else dict(zip(curves.name[:NAMED_RUNS].tolist(), colours, strict=False))
             )
-            _analysis_legend(ax, named if curves.name.size > 1 else {}, has_held_out=bool(held.any()))
+            drawn = "theory" if law_of(self._tree) == LAW_NAME else "law"
+            _analysis_legend(ax, named if curves.name.size > 1 else {}, drawn, has_held_out=bool(held.any()))
             ax.set(**_used_range(record, across))
             _log_axes(ax, _x_label(observed, x), _label(observed["loss"]))
         return lines
@@ -260,7 +264,7 @@ class AnalysisPlots:
         if "frontier" in self._tree.children:
             return self._tree["frontier"].to_dataset()
         compute = _compute(curves, "6ND")
-        frontier: xr.Dataset = self._tree.twopoint.frontier(np.geomspace(compute.min(), 100 * compute.max(), 25))
+        frontier: xr.Dataset = self._tree.laws.frontier(np.geomspace(compute.min(), 100 * compute.max(), 25))
         return frontier
 
 
@@ -354,15 +358,15 @@ def _draw_points(ax: Axes, across: Floats, record: _Record, part: NDArray[np.boo
         )  # fmt: skip
 
 
-def _analysis_legend(ax: Axes, named: dict[str, Any], *, has_held_out: bool) -> None:
-    """Say what points and lines are, and which colours the ``named`` runs have."""
+def _analysis_legend(ax: Axes, named: dict[str, Any], drawn: str, *, has_held_out: bool) -> None:
+    """Say what points and ``drawn`` lines are, and which colours the ``named`` runs have."""
     from matplotlib.lines import Line2D
 
     point: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 3, "markeredgewidth": 0.6, "color": INK}
-    entries = [Line2D([], [], **point, label="measured"), Line2D([], [], color=INK, linewidth=1, label="theory")]
+    entries = [Line2D([], [], **point, label="measured"), Line2D([], [], color=INK, linewidth=1, label=drawn)]
     if has_held_out:
         entries.append(Line2D([], [], **point, markerfacecolor="white", label="measured, held out"))
-        entries.append(Line2D([], [], color=INK, linewidth=1.0, linestyle=HELD_OUT_DASHES, label="theory, held out"))
+        entries.append(Line2D([], [], color=INK, linewidth=1.0, linestyle=HELD_OUT_DASHES, label=f"{drawn}, held out"))
     entries += [Line2D([], [], color=colour, linewidth=2, label=name) for name, colour in named.items()]
     _legend_above(ax, handles=entries)
 

@@ -11,10 +11,12 @@ import numpy as np
 import xarray as xr
 
 from scalingeq.datasets.schema import to_curves
+from scalingeq.inference.laws import LAWS
+from scalingeq.inference.twopoint import LAW_NAME
 
+from .archive import law_of
 from .checking import TASKS
 
-LAW_TITLES = {"twopoint": "two-point theory", "additive": "additive law"}
 COMBINATIONS = {
     "2 r": "exponent of the loss in time",
     "2 alpha r": "exponent of the loss in effective width",
@@ -33,7 +35,7 @@ class Section(NamedTuple):
 
 
 class Report:
-    """What an analysis says: identified combinations, parameters, errors of both laws, notes, data and provenance.
+    """What an analysis says: identified combinations, parameters, errors of the laws, notes, data and provenance.
 
     Parameters
     ----------
@@ -79,7 +81,7 @@ class Report:
         )
         notes = [line for line in str(parameters.attrs.get("notes", "")).splitlines() if line]
         return [
-            _identified(parameters),
+            *([_identified(parameters)] if law_of(self._tree) == LAW_NAME else []),
             _parameters(parameters),
             _scores(prediction),
             *_check(self._tree),
@@ -111,12 +113,15 @@ def _parameters(parameters: xr.Dataset) -> Section:
         )
         for row in (parameters.isel(parameter=number) for number in range(parameters.sizes["parameter"]))
     ]
-    reference = float(parameters["reference_params"])
+    sentences = []
+    if "reference_params" in parameters:
+        reference = float(parameters["reference_params"])
+        sentences = [f"Amplitudes and widths refer to a model of {reference:,.0f} parameters."]
     return Section(
         "Parameters",
         ("parameter", "value", "std. error", "unit", "status", "meaning"),
         rows,
-        [f"Amplitudes and widths refer to a model of {reference:,.0f} parameters."],
+        sentences,
     )
 
 
@@ -150,11 +155,16 @@ def _scores(prediction: xr.Dataset) -> Section:
         )
     if "held_out_end_error" in prediction:
         sentences.append("The end's error is positive where the law predicts too high a loss.")
-    if "held_out_error" in prediction:
+    if "held_out_error" in prediction and len(laws) == 2:
         sentences.append(_reading(dict(zip(laws, map(float, prediction["held_out_error"].values), strict=True))))
-    else:
+    elif "held_out_error" not in prediction:
         sentences.append("Nothing was held out, so these errors say how the laws fit, not how they predict.")
-    return Section("Errors as measured", ("", *(LAW_TITLES.get(law, law) for law in laws)), rows, sentences)
+    return Section(
+        "Errors as measured",
+        ("", *(LAWS[name].title if name in LAWS else f"{name} law" for name in laws)),
+        rows,
+        sentences,
+    )
 
 
 def _check(tree: xr.DataTree) -> list[Section]:

@@ -261,17 +261,36 @@ def frontier_band(
     >>> stderr.loss.tolist()
     [0.0]
     """
-    best = frontier(values, compute, **plan)
+
+    def find(parameters: Mapping[str, float], start: Floats | None) -> Frontier:
+        return frontier(parameters, compute, start=start, **plan)
+
+    return propagated(find, values, covariance)
+
+
+def propagated(
+    find: Callable[[Mapping[str, float], Floats | None], Frontier],
+    values: Mapping[str, float],
+    covariance: Floats | None,
+) -> tuple[Frontier, Frontier]:
+    """Frontier that ``find(values, start)`` gives, and its standard errors: what :func:`frontier_band` does, for any law.
+
+    Examples
+    --------
+    >>> def find(values, start):
+    ...     losses = np.array([values["E"]])
+    ...     return Frontier(losses, *(np.ones(1) for _ in range(5)))
+    >>> propagated(find, {"E": 2.0}, np.array([[0.01]]))[1].loss.round(4).tolist()
+    [0.05]
+    """
+    best = find(values, None)
     names = list(values)
-    derivative = np.zeros((len(fields(Frontier)), compute.size, len(names)))
+    derivative = np.zeros((len(fields(Frontier)), best.loss.size, len(names)))
     for number, name in enumerate(names):
         if covariance is not None and covariance[number, number] > 0:
             step = BAND_STEP * max(abs(values[name]), 1e-3)
             sides = [
-                _with_logarithms(
-                    frontier({**values, name: values[name] + sign * step}, compute, start=best.params, **plan)
-                )
-                for sign in (1, -1)
+                _with_logarithms(find({**values, name: values[name] + sign * step}, best.params)) for sign in (1, -1)
             ]
             derivative[:, :, number] = (sides[0] - sides[1]) / (2 * step)
     matrix = np.zeros((len(names), len(names))) if covariance is None else covariance

@@ -359,18 +359,18 @@ def _combined(
     )
 
 
-def unknown_problems(names: Iterable[str]) -> list[str]:
-    """What is wrong with names of parameters.
+def unknown_problems(names: Iterable[str], known: Mapping[str, ParameterInfo] = PARAMETERS) -> list[str]:
+    """What is wrong with names of parameters of a law.
 
     Examples
     --------
     >>> unknown_problems(["alpha"])
     []
     """
-    return [f"{name}: no such parameter; known are {', '.join(PARAMETERS)}" for name in names if name not in PARAMETERS]
+    return [f"{name}: no such parameter; known are {', '.join(known)}" for name in names if name not in known]
 
 
-def value_problems(parameters: Mapping[str, float]) -> list[str]:
+def value_problems(parameters: Mapping[str, float], known: Mapping[str, ParameterInfo] = PARAMETERS) -> list[str]:
     """What is wrong with names and values of parameters: unknown, or outside the bounds of the law.
 
     Examples
@@ -378,10 +378,10 @@ def value_problems(parameters: Mapping[str, float]) -> list[str]:
     >>> value_problems({"alpha": 0.5})
     ['alpha: 0.5 is outside [1.02, 8]; pass a value inside']
     """
-    known = {name: (value, PARAMETERS[name]) for name, value in parameters.items() if name in PARAMETERS}
-    return unknown_problems(parameters) + [
+    found = {name: (value, known[name]) for name, value in parameters.items() if name in known}
+    return unknown_problems(parameters, known) + [
         f"{name}: {value:g} is outside [{info.minimum:g}, {info.maximum:g}]; pass a value inside"
-        for name, (value, info) in known.items()
+        for name, (value, info) in found.items()
         if not info.minimum <= value <= info.maximum
     ]
 

@@ -76,12 +76,6 @@ class LossLaw(Law):
             params.add(name, value=start, min=info.minimum, max=info.maximum)
         return params, ()
 
-    def default_weights(self, curves: TrainingCurves) -> Floats:
-        """Weight (obs,) of each observation in a default fit."""
-        from ..fitting import default_weights
-
-        return default_weights(curves)
-
     def loss(self, values: Values, curves: TrainingCurves) -> Floats:
         """Loss (obs,) of the law."""
         total = self.columns(values, curves) @ np.array([values[name] for name in self.amplitudes])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from ..curves import Floats, TrainingCurves
-from ..frontier import FLOPS_RULES, FlopsRule, Frontier, optimal_sizes
+from ..frontier import FLOPS_RULES, FlopsRule, Frontier, optimal_sizes, propagated
 from ..twopoint import ParameterInfo
 from ..uncertainty import propagate
 
@@ -87,6 +87,8 @@ class Law(ABC):
         Name by which fits ask for the law, version of its definition, what reports call it, and the paper.
     parameters : mapping of str to ParameterInfo
         Unit, meaning and bounds of each parameter, in the order of tables.
+    needs : tuple of str
+        What the loss of a planned run depends on beside size and tokens: ``learning_rate``, ``batch_size``.
     """
 
     name: ClassVar[str]
@@ -94,6 +96,7 @@ class Law(ABC):
     title: ClassVar[str]
     citation: ClassVar[str]
     parameters: ClassVar[Mapping[str, ParameterInfo]]
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def problems(self, curves: TrainingCurves) -> list[str]:
         """Why these curves cannot be fitted with this law, and what to pass instead; empty where they can."""
@@ -102,6 +105,12 @@ class Law(ABC):
     @abstractmethod
     def default_parameters(self, curves: TrainingCurves) -> tuple[Parameters, tuple[str, ...]]:
         """Parameters of a default fit, what the curves can determine free, and notes on what is held and why."""
+
+    def default_weights(self, curves: TrainingCurves) -> Floats:
+        """Weight (obs,) of each observation in a default fit: zero leaves it out."""
+        from ..fitting import default_weights
+
+        return default_weights(curves)
 
     @abstractmethod
     def fit(
@@ -121,7 +130,7 @@ class Law(ABC):
         params : lmfit.Parameters, optional
             All parameters of the law; default :meth:`default_parameters`.
         weights : ndarray, shape (obs,), optional
-            Zero leaves an observation out; default :func:`~scalingeq.inference.fitting.default_weights`.
+            Zero leaves an observation out; default :meth:`default_weights`.
         progress : callable, optional
             Told the share of the work done, from 0 to 1.
 
@@ -195,6 +204,27 @@ class Law(ABC):
             return self.loss(values, planned_runs(params, steps, plan)).reshape(steps.shape)
 
         return optimal_sizes(loss_at, compute, batch_size=plan.batch_size, flops=plan.flops, start=start)
+
+    def frontier_band(
+        self, values: Mapping[str, float], covariance: Floats | None, compute: Floats, plan: Plan
+    ) -> tuple[Frontier, Frontier]:
+        """Frontier at the best fit, and standard errors from its covariance, to first order.
+
+        The errors of ``loss``, ``params`` and ``tokens`` are those of their logarithms.
+        """
+        parameters = {name: value for name, value in values.items() if name in self.parameters}
+        reference = {name: value for name, value in values.items() if name not in self.parameters}
+
+        def find(moved: Mapping[str, float], start: Floats | None) -> Frontier:
+            return self.frontier({**moved, **reference}, compute, plan, start=start)
+
+        return propagated(find, parameters, covariance)
+
+    def plan_problems(self, values: Mapping[str, float], plan: Plan) -> list[str]:
+        """Why this fit cannot tell the frontier of these runs, and what to pass instead."""
+        if np.isfinite(plan.dataset_size):
+            return [f"data_limit: the {self.title} does not know repeated data; pass None"]
+        return []
 
 
 def planned_runs(params: Floats, steps: Floats, plan: Plan) -> TrainingCurves:

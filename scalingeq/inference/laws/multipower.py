@@ -48,7 +48,9 @@ class MultiPower(LossLaw):
     title: ClassVar[str] = "multi-power law of schedules"
     citation: ClassVar[str] = "Luo et al., arXiv:2503.12811"
     parameters: ClassVar[Mapping[str, ParameterInfo]] = {
-        "L0": ParameterInfo("loss", "loss after endless training at a low rate, less what the warm-up adds", 0.0, np.inf),
+        "L0": ParameterInfo(
+            "loss", "loss after endless training at a low rate, less what the warm-up adds", 0.0, np.inf
+        ),
         "A": ParameterInfo("loss", "loss at an area of one under the learning rate", 0.0, np.inf),
         "B": ParameterInfo("loss", "loss that a fall of the rate by one gains in the end", 0.0, np.inf),
         "alpha": ParameterInfo("1", "exponent of the loss in the area under the learning rate", 1e-3, 10.0),
@@ -81,9 +83,7 @@ class MultiPower(LossLaw):
         unit = float(rates_now(curves).max()) ** -0.5
         return {"alpha": (0.1, 1.5), "C": (3e-3 * unit, 3.0 * unit), "beta": (0.1, 1.5), "gamma": (0.2, 0.9)}
 
-    def frontier(
-        self, values: Values, compute: Floats, plan: Plan, *, start: Floats | None = None
-    ) -> Frontier:
+    def frontier(self, values: Values, compute: Floats, plan: Plan, *, start: Floats | None = None) -> Frontier:
         """Raise an error: a law of one size has no optimal size."""
         raise ParameterError(f"law: {self.name!r} knows one model size, so none is optimal; pass a law of sizes")
 

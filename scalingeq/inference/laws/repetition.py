@@ -52,7 +52,9 @@ class DataConstrained(LossLaw):
     parameters: ClassVar[Mapping[str, ParameterInfo]] = {
         **Chinchilla.parameters,
         "R_D": ParameterInfo("1", "epochs of repetition over which repeated tokens lose their worth", 1e-2, MANY),
-        "R_N": ParameterInfo("1", "multiples of the parameters that the data ask for, over which more lose theirs", 1e-2, MANY),
+        "R_N": ParameterInfo(
+            "1", "multiples of the parameters that the data ask for, over which more lose theirs", 1e-2, MANY
+        ),
     }
     amplitudes: ClassVar[tuple[str, ...]] = ("E",)
 

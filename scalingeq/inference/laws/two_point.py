@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
 from .. import twopoint
 from ..curves import Floats, TrainingCurves
 from ..frontier import Frontier, frontier
@@ -22,7 +24,6 @@ class TwoPoint(Law):
 
     Examples
     --------
-    >>> import numpy as np
     >>> from .interface import planned_runs
     >>> runs = planned_runs(np.array([1e4]), np.array([[10.0, 100.0]]), Plan(learning_rate=0.1))
     >>> values = twopoint.complete(dict(alpha=1.5, r=0.4)) | {"reference_params": 1e4}
@@ -35,6 +36,7 @@ class TwoPoint(Law):
     title: ClassVar[str] = "two-point theory"
     citation: ClassVar[str] = "Atanasov et al., arXiv:2502.05074"
     parameters: ClassVar[Mapping[str, twopoint.ParameterInfo]] = twopoint.PARAMETERS
+    needs: ClassVar[tuple[str, ...]] = ("learning_rate", "batch_size")
 
     def default_parameters(self, curves: TrainingCurves) -> tuple[Parameters, tuple[str, ...]]:
         """As :func:`scalingeq.inference.fitting.default_parameters`."""
@@ -82,6 +84,15 @@ class TwoPoint(Law):
             flops=plan.flops,
             start=start,
         )
+
+    def plan_problems(self, values: Mapping[str, float], plan: Plan) -> list[str]:
+        """A limit of data needs a fit that saw repeated data."""
+        if np.isfinite(plan.dataset_size) and np.isinf(values["samples_scale"]):
+            return [
+                "data_limit: this fit saw no run that repeats its data (samples_scale is infinite), so it cannot tell "
+                "what a limit costs; fit runs with a finite dataset_size, or pass None"
+            ]
+        return []
 
 
 def _split(values: Mapping[str, float]) -> tuple[dict[str, float], float]:
