@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..errors import FitError, ScalingEqError
 from .curves import Floats, TrainingCurves
 from .fitting import BURN_IN, TwoPointFit, default_parameters, default_weights, fit_two_point
+from .robust import POINTS_PER_CURVE
 from .uncertainty import predicted_band
 
 if TYPE_CHECKING:
@@ -352,8 +353,8 @@ def fit_average(
 
     Notes
     -----
-    A candidate that missed n independent parts (sizes, schedules, data sets) by the root mean square error e weighs
-    e^-n, its likelihood with an unknown variance. The average's errors beyond its own standard error, over the distance
+    A candidate that missed n independent parts (sizes, runs of schedules or data sets) by the root mean square error e
+    weighs e^-4n, its likelihood with an unknown variance where every part counts as 4 points, as curves do in a fit. The average's errors beyond its own standard error, over the distance
     beyond what was fitted, give the drift: a mean square over the n parts and one more part that drifts as much as the
     residuals scatter, so that bands are those of a Student t with n + 1 degrees of freedom.
     """
@@ -421,7 +422,7 @@ def _weighed(
             for name in names
         ]
     )
-    weights = (scores / scores.min()) ** -float(count)
+    weights = (scores / scores.min()) ** -(POINTS_PER_CURVE * count)
     weights /= weights.sum()
     order = np.argsort(-weights, kind="stable")
     together = [averaged([guesses[name][number] for name in names], weights) for number in range(len(masks))]
