@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from ...errors import ParameterError
+from .annealing import Annealing
+from .broken import BrokenPower
 from .chinchilla import Chinchilla, ChinchillaHuber
 from .interface import Law, LawFit, Plan
 from .kaplan import Kaplan
+from .multipower import MultiPower
+from .rate_noise import RateNoise
+from .repetition import DataConstrained
+from .saturating import Saturating
 from .two_point import TwoPoint
 
 __all__ = ["LAWS", "Law", "LawFit", "Plan", "law"]
 
-LAWS: dict[str, Law] = {one.name: one for one in (TwoPoint(), Chinchilla(), ChinchillaHuber(), Kaplan())}
+LAWS: dict[str, Law] = {
+    one.name: one
+    for one in (
+        TwoPoint(), Chinchilla(), ChinchillaHuber(), Kaplan(),
+        RateNoise(), MultiPower(), Annealing(), DataConstrained(), BrokenPower(), Saturating(),
+    )
+}  # fmt: skip
 """Every law, by the name that fits ask for it."""
 
 

@@ -106,7 +106,8 @@ def annealing_of(curves: TrainingCurves) -> Annealed:
     """Falls and rises of the rate after the warm-up, with their ages at each observation."""
     found = [np.zeros((4, 0))]
     for one in pieces(curves):
-        after = one.begin >= curves.warmup_steps[curves.run[one.obs]]
+        warm = curves.warmup_steps[curves.run[one.obs]]
+        after = np.where(one.fall > 0, one.begin >= warm, one.begin > warm)
         found.append(np.stack([one.obs, one.fall, one.step - one.begin, one.step - one.last])[:, after])
     obs, fall, oldest, youngest = np.concatenate(found, axis=1)
     return Annealed(obs.astype(np.int64), fall, oldest, youngest)

@@ -40,7 +40,7 @@ class MultiPower(LossLaw):
     ...     {0: Schedule([0, 8e3, 8e3, 16e3], [3e-4, 3e-4, 3e-5, 3e-5], [0.0] * 4)})
     >>> published = dict(L0=2.931, A=0.525, B=363.8, alpha=0.508, C=2.066, beta=0.583, gamma=0.641)
     >>> MultiPower().loss(published, curves).round(3)
-    array([3.268, 3.137])
+    array([3.268, 3.156])
     """
 
     name: ClassVar[str] = "multipower"

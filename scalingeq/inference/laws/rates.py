@@ -177,7 +177,7 @@ def decays(curves: TrainingCurves) -> Decays:
     >>> curves = TrainingCurves(np.zeros(1, int), 20 * one, one, one, one, np.array(["a"]), one, one, one, one, 0 * one,
     ...     {0: Schedule([0, 10, 10, 20], [1.0, 1.0, 0.5, 0.5], [0.0] * 4)})
     >>> drop = decays(curves)
-    >>> drop.sum(drop.weight).round(9), drop.area[0]
+    >>> drop.sum(drop.weight).round(9), drop.area.max().item()
     (array([0.5]), 5.0)
     """
     # The summand bends most just before the observation: the square of a Gauss point lies close to the end.
@@ -210,10 +210,14 @@ def straight_pieces(step: Floats, rate: Floats, tolerance: float) -> tuple[Float
     >>> straight_pieces(np.arange(5.0), np.array([0.0, 1.0, 2.0, 2.0, 2.0]), 1e-3)[0]
     array([0., 2., 4.])
     """
-    at_once = np.where(np.diff(step) == 0, np.abs(np.diff(rate)), 0.0)
-    jumps = at_once > JUMP * rate.max()
-    # The stairs of single steps stand for a slope.
-    allowed = max(tolerance * rate.max(), at_once[~jumps].max(initial=0.0))
+    allowed, at_once = tolerance * rate.max(), np.abs(np.diff(rate))
+    at_once[np.diff(step) > 0] = 0.0
+    # The stairs of single steps stand for a slope through their middles.
+    stairs = np.flatnonzero((at_once > 0) & (at_once <= JUMP * rate.max()))
+    rate = rate.copy()
+    rate[stairs] = (rate[stairs] + rate[stairs + 1]) / 2
+    step, rate, at_once = (np.delete(x, stairs + 1) for x in (step, rate, np.append(0.0, at_once)))
+    jumps = at_once[1:] > JUMP * rate.max()
     keep = np.zeros(step.size, dtype=np.bool_)
     keep[[0, -1]] = True
     keep[:-1] |= jumps

@@ -9,14 +9,17 @@ import numpy as np
 
 from ..curves import Floats, TrainingCurves
 from ..twopoint import ParameterInfo
-from .chinchilla import Chinchilla
+from .chinchilla import Chinchilla, untrained_problems
 from .engine import LossLaw, Values
+from .interface import Law
 from .sizes import hold_size
 
 if TYPE_CHECKING:
     from lmfit import Parameters
 
-MANY = 1e6  # repetitions after which nothing is new: so many that the law is the additive one
+MANY = 1e6  # repetitions that are as good as new data: the law is the additive one
+ROUNDS = 4  # of the fixed point for A and B
+TINY = 1e-300
 
 
 class DataConstrained(LossLaw):
@@ -33,7 +36,7 @@ class DataConstrained(LossLaw):
     Notes
     -----
     Muennighoff et al., arXiv:2305.16264, equations 4 to 6. There the additive part is fitted to runs of one epoch and
-    held; here that is the start, and all is fitted at once.
+    held; here all is fitted at once.
 
     Examples
     --------
@@ -42,7 +45,7 @@ class DataConstrained(LossLaw):
     ...     1e9 * one, one)
     >>> published = dict(E=1.87, A=521.0, B=1488.0, a=0.353, b=0.353, R_D=15.39, R_N=5.31)
     >>> DataConstrained().loss(published, curves).round(3)
-    array([3.657, 3.023])
+    array([3.653, 3.032])
     """
 
     name: ClassVar[str] = "data_constrained"
@@ -56,39 +59,62 @@ class DataConstrained(LossLaw):
             "1", "multiples of the parameters that the data ask for, over which more lose theirs", 1e-2, MANY
         ),
     }
-    amplitudes: ClassVar[tuple[str, ...]] = ("E",)
+    amplitudes: ClassVar[tuple[str, ...]] = ("E", "A", "B")
 
     def problems(self, curves: TrainingCurves) -> list[str]:
         """One run at least has to repeat its data."""
-        if (curves.tokens > curves.dataset_size[curves.run]).any():
-            return []
-        return ["dataset_size: no run sees more tokens than it; add runs that repeat their data, or fit 'chinchilla'"]
+        problems = untrained_problems(curves)
+        if not (curves.tokens > curves.dataset_size[curves.run]).any():
+            problems.append(
+                "dataset_size: no run sees more tokens than that; add runs that repeat their data, or fit 'chinchilla'"
+            )
+        return problems
 
     def default_parameters(self, curves: TrainingCurves) -> tuple[Parameters, tuple[str, ...]]:
-        """Start from the additive law of the observations before any repetition."""
+        """All free; what size does is held out where there is one size."""
         params, _ = super().default_parameters(curves)
         notes = hold_size(params, curves, "A", "a")
         if notes:
             params["R_N"].set(value=MANY, vary=False)
-            notes += ("R_N held: parameters in excess show with several model sizes only",)
-        once = curves.select(curves.tokens <= curves.dataset_size[curves.run])
-        additive = Chinchilla()
-        start, _ = additive.default_parameters(once)
-        for name in ("A", "a"):
-            start[name].set(value=params[name].value, vary=params[name].vary)
-        if once.run.size > len(start) and bool(notes) != (not additive.problems(once)):
-            fit = additive.fit(once, start, weights=self.default_weights(curves)[: once.run.size])
-            for name, value in fit.params.valuesdict().items():
-                params[name].set(value=value)
         return params, notes
 
     def columns(self, values: Values, curves: TrainingCurves) -> Floats:
-        """One alone: A and B also say how many parameters are in excess."""
-        return np.ones((curves.run.size, 1))
+        """1, N'^-a and D'^-b; the optimal sizes in N' are those at the values of A and B."""
+        tokens, params = curves.tokens, curves.params[curves.run]
+        unique = np.minimum(tokens, curves.dataset_size[curves.run])
+        data = worth(unique, tokens, values["R_D"])
+        if values["A"] == 0:
+            return np.stack([np.ones_like(data), np.ones_like(data), data ** -values["b"]], axis=1)
+        ratio = (values["a"] * values["A"]) / (values["b"] * max(values["B"], TINY))
+        asked = (ratio * unique ** values["b"]) ** (1 / values["a"])
+        size = worth(np.minimum(params, asked), params, values["R_N"])
+        return np.stack([np.ones_like(data), size ** -values["a"], data ** -values["b"]], axis=1)
 
-    def loss(self, values: Values, curves: TrainingCurves) -> Floats:
-        """Loss (obs,) of the law."""
-        params = curves.params[curves.run]
-        data, size = effective_data(values, curves), effective_params(values, curves)
-        del params
-        return np.asarray(values["E"] + values["A"] * size ** -values["a"] + values["B"] * data ** -values["b"])
+    def solve_amplitudes(
+        self, values: Values, curves: TrainingCurves, weight: Floats, free: list[str]
+    ) -> dict[str, float]:
+        """E, A and B from columns that depend on the two: a fixed point, from the law without excess parameters on."""
+        here = {**values, "R_N": MANY}
+        for _ in range(ROUNDS):
+            solved = super().solve_amplitudes(here, curves, weight, free)
+            here = {**values, **solved}
+        return solved
+
+    def log_jacobian(self, values: Values, curves: TrainingCurves, names: list[str]) -> Floats:
+        """Central differences: the law is not linear in its amplitudes."""
+        return Law.log_jacobian(self, values, curves, names)
+
+    def ranges(self, curves: TrainingCurves) -> dict[str, tuple[float, float]]:
+        """Exponents as they were ever found, and constants around the published ones."""
+        return {"a": (0.05, 2.0), "b": (0.05, 2.0), "R_D": (0.5, 100.0), "R_N": (0.5, 100.0)}
+
+
+def worth(unique: Floats, total: Floats, constant: float) -> Floats:
+    """Unique units that ``total`` are worth, of which all but ``unique`` are repeated or in excess.
+
+    Examples
+    --------
+    >>> worth(np.array([1.0, 1.0]), np.array([1.0, 1e9]), 15.0).tolist()
+    [1.0, 16.0]
+    """
+    return np.asarray(unique * (1 - constant * np.expm1(-(total / unique - 1) / constant)))

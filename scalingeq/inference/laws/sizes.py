@@ -34,10 +34,10 @@ def hold_size(params: Parameters, curves: TrainingCurves, amplitude: str, expone
     >>> params.add_many(("A", 1.0), ("a", 0.5))
     >>> curves = TrainingCurves(np.zeros(1, int), one, one, one, one, np.array(["a"]), one, one, one, one, one)
     >>> hold_size(params, curves, "A", "a")
-    ('A held at 0: all runs have one model size',)
+    ('size term held out: 1 model size, 2 or more determine it',)
     """
     if np.unique(curves.params[curves.run]).size > 1:
         return ()
     params[amplitude].set(value=0.0, vary=False)
     params[exponent].set(vary=False)
-    return (f"{amplitude} held at 0: all runs have one model size",)
+    return ("size term held out: 1 model size, 2 or more determine it",)
