@@ -21,6 +21,7 @@ from scalingeq.theory.spectrum import AnySpectrum
 from scalingeq.theory.training import Dynamics
 
 from . import archive, groups
+from .checking import QUANTILES
 from .predicting import predicted
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
     from .plotting import AnalysisPlots
     from .reporting import Report
-
-QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
 
 
 def require_analysis(tree: xr.DataTree) -> xr.DataTree:
@@ -258,7 +257,9 @@ class AnalysisTwoPoint(Analysis):
         Returns
         -------
         xarray.Dataset
-            ``loss`` and ``loss_stderr``, labelled like ``ds``; ``measured_loss`` where ``ds`` has one.
+            ``loss`` and ``loss_stderr``, labelled like ``ds``; ``measured_loss`` where ``ds`` has one. Of a fit with
+            ``check=`` the loss is the average of its candidates, ``loss_stderr`` the scale of the predictive band, and
+            ``loss_quantile`` has its quantiles; with options of the algorithm it is that of the heaviest candidate.
 
         Raises
         ------
@@ -276,10 +277,8 @@ class AnalysisTwoPoint(Analysis):
         """
         algorithm = Algorithm(dynamics, momentum, ridge, ensemble, test_spectrum, kind)
         tree = require_twopoint(self._tree)
-        fitted = groups.read_parameters(tree["parameters"].to_dataset())
-        return predicted(
-            tree["observed"].to_dataset() if ds is None else ds, fitted, "an analysis", algorithm, components
-        )
+        ds = tree["observed"].to_dataset() if ds is None else ds
+        return predicted(ds, groups.law_of_analysis(tree), "an analysis", algorithm, components)
 
 
 def open_analysis(path: str | PathLike[str]) -> xr.DataTree:

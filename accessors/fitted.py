@@ -14,9 +14,11 @@ from scalingeq.errors import DataError, raise_problems
 from scalingeq.inference.laws import Law, law
 from scalingeq.inference.laws.isoflop import FrontierFit
 from scalingeq.inference.twopoint import unknown_problems, value_problems
+from scalingeq.inference.validation import Task, fit_average
 
 from . import groups
 from .archive import provenance, self_contained
+from .checking import TASKS, candidates_group, check_group
 from .selection import selected
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ def fit_record(
     weights: xr.DataArray | None,
     progress: bool,
     parameters: Mapping[str, float | Parameter],
+    leave_out: Task | None = None,
 ) -> xr.DataTree:
     """Fit the law ``name`` to all runs of a record: what ``ds.laws.fit`` and ``ds.twopoint.fit`` do.
 
@@ -41,6 +44,8 @@ def fit_record(
         A training record.
     name, params, hold_out, weights, progress, parameters
         As in :meth:`scalingeq.accessors.MeasuredLaws.fit`.
+    leave_out
+        ``check`` of :meth:`scalingeq.accessors.MeasuredTwoPoint.fit`.
     """
     from tqdm import tqdm
 
@@ -49,11 +54,13 @@ def fit_record(
     chosen = law(name)
     ds = check(ds)
     curves = to_curves(ds)
-    held = selected(ds, curves, hold_out)
+    if leave_out is not None:
+        _check_problems(leave_out, params, weights, parameters)
+    wanted = selected(ds, curves, hold_out)
     weight = chosen.default_weights(curves) if weights is None else _flat_weights(ds, weights)
-    training = np.where(held, 0.0, weight)
+    training = np.where(wanted, 0.0, weight)
     # What the weights leave out of a fit, the transient by default, is no test of the law either.
-    held &= weight > 0
+    held = wanted & (weight > 0)
     if not (training > 0).any():
         raise DataError("weights: no observation outside hold_out has a weight above zero; pass some that have")
     if params is None:
@@ -62,15 +69,24 @@ def fit_record(
         params, notes = params.copy(), ()
     _set_parameters(chosen, params, parameters)
     with tqdm(total=100, desc="fit", unit="%", disable=not progress, bar_format="{desc} {bar} {n:.0f} %") as bar:
-        fit = chosen.fit(curves, params, weights=training, progress=lambda share: bar.update(100 * share - bar.n))
-    role = np.where(held, groups.HELD_OUT, np.where(training > 0, groups.FITTED, groups.NOT_USED)).astype(float)
+
+        def tell(share: float) -> None:
+            bar.update(100 * share - bar.n)
+
+        average = None if leave_out is None else fit_average(curves, leave_out, fitted=~wanted, progress=tell)
+        fit = chosen.fit(curves, params, weights=training, progress=tell) if average is None else average.best
+    role = np.where(held, groups.HELD_OUT, np.where(fit.used, groups.FITTED, groups.NOT_USED)).astype(float)
     units, tokens = ds["loss"].attrs["units"], str(ds["batch_size"].attrs["units"])
     additive = fit.additive if isinstance(fit, TwoPointFit) else None
     parts = {
         "observed": ds,
-        "parameters": groups.parameters_group(fit, chosen, units, tokens, notes),
-        "prediction": groups.prediction_group(ds, curves, chosen, fit, additive, role),
+        "parameters": groups.parameters_group(fit, chosen, units, tokens, notes if average is None else ()),
+        "prediction": groups.prediction_group(
+            ds, curves, chosen, fit, additive, role, None if average is None else average.law
+        ),
     }
+    if average is not None:
+        parts |= {"candidates": candidates_group(average), "check": check_group(ds, curves, average)}
     if additive is not None:
         parts["additive"] = groups.additive_group(additive, units, tokens)
     if isinstance(fit, FrontierFit):
@@ -79,6 +95,17 @@ def fit_record(
     tree.attrs["title"] = f"{chosen.title[0].upper()}{chosen.title[1:]} fitted to measured loss curves"
     tree.attrs["provenance"] = provenance(ds, chosen.name, chosen.version, seed=0)
     return self_contained(tree)
+
+
+def _check_problems(task: str, params: Any, weights: Any, parameters: Mapping[str, Any]) -> None:
+    """Refuse what a check cannot do."""
+    problems = []
+    if task not in TASKS:
+        problems.append(f"check: no task {task!r}; pass one of {', '.join(TASKS)}")
+    given = [name for name, value in (("params", params), ("weights", weights)) if value is not None]
+    if given := given + list(parameters):
+        problems.append(f"check: chooses among fits with defaults; leave out {', '.join(given)}, or check=None")
+    raise_problems(problems, DataError)
 
 
 def _flat_weights(ds: xr.Dataset, weights: xr.DataArray) -> np.ndarray:

@@ -18,7 +18,10 @@ from scalingeq.inference.laws.additive import AdditiveLaw
 from scalingeq.inference.laws.isoflop import Optima
 from scalingeq.inference.twopoint import LAW_NAME
 from scalingeq.inference.uncertainty import predicted_band
+from scalingeq.inference.validation import AveragedLaw
 from scalingeq.theory.training import Decomposition
+
+from .checking import averaged_losses, quantile_coordinate, quantile_label, read_average
 
 if TYPE_CHECKING:
     from lmfit import Parameters
@@ -34,11 +37,20 @@ REFERENCES = {
 
 
 class FittedLaw(NamedTuple):
-    """What predictions need of a fit: values by name, covariance (parameter, parameter), reference size."""
+    """What predictions need of a fit: values by name, covariance (parameter, parameter), reference size, the average."""
 
     values: dict[str, float]
     covariance: Floats | None
     reference_params: float
+    average: AveragedLaw | None = None
+
+
+def law_of_analysis(tree: xr.DataTree) -> FittedLaw:
+    """Return what predictions need of an analysis: its parameters, and the average of its candidates if it has some."""
+    law = read_parameters(tree["parameters"].to_dataset())
+    if "candidates" not in tree.children:
+        return law
+    return law._replace(average=read_average(tree["candidates"].to_dataset()))
 
 
 def parameters_group(fit: LawFit, law: Law, loss_units: str, token_units: str, notes: tuple[str, ...]) -> xr.Dataset:
@@ -91,6 +103,8 @@ def predicted_losses(
     """Label the losses that a law predicts for the runs of ``ds``, with standard errors where it has a covariance."""
     labels = loss_labels(law, loss_units, algorithm, components)
     of_fit = (law.values, law.covariance, curves, law.reference_params, algorithm)
+    if law.average is not None and algorithm.is_plain and not components:
+        return averaged_losses(ds, law.average, law.average.predict(curves), loss_units)
     if not components:
         return _losses(ds, *predicted_band(*of_fit), labels)
     parts = algorithm_components(law.values, curves, law.reference_params, algorithm)
@@ -117,7 +131,14 @@ def loss_labels(
         labels["loss_stderr"] = ("standard error of the predicted loss from the fit's covariance", loss_units)
     if components:
         labels["component_loss"] = ("part of the predicted loss", loss_units)
+    elif law.average is not None and algorithm.is_plain:
+        labels["loss_quantile"] = quantile_label(loss_units)
     return labels
+
+
+def leading_coordinate(name: str) -> tuple[str, list[str] | list[float], dict[str, str]] | None:
+    """Coordinate of the dimension that a variable of :func:`predicted_losses` has before those of the losses."""
+    return {"component_loss": component_coordinate(), "loss_quantile": quantile_coordinate()}.get(name)
 
 
 def component_coordinate() -> tuple[str, list[str], dict[str, str]]:
@@ -126,14 +147,23 @@ def component_coordinate() -> tuple[str, list[str], dict[str, str]]:
 
 
 def prediction_group(
-    ds: xr.Dataset, curves: TrainingCurves, law: Law, fit: LawFit, additive: AdditiveLaw | None, role: Floats
+    ds: xr.Dataset,
+    curves: TrainingCurves,
+    law: Law,
+    fit: LawFit,
+    additive: AdditiveLaw | None,
+    role: Floats,
+    average: AveragedLaw | None = None,
 ) -> xr.Dataset:
     """Label the predictions for the observed curves, what each point was used for, and the scores.
 
-    The additive law stands beside the one fitted where it is given. A law that has a frontier alone predicts NaN.
+    The additive law stands beside the one fitted where it is given; an average stands in the place of the fit. A law
+    that has a frontier alone predicts NaN.
     """
     units = ds["loss"].attrs["units"]
-    if law.has_loss:
+    if average is not None:
+        out = averaged_losses(ds, average, average.predict(curves), units)
+    elif law.has_loss:
         out = law_losses(ds, curves, law, fit.values, fit.covariance, units)
     else:
         about = {"loss": (f"no loss: the {law.title} give a frontier alone", units)}

@@ -84,10 +84,10 @@ def _lazily(
     for name, (long_name, units) in groups.loss_labels(law, _units(ds), algorithm, components).items():
         shape, chunks = tuple(ds.sizes[dim] for dim in dims), tuple(ds.chunks[dim] for dim in dims)
         name_dims = dims
-        if name == "component_loss":
-            template = template.assign_coords(component=groups.component_coordinate())
-            parts = template.sizes["component"]
-            shape, chunks, name_dims = (parts, *shape), ((parts,), *chunks), ("component", *dims)
+        if leading := groups.leading_coordinate(name):
+            template = template.assign_coords({leading[0]: leading})
+            parts = template.sizes[leading[0]]
+            shape, chunks, name_dims = (parts, *shape), ((parts,), *chunks), (leading[0], *dims)
         empty = dask.array.empty(shape, chunks=chunks)
         template[name] = (name_dims, empty, {"long_name": long_name, "units": units})
     if _measured(algorithm) in ds:

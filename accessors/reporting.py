@@ -15,6 +15,7 @@ from scalingeq.inference.laws import LAWS
 from scalingeq.inference.twopoint import LAW_NAME
 
 from .archive import law_of
+from .checking import TASKS
 
 COMBINATIONS = {
     "2 r": "exponent of the loss in time",
@@ -83,6 +84,7 @@ class Report:
             *([_identified(parameters)] if law_of(self._tree) == LAW_NAME else []),
             _parameters(parameters),
             *([_scores(prediction)] if "law" in prediction else []),
+            *_check(self._tree),
             *([Section("Notes", sentences=notes)] if notes else []),
             _data(observed),
             _provenance(self._tree),
@@ -165,6 +167,34 @@ def _scores(prediction: xr.Dataset) -> Section:
         rows,
         sentences,
     )
+
+
+def _check(tree: xr.DataTree) -> list[Section]:
+    """What the candidates predicted of what was left out, and what bands make of it; nothing without a check."""
+    if "check" not in tree.children:
+        return []
+    found, candidates = tree["check"].to_dataset(), tree["candidates"].to_dataset()
+    rows = [
+        (str(name), f"{weight:.2f}", f"{score:.4f}")
+        for name, weight, score in zip(
+            candidates["candidate"].values, candidates["weight"].values, candidates["score"].values, strict=True
+        )
+    ]
+    task = str(found.attrs["task"])
+    drift, freedom, noise = (float(candidates[name]) for name in ("drift", "freedom", "noise"))
+    unit = "a schedule that was not fitted" if candidates["reach_schedules"] else "each factor e beyond what was fitted"
+    sentences = [
+        f"Left out and predicted: {TASKS[task]}. Candidates weigh by how well they did; predictions are the average.",
+        f"The average missed what was left out by {float(found['error']):.2%} RMS; {found['end_error'].attrs['long_name']}:"
+        f" {float(found['end_error']):+.2%}.",
+        f"Bands add to the fits' errors and the candidates' scatter a noise of {noise:.2%} and a drift of {drift:.2%} for "
+        f"{unit} (in size, tokens or repeats), Student t with {freedom:.0f} degrees of freedom.",
+    ]
+    if failures := str(candidates.attrs.get("failures", "")):
+        sentences.append(f"Not fitted: {'; '.join(failures.splitlines())}")
+    return [
+        Section("Check: part of the training data left out", ("candidate", "weight", "RMS log error"), rows, sentences)
+    ]
 
 
 def _reading(error: dict[str, float]) -> str:

@@ -10,10 +10,11 @@ import numpy as np
 
 from ..errors import FitError, raise_problems
 from . import twopoint
+from .covariance import Noise, covariance_of
 from .curves import Floats, TrainingCurves
 from .laws.additive import AdditiveLaw, fit_additive
 from .laws.interface import LawFit
-from .objective import LINEAR, NO_LOSS, UNSTABLE, Objective, moved_parameters
+from .objective import LINEAR, NO_LOSS, UNSTABLE, Objective
 from .robust import point_weights
 from .twopoint import PARAMETERS
 
@@ -27,7 +28,7 @@ LOWEST = {"width_scale": twopoint.MINIMUM_WIDTH, "unlearnable_exponent": 0.01}
 """Bounds of a fit that are tighter than those of the law."""
 
 SEARCH_POINTS, SEARCH_STARTS = 64, 3  # a power of two: balanced Sobol points
-ROUGH, FINE = (1e-4, 20), (1e-8, 100)  # relative change at which a refinement ends, and its largest number of steps
+ROUGH, FINE = (1e-4, 20), (1e-6, 60)  # relative change at which a refinement ends, and its largest number of steps
 NO_START = "no start of the fit gives a finite loss; pass params with a smaller noise_scale, or a shift nearer to 0"
 MISSED = 3.0  # times the median run's error: what a reader of the fit is told of
 
@@ -38,10 +39,13 @@ class TwoPointFit(LawFit):
 
     Attributes
     ----------
+    noise : Noise
+        Autocorrelated noise of the residuals along the runs, on which the covariance rests.
     additive : AdditiveLaw
         The additive law fitted to the same points with the same weights.
     """
 
+    noise: Noise = field(kw_only=True)
     additive: AdditiveLaw = field(kw_only=True)
 
     @property
@@ -50,8 +54,10 @@ class TwoPointFit(LawFit):
         return self.reference["reference_params"]
 
 
-def default_weights(curves: TrainingCurves) -> Floats:
-    """Weight (obs,) of each observation: zero in the warm-up and the first 2 % of a run, else √(4/points of the run).
+def default_weights(curves: TrainingCurves, burn_in: float = BURN_IN) -> Floats:
+    """Weight (obs,) of each observation: zero in the warm-up and the beginning of a run, else √(4/points of the run).
+
+    ``burn_in`` is the share of the run's steps that counts as its beginning.
 
     Examples
     --------
@@ -63,7 +69,7 @@ def default_weights(curves: TrainingCurves) -> Floats:
     """
     last = np.zeros(curves.name.size)
     np.maximum.at(last, curves.run, curves.step)
-    kept = curves.step >= np.maximum(BURN_IN * last, curves.warmup_steps)[curves.run]
+    kept = curves.step >= np.maximum(burn_in * last, curves.warmup_steps)[curves.run]
     # A table of final losses has one point a run: nothing of it is a transient.
     kept |= np.bincount(curves.run, minlength=last.size)[curves.run] == 1
     weight = np.zeros(curves.run.size)
@@ -71,7 +77,7 @@ def default_weights(curves: TrainingCurves) -> Floats:
     return weight
 
 
-def default_parameters(curves: TrainingCurves) -> tuple[Parameters, tuple[str, ...]]:
+def default_parameters(curves: TrainingCurves, batch_exponent: float = 0.0) -> tuple[Parameters, tuple[str, ...]]:
     """Parameters of a default fit: what the runs can determine is free, the rest is held; the notes say why.
 
     Width and the unlearnable part need three model sizes, noise two ratios of rate to batch size, in two runs or after
@@ -91,9 +97,9 @@ def default_parameters(curves: TrainingCurves) -> tuple[Parameters, tuple[str, .
 
     runs = np.unique(curves.run)
     sizes = np.unique(curves.params[runs]).size
-    noise_ratios = _noise_ratios(curves)
+    noise_ratios = _noise_ratios(curves, batch_exponent)
     repeats = bool(np.isfinite(curves.dataset_size[runs]).any())
-    held = twopoint.complete({"alpha": 1.5, "r": 0.3})
+    held = twopoint.complete({"alpha": 1.5, "r": 0.3, "batch_exponent": batch_exponent})
     # A free parameter starts at a finite value: one that is infinite leaves its effect out for good.
     start = {"width_scale": 300.0, "width_exponent": 0.7, "unlearnable_exponent": 0.4, "samples_scale": 1.0}
     notes = []
@@ -118,16 +124,17 @@ def default_parameters(curves: TrainingCurves) -> tuple[Parameters, tuple[str, .
     return params, tuple(notes)
 
 
-def _noise_ratios(curves: TrainingCurves) -> int:
-    """Number of different ratios of learning rate to batch size after the warm-ups, up to each run's last step."""
+def _noise_ratios(curves: TrainingCurves, batch_exponent: float) -> int:
+    """Number of different noise rates of runs after the warm-ups, up to each run's last step."""
     ratios = [np.zeros(0)]
     for run in np.unique(curves.run).tolist():
         if run not in curves.schedules:
-            ratios.append(np.array([curves.learning_rate[run] / curves.batch_size[run]]))
+            ratios.append(curves.learning_rate[[run]] / curves.batch_size[run] ** (1 - batch_exponent))
         else:
             step, _, noise_rate = curves.schedules[run].knots
             last = curves.step[curves.run == run][-1]
-            ratios.append(noise_rate[(step >= curves.warmup_steps[run]) & (step <= last)])
+            part = (step >= curves.warmup_steps[run]) & (step <= last)
+            ratios.append(noise_rate[part] * curves.batch_size[run] ** batch_exponent)
     return int(np.unique(np.concatenate(ratios)).size)
 
 
@@ -137,6 +144,8 @@ def fit_two_point(
     *,
     weights: Floats | None = None,
     progress: Callable[[float], object] | None = None,
+    irreducible_prior: float = np.inf,
+    near: Parameters | None = None,
 ) -> TwoPointFit:
     """Fit the law to all runs at once.
 
@@ -154,6 +163,10 @@ def fit_two_point(
         Default :func:`default_weights`; zero leaves an observation out.
     progress : callable, optional
         Told the share of the work done, from 0 to 1.
+    irreducible_prior : float, default inf
+        Deviation of a weak prior on the irreducible loss around 0, in units of the smallest loss; infinite for none.
+    near : lmfit.Parameters, optional
+        Optimum of a similar fit: its values are the only start, and no search is made.
 
     Returns
     -------
@@ -198,27 +211,31 @@ def fit_two_point(
     additive = fit_additive(chosen)
     misfit = np.log(additive.loss(chosen.params[chosen.run], chosen.tokens) / chosen.loss)
     scale = _spread(misfit, weight[weight > 0])
-    objective = Objective(curves, weight, scale, params)
+    objective = Objective(curves, weight, scale, params, irreducible_prior)
     tell = progress or (lambda share: None)
     starts = [] if given is None else [params]
     once = np.where(np.isinf(curves.dataset_size[curves.run]), weight, 0.0)
-    if params["samples_scale"].vary and np.count_nonzero(once) > len(free):
+    if near is not None:
+        best = _refine(objective, _started_at(params, near), FINE)
+    elif params["samples_scale"].vary and np.count_nonzero(once) > len(free):
         # Runs that repeat their data cost ten times the others: the latter alone find the basin.
         held = params.copy()
         held["samples_scale"].set(value=np.inf, vary=False)
-        first = _best_of_many(Objective(curves, once, scale, held), held, additive, [], lambda share: tell(0.6 * share))
+        first = _best_of_many(
+            Objective(curves, once, scale, held, irreducible_prior), held, additive, [], lambda share: tell(0.6 * share)
+        )
         starts += [_with_samples(objective, params, first)]
         best = _best(objective, [_refine(objective, start, FINE) for start in starts])
     else:
         best = _best_of_many(objective, params, additive, starts, tell)
     if _cost(objective, best) >= 0.5 * (UNSTABLE**2):
         raise FitError(NO_START)
-    if not set(curves.schedules).isdisjoint(np.unique(chosen.run).tolist()):
-        # Tokens do not tell schedules apart: what the additive law misses there is no error of the losses.
-        objective = Objective(curves, weight, _spread(objective.misfit(best.valuesdict()), objective.weight), params)
-        best = _refine(objective, best, FINE)
+    # What the additive law misses is no error of the losses: the residuals themselves say how data weigh beside priors.
+    balance = covariance_of(objective, best).noise.balance
+    objective = Objective(curves, weight * np.sqrt(balance), scale, params, irreducible_prior)
+    best = _refine(objective, best, FINE)
     tell(1.0)
-    covariance, residual_scale, at_bound = _covariance(objective, best)
+    covariance, noise, at_bound = covariance_of(objective, best)
     notes += tuple(
         f"{name} stopped at its bound {best[name].value:.4g}: its standard error is not defined" for name in at_bound
     )
@@ -227,7 +244,8 @@ def fit_two_point(
         law=twopoint.LAW_NAME,
         params=best,
         covariance=covariance,
-        residual_scale=residual_scale,
+        residual_scale=float(np.sqrt(noise.variance * np.mean(objective.spread**2))),
+        noise=noise,
         used=weight > 0,
         notes=notes,
         reference={"reference_params": objective.reference_params},
@@ -256,6 +274,15 @@ def _best_of_many(
         fits.append(_refine(objective, start, ROUGH))
         tell(0.3 + 0.5 * (number + 1) / len(starts))
     return _refine(objective, _best(objective, fits), FINE)
+
+
+def _started_at(params: Parameters, near: Parameters) -> Parameters:
+    """Copy of ``params`` whose free ones have the values of ``near``, inside their bounds."""
+    start = params.copy()
+    for name, parameter in start.items():
+        if parameter.vary and np.isfinite(near[name].value):
+            parameter.set(value=float(np.clip(near[name].value, parameter.min, parameter.max)))
+    return start
 
 
 def _best(objective: Objective, fits: list[Parameters]) -> Parameters:
@@ -287,8 +314,9 @@ def _search(
     from scipy.stats import qmc
 
     settings = objective.settings
-    longest = float(settings.time.max())
-    noise_unit = float((settings.batch_size / settings.learning_rate).min())
+    of_batch = params["batch_exponent"].value
+    longest = float(settings.time(of_batch).max())
+    noise_unit = float((settings.batch_size ** (1 - of_batch) / settings.learning_rate).min())
     unique = settings.dataset_size[np.isfinite(settings.dataset_size)]
     samples_unit = 1.0 / float(np.median(unique)) if unique.size else 1.0
     # (low, high) of a log-uniform search: around the additive law's exponents, and whatever time and width allow.
@@ -350,42 +378,6 @@ def _refine(objective: Objective, start: Parameters, effort: tuple[float, int]) 
     return result.params
 
 
-def _covariance(objective: Objective, params: Parameters) -> tuple[Floats, float, list[str]]:
-    """Covariance of all parameters, spread of the residuals, and names of those at a bound; sets ``stderr``.
-
-    The curvature of the penalised misfit at its minimum, scaled by the misfit per degree of freedom where each curve
-    counts as 4 points.
-    """
-    names = list(params)
-    at_bound = [name for name in objective.free if _is_at_bound(params[name])]
-    inside = [name for name in objective.free if name not in at_bound]
-    for parameter in params.values():
-        parameter.stderr = None  # the optimiser's own knows neither the priors nor the correlation along a run
-    # What stopped at a bound counts as held there.
-    jacobian = objective.jacobian(params)[:, [objective.free.index(name) for name in inside]]
-    residuals = objective.residuals(params)
-    observations = objective.weight.size
-    effective = float(np.sum(objective.weight**2))
-    freedom = max(effective - len(inside), 1.0)
-    variance = float(np.sum(residuals[:observations] ** 2)) / freedom
-    # The priors' rows are information of their own, not to be rescaled with the misfit.
-    information = jacobian[:observations].T @ jacobian[:observations] / max(variance, 1e-12)
-    information += jacobian[observations:].T @ jacobian[observations:]
-    unit = 1 / np.sqrt(np.maximum(np.diag(information), 1e-300))
-    inverse = np.linalg.pinv(information * np.outer(unit, unit), rcond=1e-12, hermitian=True) * np.outer(unit, unit)
-    # Parameters tied by constraints move with the free ones.
-    values = np.array(list(params.valuesdict().values()))
-    tied = np.zeros((len(names), len(inside)))
-    for column, (moved, step) in enumerate(moved_parameters(params, inside)):
-        change = np.array(list(moved.valuesdict().values())) - np.where(np.isfinite(values), values, 0.0)
-        tied[:, column] = np.where(np.isfinite(values), change, 0.0) / step
-    covariance = tied @ inverse @ tied.T
-    for name, stderr in zip(names, np.sqrt(np.diag(covariance)), strict=True):
-        if name in inside or params[name].expr:
-            params[name].stderr = float(stderr)
-    return covariance, float(np.sqrt(variance * np.mean(objective.spread**2))), at_bound
-
-
 def _missed_runs(objective: Objective, params: Parameters) -> tuple[str, ...]:
     """Name the runs that the law describes far worse than the others: what sets them apart is not in the law."""
     misfit = objective.misfit(params.valuesdict())
@@ -399,9 +391,3 @@ def _missed_runs(objective: Objective, params: Parameters) -> tuple[str, ...]:
     named = ", ".join(f"{objective.used.name[runs[one]]} ({error[one]:.1%} RMS)" for one in worst)
     few = "" if missed.size <= 3 else f"{missed.size} runs, the worst being "
     return (f"the law misses {few}{named}; the median run by {typical:.1%}",)
-
-
-def _is_at_bound(parameter: object) -> bool:
-    value, low, high = (getattr(parameter, name) for name in ("value", "min", "max"))
-    near = [abs(value - bound) <= 1e-3 * max(abs(bound), 1e-3) for bound in (low, high) if np.isfinite(bound)]
-    return any(near)

@@ -52,6 +52,9 @@ PARAMETERS: dict[str, ParameterInfo] = {
     "samples_scale": ParameterInfo("1/tokens", "effective samples per unique token", 1e-12, np.inf),
     "noise_scale": ParameterInfo("tokens", "SGD noise per unit of learning rate and inverse batch", 0.0, np.inf),
     "rate_exponent": ParameterInfo("1", "exponent of the learning rate in intrinsic time and SGD noise", 0.2, 2.0),
+    "batch_exponent": ParameterInfo(
+        "1", "exponent of the batch size in intrinsic time and SGD noise: 0 counts steps, 1 tokens", 0.0, 2.0
+    ),
     "shift": ParameterInfo("1", "capacity exponent of the test inputs less alpha", -np.inf, np.inf),
 }
 
@@ -62,7 +65,7 @@ AMPLITUDES = ("scale", "irreducible", "unlearnable", "unlearnable_exponent")
 NEUTRAL = {
     "scale": 1.0, "irreducible": 0.0, "unlearnable": 0.0, "unlearnable_exponent": 0.0, "time_scale": 1.0,
     "width_scale": np.inf, "width_exponent": 0.0, "samples_scale": np.inf, "noise_scale": 0.0, "rate_exponent": 1.0,
-    "shift": 0.0,
+    "batch_exponent": 0.0, "shift": 0.0,
 }  # fmt: skip
 """Value of each parameter but ``alpha`` and ``r`` that leaves its effect out."""
 
@@ -94,13 +97,12 @@ class Settings:
     warmup_steps: Floats | float = 0.0
     test_eigenvalues: Floats | None = None
 
-    @property
-    def time(self) -> Floats:
-        """Integral (run, T) of the learning rate over the steps."""
+    def time(self, batch_exponent: float = 0.0) -> Floats:
+        """Integral (run, T) of the learning rate over the steps, times the batch size to a power."""
         time = self.learning_rate[:, None] * self.intrinsic_steps()
         for schedule, runs in self.schedules:
             time[runs] = schedule.time(self.step[runs])
-        return time
+        return np.asarray(time * self.batch_size[:, None] ** batch_exponent)
 
     def intrinsic_steps(self, rate_exponent: float = 1.0) -> Floats:
         """Steps (run, T) at the full rate that stand for those done, where there is no schedule."""
@@ -135,16 +137,22 @@ def intrinsic_steps(step: Floats, warmup_steps: Floats, rate_exponent: float = 1
     return np.asarray(step - warm + warm * share**rate_exponent / (1 + rate_exponent))
 
 
-def effective_rate(rate: Floats, parameters: Mapping[str, float]) -> Floats:
-    """Learning rates as they act: ``rate**rate_exponent``, in units in which the reference rate is as it was.
+def effective_rate(rate: Floats, batch_size: Floats, parameters: Mapping[str, float]) -> Floats:
+    """Learning rates as they act: ``rate**rate_exponent * batch_size**batch_exponent``.
+
+    The rate is in units in which the reference rate is as it was. Under AdamW the loss of a token hardly depends on the
+    batch: intrinsic time counts tokens then, and the noise, the rate of a token, is that of any batch.
 
     Examples
     --------
-    >>> effective_rate(np.array([1e-3, 1e-5]), {"rate_exponent": 0.5}).tolist()
+    >>> effective_rate(np.array([1e-3, 1e-5]), np.array(8.0), {"rate_exponent": 0.5}).tolist()
     [0.001, 0.0001]
+    >>> effective_rate(np.array([1e-3, 1e-5]), np.array(8.0), {"batch_exponent": 1.0}).tolist()
+    [0.008, 8e-05]
     """
-    exponent = value_of(parameters, "rate_exponent")
-    return rate if exponent == 1 else np.asarray(REFERENCE_RATE * (rate / REFERENCE_RATE) ** exponent)
+    exponent, of_batch = value_of(parameters, "rate_exponent"), value_of(parameters, "batch_exponent")
+    acting = rate if exponent == 1 else np.asarray(REFERENCE_RATE * (rate / REFERENCE_RATE) ** exponent)
+    return acting if of_batch == 0 else acting * batch_size**of_batch
 
 
 def effective_schedule(schedule: Schedule, parameters: Mapping[str, float]) -> Schedule:
@@ -159,7 +167,9 @@ def effective_schedule(schedule: Schedule, parameters: Mapping[str, float]) -> S
     if value_of(parameters, "rate_exponent") != 1:
         # A power of a ramp is no longer linear: knots where its rate changes much, denser towards its low end.
         step, rate, noise_rate = _with_knots_on_ramps(step, rate, noise_rate)
-        acting = effective_rate(rate, parameters)
+    if value_of(parameters, "rate_exponent") != 1 or value_of(parameters, "batch_exponent") != 0:
+        batch_size = np.divide(rate, noise_rate, out=np.ones_like(rate), where=noise_rate > 0)
+        acting = effective_rate(rate, batch_size, parameters)
         noise_rate = noise_rate * np.divide(acting, rate, out=np.zeros_like(rate), where=rate > 0)
         rate = acting
     return Schedule(step, parameters["time_scale"] * rate, parameters["noise_scale"] * noise_rate)
@@ -213,13 +223,13 @@ def basis_losses(parameters: Mapping[str, float], settings: Settings, reference_
 
     L = scale · signal + (irreducible + unlearnable (params/params₀)^-unlearnable_exponent) · noise, at the time
     time_scale · ∫ u dstep, with noise_scale · u/batch_size as the noise rate of the theory, where u is the learning rate
-    to the power of rate_exponent.
+    to the power of rate_exponent, times the batch size to the power of batch_exponent.
 
     Parameters
     ----------
     parameters : mapping
-        ``alpha, r, time_scale, width_scale, width_exponent, samples_scale, noise_scale``, and ``rate_exponent`` and
-        ``shift`` if any.
+        ``alpha, r, time_scale, width_scale, width_exponent, samples_scale, noise_scale``, and ``rate_exponent``,
+        ``batch_exponent`` and ``shift`` if any.
     settings : Settings
         Runs and times.
     reference_params : float
@@ -251,7 +261,7 @@ def basis_losses(parameters: Mapping[str, float], settings: Settings, reference_
     runs = settings.constant
     if test_spectrum is None and runs.size:
         # About ten times as fast.
-        rate = effective_rate(settings.learning_rate[runs], parameters)
+        rate = effective_rate(settings.learning_rate[runs], settings.batch_size[runs], parameters)
         steps = settings.intrinsic_steps(value_of(parameters, "rate_exponent"))[runs]
         losses[:, runs] = flow_loss(
             parameters["time_scale"] * rate[:, None] * steps,

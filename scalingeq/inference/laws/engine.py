@@ -302,6 +302,7 @@ def _moved_to(params: Parameters, values: Values) -> Parameters:
 
 def _covariance_of(objective: LogObjective, params: Parameters) -> tuple[Floats, float, list[str]]:
     """Covariance of all parameters, spread of the residuals and names of those at a bound, as in the two-point fit."""
-    from ..fitting import _covariance
+    from ..covariance import covariance_of
 
-    return _covariance(objective, params)  # type: ignore[arg-type]  # has all that it asks for
+    matrix, noise, at_bound = covariance_of(objective, params)
+    return matrix, float(np.sqrt(noise.variance * np.mean(objective.spread**2))), at_bound
