@@ -72,6 +72,12 @@ def parameters_group(fit: TwoPointFit, loss_units: str, token_units: str, notes:
     ds["meaning"].attrs = _about("meaning of each parameter", "1")
     ds["reference_params"] = ((), fit.reference_params, _about("model size that amplitudes refer to", "1"))
     ds["residual_scale"] = ((), fit.residual_scale, _about("spread of the log residuals", "1"))
+    ds["misfit_scale"] = ((), fit.misfit_scale, _about("log residual of weight one, without measurement error", "1"))
+    ds["residual_correlation"] = (
+        (),
+        fit.noise.correlation,
+        _about("correlation of neighbouring log residuals of a run", "1"),
+    )
     ds.attrs["notes"] = "\n".join((*notes, *fit.notes))
     return ds
 
@@ -117,7 +123,7 @@ def component_coordinate() -> tuple[str, list[str], dict[str, str]]:
 
 
 def prediction_group(
-    ds: xr.Dataset, curves: TrainingCurves, law: FittedLaw, additive: AdditiveLaw, role: Floats
+    ds: xr.Dataset, curves: TrainingCurves, law: FittedLaw, additive: AdditiveLaw, role: Floats, weight: Floats
 ) -> xr.Dataset:
     """Label the predictions of both laws for the observed curves, what each point was used for, and the scores."""
     units = ds["loss"].attrs["units"]
@@ -127,8 +133,9 @@ def prediction_group(
         "additive_loss": ("test loss predicted by the additive law", units),
         "log_residual": ("log of measured over predicted loss", "1"),
         "role": ("what the observation was used for", "1"),
+        "weight": ("weight of the observation in the fit", "1"),
     }
-    values = {"additive_loss": other, "log_residual": np.log(curves.loss / loss), "role": role}
+    values = {"additive_loss": other, "log_residual": np.log(curves.loss / loss), "role": role, "weight": weight}
     out = _losses(ds, loss, stderr, loss_labels(law, units)).merge(from_curves(ds, values, labels))
     out["role"].attrs |= {
         "flag_values": np.array([NOT_USED, FITTED, HELD_OUT], float),

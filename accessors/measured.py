@@ -228,7 +228,7 @@ class MeasuredTwoPoint:
             {
                 "observed": ds,
                 "parameters": fitted,
-                "prediction": groups.prediction_group(ds, curves, law, fit.additive, role.astype(float)),
+                "prediction": groups.prediction_group(ds, curves, law, fit.additive, role.astype(float), fit.weight),
                 "additive": groups.additive_group(fit.additive, units, tokens),
             },
             name="two-point analysis",

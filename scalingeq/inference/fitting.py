@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import FitError, raise_problems
 from . import twopoint
@@ -50,8 +51,10 @@ class TwoPointFit:
         Autocorrelated noise of the residuals along the runs, on which the covariance rests.
     additive : AdditiveLaw
         The additive law fitted to the same points with the same weights.
-    used : ndarray of bool, shape (obs,)
-        Observations with a weight above zero.
+    weight : ndarray, shape (obs,)
+        Weight of each observation in the end, data balanced against priors; zero: not used.
+    misfit_scale : float
+        Spread of the additive law's log residuals, in units of which those of the fit are weighed.
     notes : tuple of str
         What a reader of the parameters must know: parameters held, at a bound, or not determined.
     """
@@ -62,8 +65,14 @@ class TwoPointFit:
     residual_scale: float
     noise: Noise
     additive: AdditiveLaw
-    used: np.ndarray
+    weight: Floats
+    misfit_scale: float
     notes: tuple[str, ...]
+
+    @property
+    def used(self) -> NDArray[np.bool_]:
+        """Observations (obs,) with a weight above zero."""
+        return self.weight > 0
 
 
 def default_weights(curves: TrainingCurves) -> Floats:
@@ -230,8 +239,8 @@ def fit_two_point(
     if _cost(objective, best) >= 0.5 * (UNSTABLE**2):
         raise FitError(NO_START)
     # What the additive law misses is no error of the losses: the residuals themselves say how data weigh beside priors.
-    balance = covariance_of(objective, best).noise.balance
-    objective = Objective(curves, weight * np.sqrt(balance), scale, params)
+    weight = weight * np.sqrt(covariance_of(objective, best).noise.balance)
+    objective = Objective(curves, weight, scale, params)
     best = _refine(objective, best, FINE)
     tell(1.0)
     covariance, noise, at_bound = covariance_of(objective, best)
@@ -246,7 +255,8 @@ def fit_two_point(
         residual_scale=float(np.sqrt(noise.variance * np.mean(objective.spread**2))),
         noise=noise,
         additive=additive,
-        used=weight > 0,
+        weight=weight,
+        misfit_scale=scale,
         notes=notes,
     )
 
@@ -379,4 +389,3 @@ def _missed_runs(objective: Objective, params: Parameters) -> tuple[str, ...]:
     named = ", ".join(f"{objective.used.name[runs[one]]} ({error[one]:.1%} RMS)" for one in worst)
     few = "" if missed.size <= 3 else f"{missed.size} runs, the worst being "
     return (f"the law misses {few}{named}; the median run by {typical:.1%}",)
-

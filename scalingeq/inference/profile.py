@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..errors import ParameterError, raise_problems
-from .covariance import PenalisedLeastSquares, covariance_of, curvature_inverse
+from .covariance import PenalisedLeastSquares, covariance_of, curvature_inverse, is_at_bound
 from .curves import Floats
 from .uncertainty import COMBINATIONS, combination
 
@@ -37,7 +37,7 @@ class Profile(NamedTuple):
 def profile(
     objective: PenalisedLeastSquares,
     params: Parameters,
-    quantities: Sequence[str] | None = None,
+    quantities: Sequence[str],
     levels: Sequence[float] = (0.68, 0.95),
     tell: Callable[[float], object] = lambda share: None,
 ) -> Profile:
@@ -49,8 +49,8 @@ def profile(
         What the fit minimised, priors included.
     params : lmfit.Parameters
         At the minimum.
-    quantities : sequence of str, optional
-        Free parameters, and names of :data:`~scalingeq.inference.uncertainty.COMBINATIONS`; default: all that are free.
+    quantities : sequence of str
+        Free parameters inside their bounds, and names of :data:`~scalingeq.inference.uncertainty.COMBINATIONS`.
     levels : sequence of float
         Probabilities of the intervals.
     tell : callable
@@ -85,12 +85,11 @@ def profile(
     params = params.copy()
     covariance = covariance_of(objective, params)
     inside = [name for name in objective.free if name not in covariance.at_bound]
-    chosen = list(quantities) if quantities is not None else [*inside, *_free_combinations(inside)]
+    known = [*inside, *_free_combinations(inside)]
     problems = [f"levels: {level:g} is not between 0 and 1; pass such as 0.68" for level in levels if not 0 < level < 1]
-    for name in chosen:
-        if name not in inside and name not in _free_combinations(inside):
-            known = ", ".join([*inside, *_free_combinations(inside)])
-            problems.append(f"{name}: not free, or at its bound, or unknown; pass some of {known}")
+    for name in quantities:
+        if name not in known:
+            problems.append(f"{name}: not free, or at its bound, or unknown; pass some of {', '.join(known)}")
     if len(inside) < 2:
         problems.append(f"params: a profile needs two free parameters inside their bounds, not {len(inside)}")
     raise_problems(problems, ParameterError)
@@ -98,9 +97,9 @@ def profile(
     positions = [list(params).index(name) for name in inside]
     sandwich = covariance.matrix[np.ix_(positions, positions)]
     naive = curvature_inverse(objective.jacobian(params)[:, [objective.free.index(name) for name in inside]])
-    found = np.full((2, len(chosen), len(levels)), np.nan)
-    value, stderr, notes = np.empty(len(chosen)), np.empty(len(chosen)), []
-    for number, name in enumerate(chosen):
+    found = np.full((2, len(quantities), len(levels)), np.nan)
+    value, stderr, notes = np.empty(len(quantities)), np.empty(len(quantities)), []
+    for number, name in enumerate(quantities):
         value[number], gradient = combination(name, inside, params.valuesdict())
         stderr[number] = np.sqrt(gradient @ sandwich @ gradient)
         scale = float(gradient @ naive @ gradient) / max(stderr[number] ** 2, 1e-300)
@@ -114,8 +113,25 @@ def profile(
         notes += [f"{name}: its profile has no {side} end at {level:.0%}, up to a bound or as far as it was followed"
                   for side, row in zip(("lower", "upper"), ends, strict=True)
                   for level, end in zip(levels, row, strict=True) if not np.isfinite(end)]  # fmt: skip
-        tell((number + 1) / len(chosen))
+        tell((number + 1) / len(quantities))
     return Profile(value, stderr, found[0], found[1], tuple(notes))
+
+
+def profiled_by_default(objective: PenalisedLeastSquares, params: Parameters) -> list[str]:
+    """Combinations, then parameters, that a profile can move: free and inside their bounds.
+
+    Examples
+    --------
+    >>> import lmfit
+    >>> class Free:
+    ...     free = ["r"]
+    >>> params = lmfit.Parameters()
+    >>> params.add("r", value=0.3)
+    >>> profiled_by_default(Free(), params)
+    ['2 r', '2 alpha r', '2 alpha r width_exponent', 'r']
+    """
+    inside = [name for name in objective.free if not is_at_bound(params[name])]
+    return [*_free_combinations(inside), *inside]
 
 
 def _free_combinations(free: Sequence[str]) -> list[str]:
