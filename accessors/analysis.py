@@ -235,8 +235,10 @@ class AnalysisTwoPoint:
 
         Examples
         --------
-        >>> import scalingeq
-        >>> ds = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), [0, 4])
+        >>> step = np.geomspace(100, 1e4, 12).round()
+        >>> loss = (0.4 + 3 * step**-0.3) * np.exp(0.01 * np.random.default_rng(0).standard_normal(12))
+        >>> about = {"step": step, "params": 1e4, "learning_rate": 0.01, "batch_size": 64.0}
+        >>> ds = xr.Dataset({"loss": ("step", loss)}, about)
         >>> tree = ds.twopoint.fit(alpha=1.5, irreducible=0.4, time_scale=50.0)
         >>> found = tree.twopoint.profile(["2 r"], levels=[0.68])
         >>> bool(found.lower.item() < found.value.item() < found.upper.item())
@@ -276,8 +278,10 @@ class AnalysisTwoPoint:
 
         Examples
         --------
-        >>> import scalingeq
-        >>> ds = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), [0, 4])
+        >>> step = np.geomspace(100, 1e4, 12).round()
+        >>> loss = (0.4 + 3 * step**-0.3) * np.exp(0.01 * np.random.default_rng(0).standard_normal(12))
+        >>> about = {"step": step, "params": 1e4, "learning_rate": 0.01, "batch_size": 64.0}
+        >>> ds = xr.Dataset({"loss": ("step", loss)}, about)
         >>> tree = ds.twopoint.fit(alpha=1.5, irreducible=0.4, time_scale=50.0)
         >>> tree.twopoint.bootstrap(draws=3).value.dims
         ('draw', 'parameter')
@@ -330,8 +334,10 @@ class AnalysisTwoPoint:
 
         Examples
         --------
-        >>> import scalingeq
-        >>> ds = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), [0, 4])
+        >>> step = np.geomspace(100, 1e4, 12).round()
+        >>> loss = (0.4 + 3 * step**-0.3) * np.exp(0.01 * np.random.default_rng(0).standard_normal(12))
+        >>> about = {"step": step, "params": 1e4, "learning_rate": 0.01, "batch_size": 64.0}
+        >>> ds = xr.Dataset({"loss": ("step", loss)}, about)
         >>> tree = ds.twopoint.fit(alpha=1.5, irreducible=0.4, time_scale=50.0)
         >>> tree.twopoint.sample(draws=16, walkers=8).value.dims
         ('draw', 'parameter')

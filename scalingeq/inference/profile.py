@@ -17,7 +17,7 @@ from .uncertainty import COMBINATIONS, combination
 if TYPE_CHECKING:
     from lmfit import MinimizerResult, Parameters
 
-TOLERANCE = 1e-10  # relative change at which a fit along the profile ends: far below the steps of the misfit
+TOLERANCE = 1e-8  # relative change at which a fit along the profile ends: far below the steps of the misfit
 COMBINATION = "combination"
 
 
@@ -85,7 +85,7 @@ def profile(
     params = params.copy()
     covariance = covariance_of(objective, params)
     inside = [name for name in objective.free if name not in covariance.at_bound]
-    known = [*inside, *_free_combinations(inside)]
+    known = [*inside, *_free_combinations(inside, params)]
     problems = [f"levels: {level:g} is not between 0 and 1; pass such as 0.68" for level in levels if not 0 < level < 1]
     for name in quantities:
         if name not in known:
@@ -126,16 +126,21 @@ def profiled_by_default(objective: PenalisedLeastSquares, params: Parameters) ->
     >>> class Free:
     ...     free = ["r"]
     >>> params = lmfit.Parameters()
-    >>> params.add("r", value=0.3)
+    >>> params.add_many(("alpha", 1.5, False), ("r", 0.3), ("width_exponent", 0.0, False))
     >>> profiled_by_default(Free(), params)
-    ['2 r', '2 alpha r', '2 alpha r width_exponent', 'r']
+    ['2 r', '2 alpha r', 'r']
     """
     inside = [name for name in objective.free if not is_at_bound(params[name])]
-    return [*_free_combinations(inside), *inside]
+    return [*_free_combinations(inside, params), *inside]
 
 
-def _free_combinations(free: Sequence[str]) -> list[str]:
-    return [name for name, factors in COMBINATIONS.items() if not set(factors).isdisjoint(free)]
+def _free_combinations(free: Sequence[str], params: Parameters) -> list[str]:
+    """Combinations that some free parameter moves, which it cannot where another factor is zero."""
+    values = params.valuesdict()
+    moving = {
+        name: combination(name, free, values)[1] for name in COMBINATIONS if params.keys() >= set(COMBINATIONS[name])
+    }
+    return [name for name, gradient in moving.items() if gradient.any()]
 
 
 class _InCombination:
