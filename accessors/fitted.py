@@ -82,7 +82,7 @@ def fit_record(
         "observed": ds,
         "parameters": groups.parameters_group(fit, chosen, units, tokens, notes if average is None else ()),
         "prediction": groups.prediction_group(
-            ds, curves, chosen, fit, additive, role, None if average is None else average.law
+            ds, curves, chosen, fit, additive, role, fit.weight, None if average is None else average.law
         ),
     }
     if average is not None:

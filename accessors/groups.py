@@ -55,6 +55,8 @@ def law_of_analysis(tree: xr.DataTree) -> FittedLaw:
 
 def parameters_group(fit: LawFit, law: Law, loss_units: str, token_units: str, notes: tuple[str, ...]) -> xr.Dataset:
     """Label the parameters of a fit; ``notes`` come before its own."""
+    from scalingeq.inference.fitting import TwoPointFit
+
     parameters = list(fit.params.values())
     names = [parameter.name for parameter in parameters]
     numbers = {
@@ -93,6 +95,14 @@ def parameters_group(fit: LawFit, law: Law, loss_units: str, token_units: str, n
         text, units = REFERENCES[name]
         ds[name] = ((), value, _about(text, token_units if units == "tokens" else units))
     ds["residual_scale"] = ((), fit.residual_scale, _about("spread of the log residuals", "1"))
+    if isinstance(fit, TwoPointFit):
+        texts = {
+            "misfit_scale": (fit.misfit_scale, "log residual of weight one, without measurement error"),
+            "irreducible_prior": (fit.irreducible_prior, "deviation of the prior on irreducible over the lowest loss"),
+            "residual_correlation": (fit.noise.correlation, "correlation of neighbouring log residuals of a run"),
+        }
+        for name, (value, text) in texts.items():
+            ds[name] = ((), value, _about(text, "1"))
     ds.attrs["notes"] = "\n".join((*notes, *fit.notes))
     return ds
 
@@ -153,6 +163,7 @@ def prediction_group(
     fit: LawFit,
     additive: AdditiveLaw | None,
     role: Floats,
+    weight: Floats,
     average: AveragedLaw | None = None,
 ) -> xr.Dataset:
     """Label the predictions for the observed curves, what each point was used for, and the scores.
@@ -171,9 +182,10 @@ def prediction_group(
     loss = find_layout(ds).spread(out["loss"])
     labels = {
         "log_residual": ("log of measured over predicted loss", "1"),
-        "role": ("what the point was used for", "1"),
+        "role": ("what the observation was used for", "1"),
+        "weight": ("weight of the observation in the fit", "1"),
     }
-    values, predicted = {"log_residual": np.log(curves.loss / loss), "role": role}, {law.name: loss}
+    values, predicted = {"log_residual": np.log(curves.loss / loss), "role": role, "weight": weight}, {law.name: loss}
     if additive is not None:
         predicted["additive"] = additive.loss(curves.params[curves.run], curves.tokens)
         values["additive_loss"] = predicted["additive"]

@@ -162,12 +162,12 @@ def sandwich(jacobian: Floats, residuals: Floats, weight: Floats, run: Ints) -> 
     # Residuals that alternate, or are too few to tell, count as independent.
     correlation = 0.0 if low <= 0 else longest if high >= 0 else float(brentq(excess, 0.0, longest, xtol=1e-6))
     variance = max(squares / max(share.moments(correlation)[0], 1e-9), SMALLEST_VARIANCE)
-    scores = variance * share.scores(correlation).sum(axis=0)
     determined = float(np.trace(inverse @ data))
     independent = observations * (1 - correlation) / (1 + correlation)
     left = max(1 - determined / independent, 0.0)
     slow = 2 / independent if share.neighbours.any() else 0.0
     freedom = max(left / (1 / observations + slow), LEAST_FREEDOM)
+    scores = variance * freedom / (freedom - 2) * share.scores(correlation).sum(axis=0)
     found = np.zeros((share.starts.size, rows.shape[1]))
     np.add.at(found, share.number, rows * residuals[:observations, None])
     expected = variance * float(np.einsum("rij,ji->", share.remaining_scores(correlation), inverse))
@@ -179,8 +179,7 @@ def sandwich(jacobian: Floats, residuals: Floats, weight: Floats, run: Ints) -> 
         freedom=freedom,
         clustering=scatter / expected if expected > 0 else 1.0,
     )
-    student = freedom / (freedom - 2)
-    return inverse @ (student * scores + priors) @ inverse, noise
+    return inverse @ (scores + priors) @ inverse, noise
 
 
 class _Share:
@@ -230,6 +229,17 @@ class _Share:
         products -= np.sum(slopes[1:] * correlated[:-1] + slopes[:-1] * correlated[1:], where=pair)
         products += np.sum((slopes[1:] @ scores) * slopes[:-1], where=pair)
         return float(squares), float(products)
+
+
+def curvature_inverse(jacobian: Floats) -> Floats:
+    """Inverse (free, free) of the curvature of half the squared residuals: their covariance if they are independent.
+
+    Examples
+    --------
+    >>> curvature_inverse(np.array([[2.0, 0.0], [0.0, 1.0]])).tolist()
+    [[0.25, 0.0], [0.0, 1.0]]
+    """
+    return _inverse(jacobian.T @ jacobian)
 
 
 def _inverse(information: Floats) -> Floats:

@@ -43,10 +43,16 @@ class TwoPointFit(LawFit):
         Autocorrelated noise of the residuals along the runs, on which the covariance rests.
     additive : AdditiveLaw
         The additive law fitted to the same points with the same weights.
+    misfit_scale : float
+        Spread of the additive law's log residuals, in units of which those of the fit are weighed.
+    irreducible_prior : float
+        Deviation of the prior on the irreducible loss, in units of the smallest loss.
     """
 
     noise: Noise = field(kw_only=True)
     additive: AdditiveLaw = field(kw_only=True)
+    misfit_scale: float = field(kw_only=True)
+    irreducible_prior: float = field(kw_only=True)
 
     @property
     def reference_params(self) -> float:
@@ -231,8 +237,8 @@ def fit_two_point(
     if _cost(objective, best) >= 0.5 * (UNSTABLE**2):
         raise FitError(NO_START)
     # What the additive law misses is no error of the losses: the residuals themselves say how data weigh beside priors.
-    balance = covariance_of(objective, best).noise.balance
-    objective = Objective(curves, weight * np.sqrt(balance), scale, params, irreducible_prior)
+    weight = weight * np.sqrt(covariance_of(objective, best).noise.balance)
+    objective = Objective(curves, weight, scale, params, irreducible_prior)
     best = _refine(objective, best, FINE)
     tell(1.0)
     covariance, noise, at_bound = covariance_of(objective, best)
@@ -246,7 +252,9 @@ def fit_two_point(
         covariance=covariance,
         residual_scale=float(np.sqrt(noise.variance * np.mean(objective.spread**2))),
         noise=noise,
-        used=weight > 0,
+        weight=weight,
+        misfit_scale=scale,
+        irreducible_prior=irreducible_prior,
         notes=notes,
         reference={"reference_params": objective.reference_params},
         additive=additive,

@@ -30,7 +30,7 @@ LAST = np.array([1e4, 1e6, 1e4, 1e6, 1e4, 1e6])  # steps: short and long runs ta
 TRUTH = complete(
     dict(
         alpha=1.6, r=1 / 3.2, scale=2.0, irreducible=0.1, unlearnable=0.1, unlearnable_exponent=0.4, time_scale=0.29,
-        width_scale=80.0, width_exponent=0.5,
+        width_scale=80.0, width_exponent=0.6,
     )
 )  # fmt: skip
 PLAN = {"reference_params": SIZES[0], "learning_rate": 0.01, "batch_size": 1e3}

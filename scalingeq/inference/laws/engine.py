@@ -140,7 +140,7 @@ class LossLaw(Law):
             f"{name} stopped at its bound {best[name].value:.4g}: its standard error is not defined"
             for name in at_bound
         )
-        return LawFit(self.name, best, covariance, residual_scale, weight > 0, notes)
+        return LawFit(self.name, best, covariance, residual_scale, weight, notes)
 
     def refine(self, objective: LogObjective, params: Parameters, starts: list[dict[str, float]]) -> Parameters:
         """Best of the refinements under Huber's penalty from several starts, within bounds and constraints."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..curves import Floats, TrainingCurves
 from ..frontier import FLOPS_RULES, FlopsRule, Frontier, optimal_sizes, propagated
@@ -56,8 +57,8 @@ class LawFit:
         Of all parameters in the order of ``params``; zero where a parameter was held or stopped at a bound.
     residual_scale : float
         Spread of the log residuals, each curve counted as 4 points.
-    used : ndarray of bool, shape (obs,)
-        Observations with a weight above zero.
+    weight : ndarray, shape (obs,)
+        Weight of each observation in the end; zero: not used.
     notes : tuple of str
         What a reader of the parameters must know: parameters held, at a bound, or not determined.
     reference : mapping of str to float
@@ -68,9 +69,14 @@ class LawFit:
     params: Parameters
     covariance: Floats
     residual_scale: float
-    used: np.ndarray
+    weight: Floats
     notes: tuple[str, ...] = ()
     reference: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def used(self) -> NDArray[np.bool_]:
+        """Observations (obs,) with a weight above zero."""
+        return self.weight > 0
 
     @property
     def values(self) -> dict[str, float]:

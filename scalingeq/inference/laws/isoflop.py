@@ -155,7 +155,7 @@ class FrontierLaw(Law):
             params=params,
             covariance=covariance,
             residual_scale=float(np.sqrt(np.mean(misfit**2))),
-            used=weight > 0,
+            weight=weight,
             notes=tuple(notes),
             reference={"reference_compute": reference},
             optima=optima,
