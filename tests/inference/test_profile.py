@@ -60,7 +60,7 @@ def test_a_combination_stops_where_a_search_of_its_own_does(two_exponents):
     naive = curvature_inverse(objective.jacobian(params))
     scale = (gradient @ naive @ gradient) / (gradient @ covariance[np.ix_(where, where)] @ gradient)
 
-    def misfit(product, alpha):
+    def misfit(alpha, product):
         moved = params.copy()
         moved["alpha"].set(value=alpha)
         moved["r"].set(value=product / (2 * alpha))
@@ -68,7 +68,7 @@ def test_a_combination_stops_where_a_search_of_its_own_does(two_exponents):
 
     lowest = np.sum(objective.residuals(params) ** 2)
     for end in (found.lower, found.upper):
-        searched = minimize_scalar(lambda alpha: misfit(end.item(), alpha), bracket=(1.45, 1.5), options={"xtol": 1e-4})
+        searched = minimize_scalar(misfit, bracket=(1.45, 1.5), args=(end.item(),), options={"xtol": 1e-4})
         np.testing.assert_allclose(scale * (searched.fun - lowest), ndtri(0.84) ** 2, rtol=5e-3)
 
 
