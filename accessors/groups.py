@@ -84,6 +84,7 @@ def parameters_group(fit: LawFit, law: Law, loss_units: str, token_units: str, n
         fit.covariance,
         _about("covariance of the parameters (zero: held, or at a bound)", "products of parameter_units"),
     )
+    ds["prior_share"] = ("parameter", fit.prior_share, _about("share of the variance that the weak priors have", "1"))
     ds = ds.assign_coords(
         parameter_=("parameter_", names, _about(f"parameter of the {law.title}", "1")),
         parameter_units=("parameter", [_units(law, name, loss_units, token_units) for name in names]),

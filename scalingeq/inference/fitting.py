@@ -39,6 +39,8 @@ class TwoPointFit(LawFit):
 
     Attributes
     ----------
+    prior_share : ndarray, shape (parameter,)
+        Share of each variance that the weak priors have.
     noise : Noise
         Autocorrelated noise of the residuals along the runs, on which the covariance rests.
     additive : AdditiveLaw
@@ -49,6 +51,7 @@ class TwoPointFit(LawFit):
         Deviation of the prior on the irreducible loss, in units of the smallest loss.
     """
 
+    prior_share: Floats = field(kw_only=True)
     noise: Noise = field(kw_only=True)
     additive: AdditiveLaw = field(kw_only=True)
     misfit_scale: float = field(kw_only=True)
@@ -241,7 +244,7 @@ def fit_two_point(
     objective = Objective(curves, weight, scale, params, irreducible_prior)
     best = _refine(objective, best, FINE)
     tell(1.0)
-    covariance, noise, at_bound = covariance_of(objective, best)
+    covariance, noise, at_bound, prior_share = covariance_of(objective, best)
     notes += tuple(
         f"{name} stopped at its bound {best[name].value:.4g}: its standard error is not defined" for name in at_bound
     )
@@ -250,6 +253,7 @@ def fit_two_point(
         law=twopoint.LAW_NAME,
         params=best,
         covariance=covariance,
+        prior_share=prior_share,
         residual_scale=float(np.sqrt(noise.variance * np.mean(objective.spread**2))),
         noise=noise,
         weight=weight,
