@@ -84,7 +84,6 @@ def parameters_group(fit: LawFit, law: Law, loss_units: str, token_units: str, n
         fit.covariance,
         _about("covariance of the parameters (zero: held, or at a bound)", "products of parameter_units"),
     )
-    ds["prior_share"] = ("parameter", fit.prior_share, _about("share of the variance that the weak priors have", "1"))
     ds = ds.assign_coords(
         parameter_=("parameter_", names, _about(f"parameter of the {law.title}", "1")),
         parameter_units=("parameter", [_units(law, name, loss_units, token_units) for name in names]),
@@ -104,6 +103,8 @@ def parameters_group(fit: LawFit, law: Law, loss_units: str, token_units: str, n
         }
         for name, (value, text) in texts.items():
             ds[name] = ((), value, _about(text, "1"))
+        text = "share of the variance that the weak priors have"
+        ds["prior_share"] = ("parameter", fit.prior_share, _about(text, "1"))
     ds.attrs["notes"] = "\n".join((*notes, *fit.notes))
     return ds
 
@@ -186,7 +187,9 @@ def prediction_group(
         "role": ("what the observation was used for", "1"),
         "weight": ("weight of the observation in the fit", "1"),
     }
-    values, predicted = {"log_residual": np.log(curves.loss / loss), "role": role, "weight": weight}, {law.name: loss}
+    with np.errstate(divide="ignore"):  # an infinite loss before the first token
+        residual = np.log(curves.loss / loss)
+    values, predicted = {"log_residual": residual, "role": role, "weight": weight}, {law.name: loss}
     if additive is not None:
         predicted["additive"] = additive.loss(curves.params[curves.run], curves.tokens)
         values["additive_loss"] = predicted["additive"]

@@ -20,7 +20,7 @@ class Collector:
 
     def __init__(self):
         self.rows, self.recorded = [], {"peak_mb": {}, "growth": {}, "accuracy": {}}
-        self.recorded["memory"] = {}
+        self.recorded |= {"memory": {}, "laws": {}}
         self.measured = {"schedules": {}, "parameters": {}, "noise": {}}
 
     @pytest.hookimpl(trylast=True)
@@ -69,6 +69,9 @@ def main():
             lines.append(f"| {case} | {'; '.join(values)} |")
     for name, row in collector.recorded["memory"].items():
         lines.append(f"| {name} | {'; '.join(f'{what}, MB: {size / 1e6:.0f}' for what, size in row.items())} |")
+    lines += ["", "| fit of a law | measured |", "|---|---|"]
+    for name, row in collector.recorded["laws"].items():
+        lines.append(f"| {name} | {'; '.join(f'{what}: {value:.9g}' for what, value in row.items())} |")
     lines += ["", f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.machine()}.", ""]
     (HERE / "RESULTS.md").write_text("\n".join(lines), encoding="utf-8")
     if collector.measured["schedules"]:
