@@ -199,9 +199,10 @@ def test_m4_at_gamma_zero_is_the_additive_law():
     np.testing.assert_allclose(LAWS["m4"].loss(values, later), LAWS["chinchilla"].loss(additive, later), rtol=1e-12)
 
 
-def test_derivatives_of_m4_are_its_difference_quotients():
-    values, curves = TRUTHS["m4"]
-    law, names = LAWS["m4"], list(values)
+@pytest.mark.parametrize("name", ["multipower", "m4"])
+def test_derivatives_are_difference_quotients(name):
+    values, curves = TRUTHS[name]
+    law, names = LAWS[name], list(values)
     exact, quotients = law.log_jacobian(values, curves, names), Law.log_jacobian(law, values, curves, names)
     np.testing.assert_allclose(exact, quotients, rtol=1e-6, atol=1e-9)
 
@@ -258,6 +259,14 @@ def test_one_size_holds_the_term_of_size_and_says_so(name):
     fit = LAWS[name].fit(curves)
     assert "size term held out: 1 model size, 2 or more determine it" in fit.notes
     np.testing.assert_allclose(LAWS[name].loss(fit.values, curves), curves.loss, rtol=2e-2)
+
+
+def test_two_sizes_hold_the_exponent_of_size_and_say_so():
+    truth = TRUTHS["rate_noise"][0] | {"a": 0.34}
+    curves = with_losses("rate_noise", truth, runs_of(SCHEDULED, (1e6, 1e8), points=60))
+    fit = LAWS["rate_noise"].fit(curves)
+    assert any("a held at 0.34: 2 model sizes" in note for note in fit.notes)
+    assert {n: fit.values[n] for n in truth} == pytest.approx(truth, rel=2e-3)
 
 
 def test_a_constant_rate_holds_the_noise_out():

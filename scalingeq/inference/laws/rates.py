@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 
 TOLERANCE = 2e-4  # of the highest rate: how far a schedule may lie from the straight pieces that stand for it
 JUMP = 0.02  # of the highest rate: smaller falls at once are stairs
-NODES = 8  # Gauss points on a piece: losses keep to 2e-5 of their sums over single steps
+NODES = 6  # Gauss points on a piece: losses keep to 2e-5 of their sums over single steps
 
 
 def remembered(function: Callable[[TrainingCurves], Result]) -> Callable[[TrainingCurves], Result]:
