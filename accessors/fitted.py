@@ -12,6 +12,7 @@ from scalingeq.datasets.schema import check, to_curves
 from scalingeq.datasets.shapes import find_layout
 from scalingeq.errors import DataError, raise_problems
 from scalingeq.inference.laws import Law, law
+from scalingeq.inference.laws.isoflop import FrontierFit
 from scalingeq.inference.twopoint import unknown_problems, value_problems
 
 from . import groups
@@ -72,6 +73,8 @@ def fit_record(
     }
     if additive is not None:
         parts["additive"] = groups.additive_group(additive, units, tokens)
+    if isinstance(fit, FrontierFit):
+        parts["optima"] = groups.optima_group(fit.optima, units)
     tree = xr.DataTree.from_dict(parts, name="two-point analysis" if additive is not None else f"{name} analysis")
     tree.attrs["title"] = f"{chosen.title[0].upper()}{chosen.title[1:]} fitted to measured loss curves"
     tree.attrs["provenance"] = provenance(ds, chosen.name, chosen.version, seed=0)

@@ -15,6 +15,7 @@ from scalingeq.inference.curves import Floats, TrainingCurves
 from scalingeq.inference.laws import Law, LawFit
 from scalingeq.inference.laws import law as law_named
 from scalingeq.inference.laws.additive import AdditiveLaw
+from scalingeq.inference.laws.isoflop import Optima
 from scalingeq.inference.twopoint import LAW_NAME
 from scalingeq.inference.uncertainty import predicted_band
 from scalingeq.theory.training import Decomposition
@@ -28,6 +29,7 @@ NOT_USED, FITTED, HELD_OUT = 0, 1, 2
 REFERENCES = {
     "reference_params": ("model size that amplitudes refer to", "1"),
     "reference_tokens": ("tokens that amplitudes refer to", "tokens"),
+    "reference_compute": ("compute that size, tokens and loss on the frontier refer to", "FLOP"),
 }
 
 
@@ -128,10 +130,14 @@ def prediction_group(
 ) -> xr.Dataset:
     """Label the predictions for the observed curves, what each point was used for, and the scores.
 
-    The additive law stands beside the one fitted where it is given.
+    The additive law stands beside the one fitted where it is given. A law that has a frontier alone predicts NaN.
     """
     units = ds["loss"].attrs["units"]
-    out = law_losses(ds, curves, law, fit.values, fit.covariance, units)
+    if law.has_loss:
+        out = law_losses(ds, curves, law, fit.values, fit.covariance, units)
+    else:
+        about = {"loss": (f"no loss: the {law.title} give a frontier alone", units)}
+        out = _losses(ds, np.full(curves.run.size, np.nan), None, about)
     loss = find_layout(ds).spread(out["loss"])
     labels = {
         "log_residual": ("log of measured over predicted loss", "1"),
@@ -147,7 +153,21 @@ def prediction_group(
         "flag_values": np.array([NOT_USED, FITTED, HELD_OUT], float),
         "flag_meanings": "not_used fitted held_out",
     }
-    return out.merge(scores(curves, predicted, role))
+    return out.merge(scores(curves, predicted, role)) if law.has_loss else out
+
+
+def optima_group(optima: Optima, loss_units: str) -> xr.Dataset:
+    """Label the optima that a frontier goes through, with the spread of their resamples."""
+    ds = xr.Dataset(coords={"compute": ("compute", optima.compute, _about("training compute", "FLOP"))})
+    ds["params"] = ("compute", np.exp(optima.log_params), _about("best size (NaN: at an end of those measured)", "1"))
+    ds["loss"] = ("compute", np.exp(optima.log_loss), _about("loss of the best size", loss_units))
+    for name, drawn, text in (("params", optima.drawn_params, "size"), ("loss", optima.drawn_loss, "loss of it")):
+        ds[f"{name}_stderr"] = (
+            "compute",
+            [float(np.std(some[np.isfinite(some)])) if np.isfinite(some).any() else np.nan for some in drawn.T],
+            _about(f"standard deviation over resamples of the log of the best {text}", "1"),
+        )
+    return ds
 
 
 def law_losses(

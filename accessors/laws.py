@@ -68,7 +68,8 @@ class MeasuredLaws:
         Returns
         -------
         xarray.DataTree
-            Groups ``observed``, ``parameters`` and ``prediction``; the two-point law adds ``additive``.
+            Groups ``observed``, ``parameters`` and ``prediction``; the two-point law adds ``additive``, laws that are a
+            frontier alone add ``optima``, the best size at each of their computes.
 
         Raises
         ------

@@ -12,6 +12,7 @@ from scalingeq.accessors.style import INK, styled_axes
 from scalingeq.datasets.schema import label, to_curves
 from scalingeq.datasets.shapes import find_layout
 from scalingeq.errors import DataError, ParameterError
+from scalingeq.inference.laws import LAWS
 from scalingeq.inference.twopoint import LAW_NAME
 
 from .archive import law_of
@@ -130,7 +131,7 @@ class AnalysisPlots:
         list of matplotlib.lines.Line2D
             The law's lines, labelled with the runs' names: one each for the fitted and the held-out part of a run.
         """
-        record = _flat(self._tree)
+        record = _flat(self._tree, with_loss=True)
         curves = record.curves
         across = getattr(curves, x)
         observed = record.observed
@@ -204,6 +205,7 @@ class AnalysisPlots:
         pairs = [(low, high) for low, high in zip(quantiles, quantiles[::-1], strict=True) if low < high]
         with styled_axes(ax) as ax:
             _draw_measured(ax, record.curves, quantity, str(frontier.attrs.get("flops", "")))
+            _draw_optima(ax, self._tree, quantity)
             shades = BAND_COLOURS if len(pairs) > 1 else BAND_COLOURS[1:]
             for number, (low, high) in enumerate(pairs):
                 band = frontier[quantity].sel(quantile=[low, high]).transpose("quantile", "compute").values
@@ -233,7 +235,7 @@ class AnalysisPlots:
         list of matplotlib.lines.Line2D
             One line for each run and part of it (not used, fitted, held out).
         """
-        record = _flat(self._tree)
+        record = _flat(self._tree, with_loss=True)
         step, spread = record.curves.step, float(self._tree["parameters"]["residual_scale"])
         with styled_axes(ax) as ax:
             ax.axhspan(-spread, spread, color="0.9", linewidth=0, label=f"±{spread:.2g} (spread of the fit)")
@@ -280,7 +282,12 @@ class _Record(NamedTuple):
     flags: dict[str, float]
 
 
-def _flat(tree: xr.DataTree) -> _Record:
+def _flat(tree: xr.DataTree, *, with_loss: bool = False) -> _Record:
+    """The record; where ``with_loss`` asks for predicted losses, laws that have none are refused."""
+    if with_loss and not LAWS[law_of(tree)].has_loss:
+        raise ParameterError(
+            f"plot: the law {law_of(tree)!r} has a frontier alone and predicts no curves; draw plot.frontier()"
+        )
     observed, prediction = (tree[name].to_dataset() for name in ("observed", "prediction"))
     layout = find_layout(observed)
     role = prediction["role"]
@@ -388,6 +395,16 @@ def _draw_measured(ax: Axes, curves: TrainingCurves, quantity: str, flops: str) 
         mine = curves.run == number
         text = "measured runs" if number == 0 else "_"
         ax.plot(compute[mine], values[quantity][mine], color="0.6", linewidth=0.6, label=text, zorder=1.5)
+
+
+def _draw_optima(ax: Axes, tree: xr.DataTree, quantity: str) -> None:
+    """Points of the measured optima that a frontier goes through, where the analysis has some."""
+    if "optima" in tree.children and quantity in ("loss", "params"):
+        optima = tree["optima"].to_dataset()
+        ax.plot(
+            optima["compute"], optima[quantity], linestyle="", marker="o", markersize=3, color="#D55E00", zorder=3,
+            label="measured optima",
+        )  # fmt: skip
 
 
 def _compute(curves: TrainingCurves, flops: str) -> Floats:

@@ -82,7 +82,7 @@ class Report:
         return [
             *([_identified(parameters)] if law_of(self._tree) == LAW_NAME else []),
             _parameters(parameters),
-            _scores(prediction),
+            *([_scores(prediction)] if "law" in prediction else []),
             *([Section("Notes", sentences=notes)] if notes else []),
             _data(observed),
             _provenance(self._tree),
@@ -115,6 +115,8 @@ def _parameters(parameters: xr.Dataset) -> Section:
     if "reference_params" in parameters:
         reference = float(parameters["reference_params"])
         sentences = [f"Amplitudes and widths refer to a model of {reference:,.0f} parameters."]
+    if "reference_compute" in parameters:
+        sentences = [f"The reference compute is {float(parameters['reference_compute']):.4g} FLOP."]
     return Section(
         "Parameters",
         ("parameter", "value", "std. error", "unit", "status", "meaning"),

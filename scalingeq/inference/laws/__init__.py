@@ -7,6 +7,7 @@ from .annealing import Annealing
 from .broken import BrokenPower
 from .chinchilla import Chinchilla, ChinchillaHuber
 from .interface import Law, LawFit, Plan
+from .isoflop import Envelope, Parabola, Porian
 from .kaplan import Kaplan
 from .multipower import MultiPower
 from .rate_noise import RateNoise
@@ -16,13 +17,12 @@ from .two_point import TwoPoint
 
 __all__ = ["LAWS", "Law", "LawFit", "Plan", "law"]
 
-LAWS: dict[str, Law] = {
-    one.name: one
-    for one in (
-        TwoPoint(), Chinchilla(), ChinchillaHuber(), Kaplan(),
-        RateNoise(), MultiPower(), Annealing(), DataConstrained(), BrokenPower(), Saturating(),
-    )
-}  # fmt: skip
+_ALL = (
+    TwoPoint(), Chinchilla(), ChinchillaHuber(), Kaplan(), Envelope(), Parabola(), Porian(),
+    RateNoise(), MultiPower(), Annealing(), DataConstrained(), BrokenPower(), Saturating(),
+)  # fmt: skip
+
+LAWS: dict[str, Law] = {one.name: one for one in _ALL}
 """Every law, by the name that fits ask for it."""
 
 

@@ -89,6 +89,8 @@ class Law(ABC):
         Unit, meaning and bounds of each parameter, in the order of tables.
     needs : tuple of str
         What the loss of a planned run depends on beside size and tokens: ``learning_rate``, ``batch_size``.
+    has_loss : bool
+        Whether there is a loss for every size and tokens, and not a frontier alone.
     """
 
     name: ClassVar[str]
@@ -97,6 +99,7 @@ class Law(ABC):
     citation: ClassVar[str]
     parameters: ClassVar[Mapping[str, ParameterInfo]]
     needs: ClassVar[tuple[str, ...]] = ()
+    has_loss: ClassVar[bool] = True
 
     def problems(self, curves: TrainingCurves) -> list[str]:
         """Why these curves cannot be fitted with this law, and what to pass instead; empty where they can."""
