@@ -237,6 +237,13 @@ def test_noisy_losses_are_extrapolated_within_their_errors(name):
     assert np.median(np.abs(loss - exact)[end] / stderr[end]) < 2.5
 
 
+def test_a_gain_larger_than_the_loss_leaves_a_loss_above_zero():
+    values, curves = TRUTHS["multipower"]
+    loss = LAWS["multipower"].loss(values | {"B": 1e5}, curves)
+    assert (loss > 0).all()
+    assert loss.min() < 1e-300
+
+
 def test_problems_are_told_in_words():
     several, one = runs_of(SCHEDULED, (1e6, 1e7)), runs_of(["constant"])
     for name, curves, words in (
