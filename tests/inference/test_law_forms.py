@@ -238,8 +238,8 @@ def test_noisy_losses_are_extrapolated_within_their_errors(name):
 
 
 def test_a_gain_larger_than_the_loss_leaves_a_loss_above_zero():
-    values, curves = TRUTHS["multipower"]
-    loss = LAWS["multipower"].loss(values | {"B": 1e5}, curves)
+    values, curves = TRUTHS["annealing"]
+    loss = LAWS["annealing"].loss(values | {"C": 1e5}, curves)
     assert (loss > 0).all()
     assert loss.min() < 1e-300
 
