@@ -38,7 +38,7 @@ class LossLaw(Law):
     amplitudes : tuple of str
         Parameters, zero or more, in which ``loss**(1/power)`` is linear.
     huber_scale : float or None
-        Spread of log residuals that sets where the penalty becomes linear; by default that of the search's best.
+        Spread of log residuals that sets where the penalty becomes linear; by default that of a first fit.
     """
 
     amplitudes: ClassVar[tuple[str, ...]] = ()
@@ -135,6 +135,13 @@ class LossLaw(Law):
             raise FitError("no start of the fit gives a finite loss; pass params with values nearer to the data")
         objective = LogObjective(self, chosen, weight[weight > 0], self.huber_scale or float(spread.min()), params)
         best = self.refine(objective, params, [starts[number] for number in np.argsort(spread)[:SEARCH_STARTS]])
+        tell(0.9)
+        if self.huber_scale is None:
+            # The spread of the fit itself, not that of a start, says which residuals are large.
+            values = dict(best.valuesdict())
+            scale = _spread(_misfit(self, values, chosen), objective.weight)
+            objective = LogObjective(self, chosen, objective.weight, scale, params)
+            best = self.refine(objective, params, [values])
         tell(1.0)
         self._drop_nothing(best, chosen)
         covariance, residual_scale, at_bound = _covariance_of(objective, best)
@@ -210,6 +217,8 @@ class LossLaw(Law):
         for number, point in enumerate(np.exp(points)):
             tell((number + 1) / SEARCH_POINTS)
             values = held | dict(zip(ranges, map(float, point), strict=True))
+            if any(parameter.expr for parameter in params.values()):
+                values = dict(_moved_to(params, values).valuesdict())
             solved = self.solve_amplitudes(values, curves, weight, [n for n in self.amplitudes if params[n].vary])
             values |= {name: value for name, value in solved.items() if params[name].vary}
             starts.append({name: float(np.clip(value, *bounds[name])) for name, value in values.items()})
@@ -251,15 +260,19 @@ class LogObjective:
 
     def jacobian(self, params: Parameters) -> Floats:
         """Derivatives (obs, free) of :meth:`residuals`, through constraints where there are any."""
-        if self.constrained:
-            from ..objective import moved_parameters
-
-            here = self.residuals(params)
-            steps = moved_parameters(params, self.free)
-            return np.stack([(self.residuals(moved) - here) / step for moved, step in steps], axis=1)
         values = params.valuesdict()
         factor = huber_slope(self.scaled_misfit(values)) * self.weight / self.spread
-        return np.asarray(self.law.log_jacobian(values, self.used, self.free) * factor[:, None])
+        if not self.constrained:
+            return np.asarray(self.law.log_jacobian(values, self.used, self.free) * factor[:, None])
+        from ..objective import moved_parameters
+
+        names = list(self.law.parameters)
+        here = np.array([values[name] for name in names])
+        follows = [
+            (np.array([moved[name].value for name in names]) - here) / step
+            for moved, step in moved_parameters(params, self.free)
+        ]
+        return np.asarray(self.law.log_jacobian(values, self.used, names) * factor[:, None] @ np.stack(follows, axis=1))
 
 
 def nonnegative(columns: Floats, target: Floats, row: Floats) -> Floats:

@@ -93,6 +93,10 @@ class FrontierLaw(Law):
         sizes = np.unique(curves.params[curves.run]).size
         return [] if sizes >= 3 else [f"params: {sizes} model size(s); a frontier needs 3 or more at the same compute"]
 
+    def default_weights(self, curves: TrainingCurves) -> Floats:
+        """All that comes after the warm-up: what is not the best at its compute drops out by itself."""
+        return ((curves.step >= curves.warmup_steps[curves.run]) & (curves.tokens > 0)).astype(np.float64)
+
     def default_parameters(self, curves: TrainingCurves) -> tuple[Parameters, tuple[str, ...]]:
         """All parameters; they are read off, and cannot be held."""
         from lmfit import Parameters
@@ -342,7 +346,7 @@ def shared_computes(curves: TrainingCurves, number: int) -> Floats:
     Raises
     ------
     FitError
-        If there are none: a table of final losses has no curves.
+        If there are none, or the record is a table of final losses.
 
     Examples
     --------
@@ -350,8 +354,10 @@ def shared_computes(curves: TrainingCurves, number: int) -> Floats:
     >>> shared_computes(planned_runs(np.ones(1), np.ones((1, 1)), Plan()), 3)
     Traceback (most recent call last):
         ...
-    scalingeq.errors.FitError: step: at no compute are there curves of three sizes; pass whole curves of more sizes
+    scalingeq.errors.FitError: step: a table of final losses has no curves; pass whole curves, or fit the law 'isoflop'
     """
+    if np.bincount(curves.run).max() == 1:
+        raise FitError("step: a table of final losses has no curves; pass whole curves, or fit the law 'isoflop'")
     spent = SIX_ND(curves.params[curves.run], curves.tokens)
     tried = np.geomspace(spent[spent > 0].min(), spent.max(), 1000)
     losses, sizes = losses_at(curves, tried)
