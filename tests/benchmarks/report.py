@@ -20,8 +20,8 @@ class Collector:
 
     def __init__(self):
         self.rows, self.recorded = [], {"peak_mb": {}, "growth": {}, "accuracy": {}}
-        self.recorded["memory"] = {}
-        self.measured = {"schedules": {}, "parameters": {}, "noise": {}, "laws": {}, "penalties": {}}
+        self.recorded |= {"memory": {}, "laws": {}}
+        self.measured = {"schedules": {}, "parameters": {}, "noise": {}, "schedule_laws": {}, "penalties": {}}
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report):
@@ -69,6 +69,9 @@ def main():
             lines.append(f"| {case} | {'; '.join(values)} |")
     for name, row in collector.recorded["memory"].items():
         lines.append(f"| {name} | {'; '.join(f'{what}, MB: {size / 1e6:.0f}' for what, size in row.items())} |")
+    lines += ["", "| fit of a law | measured |", "|---|---|"]
+    for name, row in collector.recorded["laws"].items():
+        lines.append(f"| {name} | {'; '.join(f'{what}: {value:.9g}' for what, value in row.items())} |")
     lines += ["", f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.machine()}.", ""]
     (HERE / "RESULTS.md").write_text("\n".join(lines), encoding="utf-8")
     if collector.measured["schedules"]:
@@ -76,7 +79,7 @@ def main():
     return status
 
 
-def measured(schedules, parameters, noise, laws, penalties):
+def measured(schedules, parameters, noise, schedule_laws, penalties):
     """Lines about the fits to measured schedules."""
     return [
         "# Fits to training runs under measured schedules",
@@ -98,7 +101,7 @@ def measured(schedules, parameters, noise, laws, penalties):
         "Other laws fitted to the same three, and the mean over the six of the RMSE; `ds.laws.fit(...)` knows the",
         "schedules as recorded, every 128 steps, the true ones have their jumps where they were:",
         "",
-        *table("law, M parameters", laws, "{:.5f}".format),
+        *table("law, M parameters", schedule_laws, "{:.5f}".format),
         "",
         "The published parameters of MultiPowerLaw are not at the minimum of their objective, the sum of Huber penalties",
         "with a threshold of 1e-3 on the log loss:",

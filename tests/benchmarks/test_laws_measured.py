@@ -86,7 +86,7 @@ def published_values(size):
 def test_published_multipower_parameters_give_the_published_errors(record_property):
     law = LAWS["multipower"]
     errors = {size: mean_rmse(law, published_values(size), curves_of(size, PREDICTED)) for size in PUBLISHED}
-    record_property("laws", {"multipower, published parameters": errors})
+    record_property("schedule_laws", {"multipower, published parameters": errors})
     assert errors == pytest.approx({size: expected for size, (_, expected) in PUBLISHED.items()}, abs=1e-5)
 
 
@@ -101,7 +101,7 @@ def test_the_published_multipower_parameters_are_not_at_the_minimum_of_their_obj
             "published parameters": published_objective(law, published_values(size), curves),
             "minimum": published_objective(law, values, curves),
         }
-    record_property("laws", {"multipower, minimum of the published objective": errors})
+    record_property("schedule_laws", {"multipower, minimum of the published objective": errors})
     record_property("penalties", penalties)
     assert all(penalty["minimum"] < 0.5 * penalty["published parameters"] for penalty in penalties.values())
 
@@ -117,7 +117,7 @@ def test_unseen_schedules_are_predicted(name, recorded, record_property):
     for size in PUBLISHED:
         fit = law.fit(curves_of(size, FITTED, recorded=recorded))
         errors[size] = mean_rmse(law, fit.values, curves_of(size, PREDICTED, recorded=recorded))
-    record_property("laws", {f"{name}, {'recorded' if recorded else 'true'} schedules": errors})
+    record_property("schedule_laws", {f"{name}, {'recorded' if recorded else 'true'} schedules": errors})
     assert all(error <= kept for error, kept in zip(errors.values(), KEPT[name], strict=True))
 
 
