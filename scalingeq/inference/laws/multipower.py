@@ -26,7 +26,7 @@ class MultiPower(LossLaw):
     -----
     Luo et al., arXiv:2503.12811, equations 1 to 3, where the integral is the sum over single steps
     Σ (η_{k-1} - η_k) G(η_k^-gamma Σ_{k..t} η). The schedule is taken as straight pieces, with a quadrature on each:
-    losses of the published fits keep to 2e-5 of the sum, with a hundredth of its terms. gamma stays between 0, a pace by
+    losses of the published fits keep to 3e-5 of the sum, with a hundredth of its terms. gamma stays between 0, a pace by
     area, and 1, a pace by steps, outside of which lower rates would gain faster in steps or slower in area.
 
     The published parameters, made by a few hundred steps of Adam, are not at the minimum of their objective, a Huber
