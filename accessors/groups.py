@@ -143,7 +143,9 @@ def prediction_group(
         "log_residual": ("log of measured over predicted loss", "1"),
         "role": ("what the point was used for", "1"),
     }
-    values, predicted = {"log_residual": np.log(curves.loss / loss), "role": role}, {law.name: loss}
+    with np.errstate(divide="ignore"):  # an infinite loss before the first token
+        residual = np.log(curves.loss / loss)
+    values, predicted = {"log_residual": residual, "role": role}, {law.name: loss}
     if additive is not None:
         predicted["additive"] = additive.loss(curves.params[curves.run], curves.tokens)
         values["additive_loss"] = predicted["additive"]

@@ -162,6 +162,23 @@ def test_frontiers_read_off_the_losses(record, tmp_path):
     assert sizes == 5
 
 
+@pytest.mark.parametrize("name", ["chinchilla", "chinchilla-huber", "kaplan", "envelope"])
+def test_a_record_that_begins_before_the_first_token(name):
+    """Its first losses have no weight, and a law without end there warns of nothing."""
+    step, sizes = np.append(0.0, np.geomspace(10, 1e4, 20).round()), np.geomspace(1e4, 1e6, 5)
+    loss = 1 + (sizes[:, None] / 1e5) ** -0.3 + (np.maximum(step, 1) / 1e3) ** -0.4
+    record = xr.Dataset(
+        {"loss": (("run", "step"), loss)},
+        {"step": step, "params": ("run", sizes), "batch_size": 100.0, "learning_rate": 0.1},
+    )
+    tree = record.laws.fit(name)
+    assert (tree["prediction"].role.isel(step=0) == 0).all()
+    if LAWS[name].has_loss:
+        assert np.isinf(tree["prediction"].loss.isel(step=0)).all()
+        assert np.isfinite(tree["prediction"].loss.isel(step=slice(1, None))).all()
+        assert tree.laws.plot.curves()
+
+
 def test_wrong_arguments_are_named(record):
     with pytest.raises(scalingeq.ParameterError, match="no law 'hoffmann'"):
         record.laws.fit("hoffmann")

@@ -49,7 +49,8 @@ class AdditiveLaw:
     def loss(self, params: Floats, tokens: Floats) -> Floats:
         """Loss for model sizes and tokens seen, arrays that broadcast."""
         size = self.size_amplitude * (params / self.reference_params) ** -self.size_exponent
-        data = self.data_amplitude * (tokens / self.reference_tokens) ** -self.data_exponent
+        with np.errstate(divide="ignore"):  # before the first token the law is infinite
+            data = self.data_amplitude * (tokens / self.reference_tokens) ** -self.data_exponent
         return np.asarray(self.irreducible + size + data)
 
 

@@ -157,8 +157,8 @@ class ChinchillaHuber(Chinchilla):
     huber_scale = PUBLISHED_DELTA / HUBER_THRESHOLD
 
     def default_weights(self, curves: TrainingCurves) -> Floats:
-        """One each."""
-        return np.ones(curves.run.size)
+        """One each, from the first token on."""
+        return (curves.tokens > 0).astype(np.float64)
 
 
 def untrained_problems(curves: TrainingCurves) -> list[str]:

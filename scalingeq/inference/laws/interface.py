@@ -173,13 +173,15 @@ class Law(ABC):
         self, values: Mapping[str, float], covariance: Floats | None, curves: TrainingCurves
     ) -> tuple[Floats, Floats | None]:
         """Loss (obs,) and its standard error (obs,), to first order, where there is a covariance."""
-        loss = self.loss(values, curves)
-        if covariance is None:
-            return loss, None
-        names = [name for name in values if name in self.parameters]
-        uncertain = np.flatnonzero(np.diag(covariance) > 0)
-        derivative = self.log_jacobian(values, curves, [names[number] for number in uncertain])
-        return loss, loss * propagate(derivative, covariance[np.ix_(uncertain, uncertain)])
+        # Before the first token a power law is infinite, and its band not a number: true, and no reason to warn.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            loss = self.loss(values, curves)
+            if covariance is None:
+                return loss, None
+            names = [name for name in values if name in self.parameters]
+            uncertain = np.flatnonzero(np.diag(covariance) > 0)
+            derivative = self.log_jacobian(values, curves, [names[number] for number in uncertain])
+            return loss, loss * propagate(derivative, covariance[np.ix_(uncertain, uncertain)])
 
     def frontier(
         self, values: Mapping[str, float], compute: Floats, plan: Plan, *, start: Floats | None = None
