@@ -199,9 +199,10 @@ def test_m4_at_gamma_zero_is_the_additive_law():
     np.testing.assert_allclose(LAWS["m4"].loss(values, later), LAWS["chinchilla"].loss(additive, later), rtol=1e-12)
 
 
-def test_derivatives_of_m4_are_its_difference_quotients():
-    values, curves = TRUTHS["m4"]
-    law, names = LAWS["m4"], list(values)
+@pytest.mark.parametrize("name", ["multipower", "m4"])
+def test_derivatives_are_difference_quotients(name):
+    values, curves = TRUTHS[name]
+    law, names = LAWS[name], list(values)
     exact, quotients = law.log_jacobian(values, curves, names), Law.log_jacobian(law, values, curves, names)
     np.testing.assert_allclose(exact, quotients, rtol=1e-6, atol=1e-9)
 
@@ -236,6 +237,13 @@ def test_noisy_losses_are_extrapolated_within_their_errors(name):
     assert np.median(np.abs(loss - exact)[end] / stderr[end]) < 2.5
 
 
+def test_a_gain_larger_than_the_loss_leaves_a_loss_above_zero():
+    values, curves = TRUTHS["annealing"]
+    loss = LAWS["annealing"].loss(values | {"C": 1e5}, curves)
+    assert (loss > 0).all()
+    assert loss.min() < 1e-300
+
+
 def test_problems_are_told_in_words():
     several, one = runs_of(SCHEDULED, (1e6, 1e7)), runs_of(["constant"])
     for name, curves, words in (
@@ -258,6 +266,14 @@ def test_one_size_holds_the_term_of_size_and_says_so(name):
     fit = LAWS[name].fit(curves)
     assert "size term held out: 1 model size, 2 or more determine it" in fit.notes
     np.testing.assert_allclose(LAWS[name].loss(fit.values, curves), curves.loss, rtol=2e-2)
+
+
+def test_two_sizes_hold_the_exponent_of_size_and_say_so():
+    truth = TRUTHS["rate_noise"][0] | {"a": 0.34}
+    curves = with_losses("rate_noise", truth, runs_of(SCHEDULED, (1e6, 1e8), points=60))
+    fit = LAWS["rate_noise"].fit(curves)
+    assert any("a held at 0.34: 2 model sizes" in note for note in fit.notes)
+    assert {n: fit.values[n] for n in truth} == pytest.approx(truth, rel=2e-3)
 
 
 def test_a_constant_rate_holds_the_noise_out():

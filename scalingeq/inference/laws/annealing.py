@@ -130,4 +130,4 @@ def annealing_area(curves: TrainingCurves, memory: float) -> Floats:
     span = forgetting * (past.oldest - past.youngest)
     # Mean of exp(-forgetting · age) over the piece; a jump has one age.
     mean = np.exp(-forgetting * past.youngest) * np.where(span > 1e-12, -np.expm1(-span) / np.maximum(span, 1e-12), 1.0)
-    return memory * np.bincount(past.obs, past.fall * (1 - mean), minlength=curves.run.size)
+    return np.asarray(memory * np.bincount(past.obs, past.fall * (1 - mean), minlength=curves.run.size), np.float64)

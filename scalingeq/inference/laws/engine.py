@@ -22,6 +22,7 @@ SMALLEST_SCALE = 1e-6  # spread of log residuals below which losses are as exact
 FAINT = 1e-3  # share of the smallest loss that a start gives an amplitude which the linear solve leaves out
 NOTHING = 1e-6  # share of the smallest loss below which an amplitude is nothing
 TOLERANCE, LARGEST_STEPS = 1e-12, 500
+TINY = float(np.finfo(np.float64).tiny)
 
 Values = Mapping[str, float]
 
@@ -79,7 +80,8 @@ class LossLaw(Law):
     def loss(self, values: Values, curves: TrainingCurves) -> Floats:
         """Loss (obs,) of the law."""
         total = self.columns(values, curves) @ np.array([values[name] for name in self.amplitudes])
-        return np.asarray(total ** self.power(values))
+        # Laws with falling terms can pass zero far from the data, where a loss has no logarithm.
+        return np.asarray(np.maximum(total, TINY) ** self.power(values))
 
     def log_jacobian(self, values: Values, curves: TrainingCurves, names: list[str]) -> Floats:
         """Derivatives (obs, name) of the log loss: of amplitudes exact, of other parameters central differences."""

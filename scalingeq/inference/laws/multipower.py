@@ -26,7 +26,7 @@ class MultiPower(LossLaw):
     -----
     Luo et al., arXiv:2503.12811, equations 1 to 3, where the integral is the sum over single steps
     Σ (η_{k-1} - η_k) G(η_k^-gamma Σ_{k..t} η). The schedule is taken as straight pieces, with a quadrature on each:
-    losses of the published fits keep to 2e-5 of the sum, at a thousandth of its cost. gamma stays between 0, a pace by
+    losses of the published fits keep to 3e-5 of the sum, with a hundredth of its terms. gamma stays between 0, a pace by
     area, and 1, a pace by steps, outside of which lower rates would gain faster in steps or slower in area.
 
     The published parameters, made by a few hundred steps of Adam, are not at the minimum of their objective, a Huber
@@ -77,6 +77,27 @@ class MultiPower(LossLaw):
         gain = -past.sum(past.weight * -np.expm1(-values["beta"] * np.log1p(pace)))
         area = areas(curves)
         return np.stack([np.ones_like(area), area ** -values["alpha"], gain], axis=1)
+
+    def log_jacobian(self, values: Values, curves: TrainingCurves, names: list[str]) -> Floats:
+        """Derivatives (obs, name) of the log loss, exact: quotients would sum over the nodes twelve times as often."""
+        past, area = decays(curves), areas(curves)
+        pace = np.exp(np.log(values["C"]) - values["gamma"] * past.log_rate) * past.area
+        log = np.log1p(pace)
+        left = past.weight * np.exp(-values["beta"] * log)
+        faster = values["beta"] * left * pace / (1 + pace)
+        learned = area ** -values["alpha"]
+        gain = past.sum(past.weight - left)
+        derivatives = {
+            "L0": np.ones_like(area),
+            "A": learned,
+            "B": -gain,
+            "alpha": -values["A"] * learned * np.log(area),
+            "C": -values["B"] / values["C"] * past.sum(faster),
+            "beta": -values["B"] * past.sum(left * log),
+            "gamma": values["B"] * past.sum(faster * past.log_rate),
+        }
+        loss = values["L0"] + values["A"] * learned - values["B"] * gain
+        return np.stack([derivatives[name] / loss for name in names], axis=1).reshape(loss.size, len(names))
 
     def ranges(self, curves: TrainingCurves) -> dict[str, tuple[float, float]]:
         """Around published values, the pace of gains in units of the highest rate."""

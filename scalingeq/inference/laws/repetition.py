@@ -10,7 +10,7 @@ import numpy as np
 from ..curves import Floats, TrainingCurves
 from ..twopoint import ParameterInfo
 from .chinchilla import Chinchilla, untrained_problems
-from .engine import LossLaw, Values
+from .engine import TINY, LossLaw, Values
 from .interface import Law
 from .sizes import hold_size
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 MANY = 1e6  # repetitions that are as good as new data: the law is the additive one
 ROUNDS = 4  # of the fixed point for A and B
-TINY = 1e-300
 
 
 class DataConstrained(LossLaw):

@@ -10,14 +10,13 @@ import numpy as np
 from ..curves import Floats, TrainingCurves
 from ..twopoint import ParameterInfo
 from .chinchilla import untrained_problems
-from .engine import LossLaw, Values, nonnegative
+from .engine import TINY, LossLaw, Values, nonnegative
 from .sizes import hold_size, size_column
 
 if TYPE_CHECKING:
     from lmfit import Parameters
 
 CLOSEST = 1e-9  # share of L0 that the loss of endless training stays below it
-TINY = 1e-300
 LARGEST_STEPS = 100  # Newton's; ten suffice but for a gamma near zero
 
 

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from lmfit import Parameters
 
 
+USUAL_EXPONENT = 0.34
+"""Exponent of the loss in model size of Hoffmann et al., arXiv:2203.15556, where the sizes do not tell it."""
+
+
 def size_column(curves: TrainingCurves, exponent: float) -> Floats:
     """Loss (obs,) of a unit of the amplitude of size: params^-exponent.
 
@@ -25,7 +29,12 @@ def size_column(curves: TrainingCurves, exponent: float) -> Floats:
 
 
 def hold_size(params: Parameters, curves: TrainingCurves, amplitude: str, exponent: str) -> tuple[str, ...]:
-    """Hold the term of size at zero where all runs have one size, which cannot tell it from the irreducible loss.
+    """Hold what too few sizes do not determine: the whole term where there is one, its exponent where there are two.
+
+    Returns
+    -------
+    tuple of str
+        Notes for the reader of the fit.
 
     Examples
     --------
@@ -36,8 +45,11 @@ def hold_size(params: Parameters, curves: TrainingCurves, amplitude: str, expone
     >>> hold_size(params, curves, "A", "a")
     ('size term held out: 1 model size, 2 or more determine it',)
     """
-    if np.unique(curves.params[curves.run]).size > 1:
+    sizes = np.unique(curves.params[curves.run]).size
+    if sizes > 2:
         return ()
+    params[exponent].set(value=USUAL_EXPONENT, vary=False)
+    if sizes == 2:
+        return (f"{exponent} held at {USUAL_EXPONENT:g}: 2 model sizes, 3 or more tell it from the irreducible loss",)
     params[amplitude].set(value=0.0, vary=False)
-    params[exponent].set(vary=False)
     return ("size term held out: 1 model size, 2 or more determine it",)
