@@ -40,9 +40,12 @@ def candidates_group(average: AveragedFit) -> xr.Dataset:
     """Label the candidates of an averaged fit, the heaviest first."""
     law, names = average.law, list(average.fits)
     parameters = list(law.values[0])
+    errors = [
+        [np.nan if one.stderr is None else one.stderr for one in fit.params.values()] for fit in average.fits.values()
+    ]
     about = {
         "value": (("candidate", "parameter"), [list(values.values()) for values in law.values], "best fit"),
-        "covariance": (("candidate", "parameter", "parameter_"), law.covariances, "covariance of the parameters"),
+        "stderr": (("candidate", "parameter"), errors, "standard error (NaN: not fitted)"),
         "weight": ("candidate", law.weights, "weight in the average"),
         "score": ("candidate", average.scores, "RMS log error on what was left out"),
     }
@@ -54,7 +57,6 @@ def candidates_group(average: AveragedFit) -> xr.Dataset:
     for dim, values, text in (
         ("candidate", names, "variant of the fit"),
         ("parameter", parameters, "parameter of the two-point law"),
-        ("parameter_", parameters, "parameter of the two-point law"),
     ):
         ds = ds.assign_coords({dim: (dim, values, _about(text))})
     ds.attrs["task"] = average.task
@@ -71,7 +73,6 @@ def read_average(group: xr.Dataset) -> AveragedLaw:
     reach = {name: float(group[f"reach_{name}"]) for name in REACH}
     return AveragedLaw(
         values=tuple(dict(zip(names, map(float, row[keep]), strict=True)) for row in group["value"].values),
-        covariances=group["covariance"].values[:, keep][:, :, keep],
         weights=group["weight"].values,
         reach=Reach(reach["params"], reach["tokens"], reach["dataset_size"], bool(reach["schedules"])),
         **{name: float(group[name]) for name in SCALARS},
@@ -86,7 +87,7 @@ def check_group(ds: xr.Dataset, curves: TrainingCurves, average: AveragedFit) ->
     error[average.left_out] = np.exp(found.log_loss) * found.stderr
     labels = {
         "loss": ("loss predicted by fits that did not see this observation", units),
-        "loss_stderr": ("standard error of that loss", units),
+        "loss_stderr": ("spread of the residuals and of the candidates there", units),
     }
     out = from_curves(ds, {"loss": loss, "loss_stderr": error}, labels)
     out["measured_loss"] = ds["loss"]
@@ -105,7 +106,10 @@ def averaged_losses(ds: xr.Dataset, law: AveragedLaw, found: Prediction, units: 
     loss = np.exp(found.log_loss)
     labels = {
         "loss": ("test loss predicted by the two-point theory, mean of its candidates", units),
-        "loss_stderr": ("scale of the predictive band: fit, choice of candidate, noise and drift of the law", units),
+        "loss_stderr": (
+            "scale of the predictive band: noise, scatter of the candidates and drift of their average",
+            units,
+        ),
     }
     out = from_curves(ds, {"loss": loss, "loss_stderr": loss * found.stderr}, labels)
     bands = [

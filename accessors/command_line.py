@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from scalingeq.errors import ScalingEqError
+from scalingeq.errors import FitError, ScalingEqError
 from scalingeq.inference.laws import LAWS
 from scalingeq.inference.twopoint import LAW_NAME
 
@@ -247,7 +247,13 @@ def fit(
     record = open_record(file, **dict(roles))
     if name == LAW_NAME:
         task: Any = None if check == "none" else check or "size"
-        tree = record.twopoint.fit(hold_out=dict(hold_out), check=task, progress=True)
+        try:
+            tree = record.twopoint.fit(hold_out=dict(hold_out), check=task, progress=True)
+        except FitError as error:
+            if check:
+                raise
+            click.echo(f"Warning: no check, as {error}", err=True)
+            tree = record.twopoint.fit(hold_out=dict(hold_out), progress=True)
     elif check:
         raise click.UsageError(f"--check is of two-point fits; leave it out for the law {name}")
     else:

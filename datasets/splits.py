@@ -99,7 +99,7 @@ def chosen_points(step: NDArray[np.float64], points: int) -> NDArray[np.int64]:
     Examples
     --------
     >>> chosen_points(np.arange(1.0, 101.0), 8)
-    array([ 0,  3,  9, 32, 33, 66, 99])
+    array([ 0,  4, 21, 33, 66, 99])
     """
     if step.size <= points:
         return np.arange(step.size)

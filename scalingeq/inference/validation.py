@@ -94,6 +94,7 @@ CANDIDATES = (
     Candidate("late", burn_in=0.15),
     Candidate("late, weak floor", burn_in=0.15, irreducible_prior=0.5),
     Candidate("infinite width", finite_width=False),
+    Candidate("infinite width, late", finite_width=False, burn_in=0.15),
     Candidate("tokens", batch_exponent=1.0),
     Candidate("tokens, late", batch_exponent=1.0, burn_in=0.15),
 )
@@ -199,7 +200,7 @@ class Reach:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Predicted log losses (obs,), and the standard error of each without a law's own discrepancy."""
+    """Predicted log losses (obs,), and the scale of the error of each."""
 
     log_loss: Floats
     stderr: Floats
@@ -213,8 +214,6 @@ class AveragedLaw:
     ----------
     values : tuple of mapping
         All parameters of each law, the heaviest first.
-    covariances : ndarray, shape (law, parameter, parameter)
-        Of the parameters of each.
     weights : ndarray, shape (law,)
         Weights of the average, which add up to 1.
     reference_params : float
@@ -230,7 +229,6 @@ class AveragedLaw:
     """
 
     values: tuple[Mapping[str, float], ...]
-    covariances: Floats
     weights: Floats
     reference_params: float
     noise: float
@@ -241,15 +239,13 @@ class AveragedLaw:
     def predict(self, curves: TrainingCurves) -> Prediction:
         """Averaged log losses (obs,) and the scales (obs,) of their bands.
 
-        The square of a scale is the sum of those of the laws' own standard errors, the scatter between them, the noise
-        and the drift over the distance to be bridged.
+        The square of a scale is the sum of those of the noise, of the scatter between the laws, and of the drift over the
+        distance to be bridged. The drift is that of whole predictions, errors of the parameters among them: their own
+        standard errors, which know nothing of a law that is wrong, are not counted once more.
         """
-        laws = zip(self.values, self.covariances, strict=True)
-        inner = averaged(
-            [band(values, covariance, curves, self.reference_params) for values, covariance in laws], self.weights
-        )
-        own = self.drift * self.reach.beyond(curves)
-        return Prediction(inner.log_loss, np.sqrt(inner.stderr**2 + self.noise**2 + own**2))
+        log_losses = [log_loss(values, curves, self.reference_params) for values in self.values]
+        inner = averaged([Prediction(one, np.full(one.size, self.noise)) for one in log_losses], self.weights)
+        return Prediction(inner.log_loss, np.hypot(inner.stderr, self.drift * self.reach.beyond(curves)))
 
     def quantiles(self, prediction: Prediction, probabilities: Sequence[float]) -> Floats:
         """Losses (quantile, obs) of the Student-t bands around a prediction."""
@@ -295,13 +291,9 @@ class AveragedFit:
         return next(iter(self.fits.values()))
 
 
-def band(
-    values: Mapping[str, float], covariance: Floats, curves: TrainingCurves, reference_params: float
-) -> Prediction:
-    """Log losses (obs,) of a law and their errors from its covariance."""
-    loss, stderr = predicted_band(values, covariance, curves, reference_params)
-    relative = 0.0 if stderr is None else stderr / loss
-    return Prediction(np.log(loss), np.asarray(relative))
+def log_loss(values: Mapping[str, float], curves: TrainingCurves, reference_params: float) -> Floats:
+    """Log losses (obs,) of a two-point law."""
+    return np.log(predicted_band(values, None, curves, reference_params)[0])
 
 
 def averaged(predictions: Sequence[Prediction], weights: Floats) -> Prediction:
@@ -354,8 +346,8 @@ def fit_average(
     Notes
     -----
     A candidate that missed n independent parts (sizes, runs of schedules or data sets) by the root mean square error e
-    weighs e^-4n, its likelihood with an unknown variance where every part counts as 4 points, as curves do in a fit. The average's errors beyond its own standard error, over the distance
-    beyond what was fitted, give the drift: a mean square over the n parts and one more part that drifts as much as the
+    weighs e^-4n, its likelihood with an unknown variance where every part counts as 4 points, as curves do in a fit. The average's errors beyond the noise and the scatter of the candidates,
+    over the distance beyond what was fitted, give the drift: a mean square over the n parts and one more part that drifts as much as the
     residuals scatter, so that bands are those of a Student t with n + 1 degrees of freedom.
     """
     training = np.ones(curves.run.size, bool) if fitted is None else fitted
@@ -377,8 +369,8 @@ def fit_average(
                 key = (number, *candidate.family)
                 fit = candidate.fit(part, ~mask, optima.get(key))
                 optima.setdefault(key, fit.params)
-                inner = band(fit.params.valuesdict(), fit.covariance, part.select(scored[number]), fit.reference_params)
-                found.append(Prediction(inner.log_loss, np.hypot(inner.stderr, fit.residual_scale)))
+                guess = log_loss(fit.params.valuesdict(), part.select(scored[number]), fit.reference_params)
+                found.append(Prediction(guess, np.full(guess.size, fit.residual_scale)))
                 done += 1
                 tell(done / work)
             key = (len(masks), *candidate.family)
@@ -441,7 +433,6 @@ def _weighed(
     chosen = {names[number]: fits[names[number]] for number in order}
     law = AveragedLaw(
         values=tuple(fit.params.valuesdict() for fit in chosen.values()),
-        covariances=np.array([fit.covariance for fit in chosen.values()]),
         weights=weights[order],
         reference_params=fits[names[0]].reference_params,
         noise=noise,
