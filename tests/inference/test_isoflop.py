@@ -62,16 +62,18 @@ def test_the_frontier_of_exact_losses(name):
 
 
 @pytest.mark.parametrize("name", ["isoflop", "porian"])
-def test_standard_errors_are_the_spread_over_records(name):
+def test_standard_errors_are_the_spread_over_records_or_more(name, monkeypatch):
+    monkeypatch.setattr("scalingeq.inference.laws.isoflop.DRAWS", 100)
     exponents, stated = [], []
-    for seed in range(16):
+    for seed in range(60):
         curves = isoflop_table(stderr=0.004)
         noise = 0.004 * np.random.default_rng(seed).standard_normal(curves.run.size)
         fit = law(name).fit(replace(curves, loss=curves.loss * np.exp(noise), loss_stderr=0.004 * curves.loss))
         exponents.append(fit.values["size_exponent"])
         stated.append(fit.params["size_exponent"].stderr)
-    # Noise upon noise: resamples of noisy losses scatter as the losses do, by 41 % more where minima hop.
-    assert 0.75 < np.mean(stated) / np.std(exponents) < 1.6
+    # Resamples put noise on noisy losses, whose minima hop more: 120 records find 1.13 (porian) and 1.32 (isoflop).
+    # 60 records know a spread to 9 %.
+    assert 0.9 < np.mean(stated) / np.std(exponents) < 1.6
 
 
 def porian_setups():
