@@ -244,6 +244,14 @@ def test_a_gain_larger_than_the_loss_leaves_a_loss_above_zero():
     assert loss.min() < 1e-300
 
 
+@pytest.mark.parametrize("name", TRUTHS)
+def test_before_the_first_token_the_loss_is_infinite_or_that_of_guessing(name):
+    values, curves = TRUTHS[name]
+    planned = replace(curves, step=0 * curves.step, tokens=0 * curves.tokens)
+    loss, _ = LAWS[name].loss_band(values, None, planned)
+    np.testing.assert_array_equal(loss, values["L0"] if name == "m4" else np.inf)
+
+
 def test_problems_are_told_in_words():
     several, one = runs_of(SCHEDULED, (1e6, 1e7)), runs_of(["constant"])
     for name, curves, words in (

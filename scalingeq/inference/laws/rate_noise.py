@@ -65,7 +65,8 @@ class RateNoise(LossLaw):
     def columns(self, values: Values, curves: TrainingCurves) -> Floats:
         """1, params^-a, tau^-b and u."""
         relative = self._relative_rate(curves)
-        time = curves.tokens / curves.step * areas(curves) / curves.learning_rate[curves.run]
+        mean = np.divide(areas(curves), curves.step, out=np.zeros_like(curves.step), where=curves.step > 0)
+        time = curves.tokens * mean / curves.learning_rate[curves.run]
         size = size_column(curves, values["a"])
         return np.stack([np.ones_like(time), size, time ** -values["b"], relative], axis=1)
 

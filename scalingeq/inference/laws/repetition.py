@@ -116,4 +116,5 @@ def worth(unique: Floats, total: Floats, constant: float) -> Floats:
     >>> worth(np.array([1.0, 1.0]), np.array([1.0, 1e9]), 15.0).tolist()
     [1.0, 16.0]
     """
-    return np.asarray(unique * (1 - constant * np.expm1(-(total / unique - 1) / constant)))
+    share = np.divide(total, unique, out=np.ones_like(unique), where=unique > 0)
+    return np.asarray(unique * (1 - constant * np.expm1(-(share - 1) / constant)))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lmfit import Parameters
 
 CLOSEST = 1e-9  # share of L0 that the loss of endless training stays below it
+FAR = 1e6  # right sides beyond this leave nothing between the loss and its limits
 LARGEST_STEPS = 100  # Newton's; ten suffice but for a gamma near zero
 
 
@@ -126,7 +127,9 @@ def root(right: Floats, gamma: float) -> Floats:
     """
     from ...errors import ConvergenceError
 
-    # Without bound to both sides the left side is z below and gamma z above: start at that.
+    # Before the first token the right side is infinite, and the loss that of guessing.
+    right = np.clip(right, -FAR, FAR)
+    # Far to both sides the left side is z below and gamma z above: start at that.
     z = np.where(right < 0, right, right / max(gamma, 1e-3))
     for _ in range(LARGEST_STEPS):
         softplus = np.logaddexp(0.0, z)
