@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from scalingeq.theory.collocation import STAGES, at_times, march, to_powers
-from scalingeq.theory.contour import closed_contour
+from scalingeq.theory.contour import ClosedContour, closed_contour
 from scalingeq.theory.curves import Curves, IntArray, size_of
-from scalingeq.theory.equivalents import ONE_MODEL, OnePoint, Shared, one_point
+from scalingeq.theory.equivalents import ONE_MODEL, OnePoint, Shared, one_point_along
 from scalingeq.theory.panels import Panels
 from scalingeq.theory.rates import BLOCK
 from scalingeq.theory.schedule import Schedule
@@ -157,12 +157,10 @@ class Frame(NamedTuple):
 
 def frame_of(curves: Curves, schedule: Schedule, model: Model) -> Frame:
     """What the losses of curves are computed on, once it is certain that the noise does not feed on itself."""
-    _, first, problem = np.unique(
-        np.stack([curves.per_width, curves.per_sample]), axis=1, return_index=True, return_inverse=True
-    )
-    models = [
-        model._replace(per_width=float(curves.per_width[i]), per_sample=float(curves.per_sample[i])) for i in first
-    ]
+    sizes = list(zip(curves.per_width.tolist(), curves.per_sample.tolist(), strict=True))
+    number = {pair: i for i, pair in enumerate(dict.fromkeys(sizes))}
+    models = [model._replace(per_width=n, per_sample=p) for n, p in number]
+    problem = np.array([number[pair] for pair in sizes])
     last = float(curves.time.max(initial=0.0))
     check_kernel_norm(np.array([schedule.highest_noise(last)]), model.spectrum.nodes(1.0).trace)
     # The narrowest model of the fewest samples has the largest eigenvalue.
@@ -174,7 +172,7 @@ def frame_of(curves: Curves, schedule: Schedule, model: Model) -> Frame:
     # Where no time passes any other does as well.
     longest = longest or 1 / edge
     return Frame(
-        schedule, models, problem.reshape(-1), panels, SmoothTimes(longest, 2 * edge), Modes(longest, edge, models)
+        schedule, models, problem, panels, SmoothTimes(longest, 2 * edge), Modes(longest, edge, models)
     )
 
 
@@ -184,11 +182,7 @@ class Modes:
     def __init__(self, longest: float, edge: float, models: list[Model]) -> None:
         self.ridge, self.edge = models[0].ridge, edge
         self.contour = closed_contour(longest, edge, ridge=self.ridge)
-        width, samples = (
-            np.array([size_of(one) for one in sizes])[:, None]
-            for sizes in ([m.per_width for m in models], [m.per_sample for m in models])
-        )
-        self.point = one_point(self.contour.s, models[0].spectrum, width, samples)
+        self.point = on_closed_contour(self.contour, models)
         self.rate = self.contour.s - self.ridge
         self.exponent = 2 * self.rate
         self.kernel = kernel_weights(self.point, self.contour.weight)
@@ -196,15 +190,29 @@ class Modes:
 
     def forcing(self, time: FloatArray) -> FloatArray:
         """Train loss (problem, 2, time) of gradient flow without label noise, and per unit of it."""
-        return np.asarray((self.target @ self.residuals(time)[0].T).real)
+        residual = self.residual(time)
+        return np.asarray((self.target @ (residual * residual).T).real)
 
-    def residuals(self, time: FloatArray) -> tuple[ComplexArray, ComplexArray]:
-        """Squared residuals (time, mode) of the modes, and their derivatives with respect to time."""
+    def residual(self, time: FloatArray) -> ComplexArray:
+        """Residual (time, mode) of the modes."""
         growth = np.multiply.outer(time, self.rate)
-        decay = residual = np.exp(growth)
         if self.ridge:
-            residual = residual + self.ridge * np.expm1(growth) / self.rate
-        return residual * residual, 2 * residual * decay * self.contour.s
+            return np.exp(growth) + self.ridge * np.expm1(growth) / self.rate
+        return np.exp(growth, out=growth)
+
+    def drift(self, time: FloatArray) -> ComplexArray:
+        """Derivative (time, mode) of the residual with respect to time."""
+        return np.exp(np.multiply.outer(time, self.rate)) * self.contour.s
+
+
+def on_closed_contour(contour: ClosedContour, models: list[Model]) -> OnePoint:
+    """Equivalents (problem, mode) on a closed contour."""
+    per_width, per_sample = (np.array(sizes) for sizes in zip(*[(m.per_width, m.per_sample) for m in models], strict=True))
+    nodes = models[0].spectrum.nodes(float(np.abs(contour.s).min()))
+    # The contour leaves the positive real axis right before its first node.
+    path = np.append(abs(contour.s[0]), contour.s)
+    point = one_point_along(np.tile(path, (len(models), 1)), nodes, per_width, per_sample)
+    return OnePoint._make([*(field[:, 1:] for field in point[:-2]), point.per_width, point.per_sample])
 
 
 def forcing_weights(point: OnePoint, weight: ComplexArray) -> ComplexArray:

@@ -74,10 +74,14 @@ def scheduled_slopes(
     if direction is not None:
         changes.append(shift_along(panels, schedule, direction))
     length = np.diff(panels.time)[:, 0]
-    residual, drift = modes.residuals(frame.times.time)
+    residual, drift = modes.residual(frame.times.time), modes.drift(frame.times.time)
     train, by_time, by_weights = (
         frame.times.at((part @ matrix.T).real, panels.nodes)
-        for part, matrix in ((modes.target, residual), (modes.target, drift), (moved, residual))
+        for part, matrix in (
+            (modes.target, residual * residual),
+            (modes.target, 2 * residual * drift),
+            (moved, residual * residual),
+        )
     )
     shifts = np.stack([change.time for change in changes])
     at_nodes = shifts[:, :, :1] + np.diff(shifts) * radau(STAGES)[0]

@@ -48,11 +48,13 @@ class SmoothTimes:
         """Interpolate values (..., point) to ascending times (time...), whose axes take the place of the last one."""
         series = values.reshape(*values.shape[:-1], self.panels, POINTS) @ _chebyshev()[1]
         place = np.log1p(self.rate * time.ravel()) / self.width
-        bounds = np.concatenate([[0], np.searchsorted(place, np.arange(1, self.panels)), [place.size]])
+        bounds = [0, *np.searchsorted(place, np.arange(1, self.panels)), place.size]
+        panel = np.repeat(np.arange(self.panels), np.diff(bounds))
+        shares = np.polynomial.chebyshev.chebvander(2 * (place - panel) - 1, POINTS - 1)
         found = np.empty((*values.shape[:-1], place.size))
-        for panel, (begin, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
-            share = np.polynomial.chebyshev.chebvander(2 * (place[begin:end] - panel) - 1, POINTS - 1)
-            found[..., begin:end] = series[..., panel, :] @ share.T
+        for number in range(self.panels):
+            part = slice(bounds[number], bounds[number + 1])
+            found[..., part] = series[..., number, :] @ shares[part].T
         return found.reshape(*values.shape[:-1], *time.shape)
 
 
