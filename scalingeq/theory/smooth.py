@@ -9,8 +9,8 @@ import numpy as np
 
 from scalingeq.theory.spectrum import FloatArray
 
-#: Chebyshev points in a panel of log(1 + rate time) of at most this width: 1e-11 for powers of time.
-POINTS, WIDTH = 16, 1.5
+#: Chebyshev points in a panel of log(1 + rate time) of at most this width: 1e-9 for powers of time.
+POINTS, WIDTH = 16, 1.9
 
 
 class SmoothTimes:

@@ -552,7 +552,7 @@ def _training(
         problems.append(f"steps contains {float(at[at != np.floor(at)].flat[0])!r}: discrete steps are whole numbers")
     problems += _shift_problems(spectrum, test_spectrum)
     curves = broadcast({"steps": steps}, 0.0, width, samples, noise_variance, kind, problems)
-    sizes = np.unique([curves.per_width, curves.per_sample], axis=1).T
+    sizes = dict.fromkeys(zip(curves.per_width.tolist(), curves.per_sample.tolist(), strict=True))
     check_learning_rates(
         rate, batch, spectrum, momentum=momentum, ridge=ridge, sizes=[(size_of(n), size_of(p)) for n, p in sizes]
     )
