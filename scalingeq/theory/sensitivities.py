@@ -10,8 +10,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from scalingeq.theory.equivalents import OnePoint
+from scalingeq.theory import laplace
+from scalingeq.theory.equivalents import OnePoint, both_of_pairs, cross_sums
 from scalingeq.theory.following import sums_at
 from scalingeq.theory.spectrum import (
     TAIL_NODES,
@@ -25,6 +27,9 @@ from scalingeq.theory.spectrum import (
     power_sum,
     tail_rule,
 )
+
+#: Relative distance of two frequencies below which derivatives of their divided differences are the mean at the ends.
+NEAR = 1e-4
 
 
 class NodeSlopes(NamedTuple):
@@ -65,6 +70,26 @@ class OnePointSlopes(NamedTuple):
     squares: ComplexArray
     degrees_slope: ComplexArray
     power_slope: ComplexArray
+
+    def take(self, row: NDArray[np.int64]) -> OnePointSlopes:
+        """Derivatives of some rows."""
+        return OnePointSlopes(self.names, *(field[:, row] for field in self[1:]))
+
+
+class TwoPointSlopes(NamedTuple):
+    """Derivatives of two-point equivalents at pairs of frequencies on one contour, which do not change.
+
+    Attributes
+    ----------
+    names : tuple of str
+        What the derivatives are with respect to: the parameters of the spectrum, ``per_width`` and ``per_sample``.
+    signal, variance : ndarray of complex, shape (parameter, ...)
+        Derivatives of the fields of `TwoPoint`.
+    """
+
+    names: tuple[str, ...]
+    signal: ComplexArray
+    variance: ComplexArray
 
 
 def node_slopes(spectrum: AnySpectrum, smallest_frequency: float) -> NodeSlopes:
@@ -203,4 +228,56 @@ def one_point_slopes(point: OnePoint, nodes: Nodes, slopes: NodeSlopes) -> OnePo
     return OnePointSlopes(
         (*slopes.names, "per_width", "per_sample", "s"),
         kappa_slope, kappa1, d_degrees, d_power, d_squares, d_degrees_slope, d_power_slope,
+    )  # fmt: skip
+
+
+def two_point_slopes(point: OnePoint, slopes: OnePointSlopes) -> TwoPointSlopes:
+    """Derivatives of the two-point equivalents of one model at the pairs of frequencies of each contour.
+
+    Parameters
+    ----------
+    point : OnePoint
+        Equivalents (row, frequency).
+    slopes : OnePointSlopes
+        Their derivatives.
+
+    Returns
+    -------
+    TwoPointSlopes
+        Derivatives (parameter, row, 2, pair), by the chain rule.
+    """
+    first, second = both_of_pairs(point)
+    cross, target = cross_sums(first, second)
+    numbers, others = laplace.pairs()
+    fields = [field[:-1, :, None] for field in slopes[1:]]
+    left = OnePointSlopes(slopes.names[:-1], *(field[..., numbers] for field in fields))
+    right = OnePointSlopes(
+        slopes.names[:-1],
+        *(np.concatenate([field, field.conj()], axis=2) for field in (field[..., others] for field in fields)),
+    )
+    apart = second.kappa2 - first.kappa2
+    near = ~(np.abs(apart) > NEAR * np.abs(first.kappa2))
+    divisor = 1 / np.where(near, 1.0, apart)
+    moved = right.kappa2 - left.kappa2
+    cross_slopes = np.where(
+        near, (left.degrees_slope + right.degrees_slope) / -2, (left.degrees - right.degrees - cross * moved) * divisor
+    )
+    target_slopes = np.where(
+        near, (left.power_slope + right.power_slope) / -2, (left.power - right.power - target * moved) * divisor
+    )
+    kappa, per_width = first.kappa2 * second.kappa2, first.per_width
+    kappa_slopes = left.kappa2 * second.kappa2 + first.kappa2 * right.kappa2
+    squares, target_squares = second.degrees - first.kappa2 * cross, second.power - first.kappa2 * target
+    squares_slopes = right.degrees - left.kappa2 * cross - first.kappa2 * cross_slopes
+    target_squares_slopes = right.power - left.kappa2 * target - first.kappa2 * target_slopes
+    resolved = 1 / (1 - squares * per_width)
+    # The share of the features, kappa kappa' h / (N (1 - gamma_2)).
+    features = kappa * cross * per_width * resolved
+    features_slopes = per_width * resolved * (kappa_slopes * cross + kappa * cross_slopes + features * squares_slopes)
+    features_slopes[-2] += kappa * cross * resolved * resolved
+    return TwoPointSlopes(
+        left.names,
+        kappa_slopes * target + kappa * target_slopes + features_slopes * target_squares
+        + features * target_squares_slopes,
+        squares_slopes + features_slopes * cross + features * cross_slopes,
     )  # fmt: skip
