@@ -47,7 +47,7 @@ def scheduled_loss_of(curves: Curves, schedule: Schedule, model: Model, two_freq
     frame = frame_of(curves, schedule, model)
     forcing, noise = frame.losses([ONE_MODEL], two_frequencies)
     begin, values = (frame.of_curves(curves, part) for part in (frame.start, forcing[0] + noise))
-    return frame.at_steps(curves.time, frame.series(begin, values))
+    return frame.at_steps(curves, frame.series(begin, values))
 
 
 def scheduled_parts(
@@ -60,14 +60,11 @@ def scheduled_parts(
     """
     frame = frame_of(curves, schedule, model)
     forcing, noise = frame.losses(shared, two_frequencies)
-    rows, problem = len(shared) + 1, frame.problem
-    parts = np.concatenate([forcing, noise[None]])[:, problem]
+    parts = np.concatenate([forcing, noise[None]])[:, frame.problem]
     begin = np.zeros(parts.shape[:3])
-    begin[:-1] = frame.start[problem]
-    curve = np.arange(begin.size) // 2 % problem.size
-    series = frame.series(begin.ravel(), parts.reshape(curve.size, *parts.shape[3:]))
-    values = frame.at_steps(curves.time[curve], series)
-    values = np.moveaxis(values.reshape(rows, problem.size, 2, -1), 2, 1)
+    begin[:-1] = frame.start[frame.problem]
+    # The curves come last: (shared and noise, 2, curve, ...).
+    values = frame.at_steps(curves, frame.series(begin.swapaxes(1, 2), parts.swapaxes(1, 2)))
     return Parts(values[:-1], values[-1])
 
 
@@ -127,33 +124,37 @@ class Frame(NamedTuple):
         return np.asarray(parts[self.problem, 0] + noise * parts[self.problem, 1])
 
     def series(self, begin: FloatArray, values: FloatArray) -> FloatArray:
-        """Polynomials (row, panel, power) of what begins at ``begin`` (row,) and is ``values`` (row, panel, stage)."""
+        """Polynomials (..., panel, power) of what begins at ``begin`` (...) and is ``values`` (..., panel, stage)."""
         if not self.panels.noise.size:
-            return begin[:, None, None]
-        ends = np.concatenate([begin[:, None], values[:, :-1, -1]], axis=1)
-        return np.concatenate([ends[..., None], values], axis=2) @ to_powers(STAGES).T
+            return begin[..., None, None]
+        ends = np.concatenate([begin[..., None], values[..., :-1, -1]], axis=-1)
+        return np.concatenate([ends[..., None], values], axis=-1) @ to_powers(STAGES).T
 
     def slope_of(self, series: FloatArray) -> FloatArray:
         """Polynomials of the derivative with respect to intrinsic time."""
-        half = np.diff(self.panels.time)[:, :, None] / 2
-        return series[..., 1:] * np.arange(1, series.shape[-1]) / half[:, 0] if half.size else np.zeros_like(series)
-
-    def at_steps(self, step: FloatArray, series: FloatArray) -> FloatArray:
-        """Values (row, step) of polynomials at steps (row, step)."""
         if not self.panels.noise.size:
-            return np.repeat(series[:, 0], step.shape[1], axis=1)
-        shared = step.strides[0] == 0 or step.shape[0] == 1
-        asked, where = step[0] if shared else step.ravel(), None
-        if (asked[1:] < asked[:-1]).any():
-            asked, where = np.unique(asked, return_inverse=True)
-        found = np.empty((len(series), asked.size))
-        for first in range(0, asked.size, BLOCK):
-            part = slice(first, first + BLOCK)
-            found[:, part] = at_times(self.panels.time, series, self.schedule.time(asked[part]))
-        if where is not None:
-            found = found[:, where]
-        own = np.arange(len(found))
-        return found if shared else found.reshape(len(found), *step.shape)[own, own]
+            return np.zeros_like(series)
+        return series[..., 1:] * np.arange(1, series.shape[-1]) / (np.diff(self.panels.time) / 2)
+
+    def at_steps(self, curves: Curves, series: FloatArray) -> FloatArray:
+        """Values (..., curve, step) at the steps of the curves of polynomials (..., curve, panel, power)."""
+        lead, steps = series.shape[:-3], curves.grid.shape[1]
+        if not self.panels.noise.size:
+            return np.repeat(series[..., 0], steps, axis=-1)
+        series = series.reshape(-1, *series.shape[-3:])
+        found = np.empty((*series.shape[:2], steps))
+        for row, asked in enumerate(curves.grid):
+            own = np.flatnonzero(curves.which == row)
+            mine = np.ascontiguousarray(series[:, own]).reshape(-1, *series.shape[2:])
+            order = None if (asked[1:] >= asked[:-1]).all() else np.argsort(asked)
+            values = np.empty((len(mine), steps))
+            for first in range(0, steps, BLOCK):
+                part = slice(first, first + BLOCK)
+                step = asked[part] if order is None else asked[order[part]]
+                values[:, part] = at_times(self.panels.time, mine, self.schedule.time(step))
+            where = slice(None) if order is None else np.argsort(order)
+            found[:, own] = values[:, where].reshape(-1, own.size, steps)
+        return found.reshape(*lead, *found.shape[1:])
 
 
 def frame_of(curves: Curves, schedule: Schedule, model: Model) -> Frame:
@@ -162,7 +163,7 @@ def frame_of(curves: Curves, schedule: Schedule, model: Model) -> Frame:
     number = {pair: i for i, pair in enumerate(dict.fromkeys(sizes))}
     models = [model._replace(per_width=n, per_sample=p) for n, p in number]
     problem = np.array([number[pair] for pair in sizes])
-    last = float(curves.time.max(initial=0.0))
+    last = float(curves.grid.max(initial=0.0))
     check_kernel_norm(np.array([schedule.highest_noise(last)]), model.spectrum.nodes(1.0).trace)
     # The narrowest model of the fewest samples has the largest eigenvalue.
     edge = largest_eigenvalue(

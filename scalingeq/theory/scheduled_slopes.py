@@ -100,20 +100,20 @@ def scheduled_slopes(
     begin[: powers.size, :, 0] = powers[:, None]
     names = (*slopes.names[:count], "rate", "noise_rate", "direction")
     whole = frame.series(frame.of_curves(curves, frame.start), frame.of_curves(curves, loss))
-    found = {"noise_variance": frame.at_steps(curves.time, frame.series(frame.start[frame.problem, 1], loss[frame.problem, 1]))}
+    found = {"noise_variance": frame.at_steps(curves, frame.series(frame.start[frame.problem, 1], loss[frame.problem, 1]))}
     for name, first, values in zip(names, begin, tangents, strict=False):
         series = frame.series(frame.of_curves(curves, first), frame.of_curves(curves, values))
-        found[name] = frame.at_steps(curves.time, series)
-    slope = frame.at_steps(curves.time, frame.slope_of(whole))
+        found[name] = frame.at_steps(curves, series)
+    slope = frame.at_steps(curves, frame.slope_of(whole))
     found["steps"] = schedule.before(curves.time)[0] * slope
     if direction is not None:
         # The losses above are those at fixed places in the panels, which move with their ends.
         ends = changes[-1].time
         stretched = frame.series(ends[None, 0, 0], at_nodes[-1][None])
-        place = frame.at_steps(curves.time, np.repeat(stretched, len(curves.time), axis=0))
+        place = frame.at_steps(curves, np.repeat(stretched, curves.which.size, axis=0))
         found["direction"] += slope * (_along(schedule, direction)[0](curves.time) - place)
     for name in ("width", "samples"):
         per = found.pop("per_sample" if name == "samples" else "per_width")
         one_over = curves.per_sample if name == "samples" else curves.per_width
         found[name] = -per * one_over[:, None] ** 2
-    return frame.at_steps(curves.time, whole), found
+    return frame.at_steps(curves, whole), found
