@@ -146,14 +146,14 @@ class Frame(NamedTuple):
         for row, asked in enumerate(curves.grid):
             own = np.flatnonzero(curves.which == row)
             mine = np.ascontiguousarray(series[:, own]).reshape(-1, *series.shape[2:])
-            order = None if (asked[1:] >= asked[:-1]).all() else np.argsort(asked)
-            values = np.empty((len(mine), steps))
+            order = slice(None) if (asked[1:] >= asked[:-1]).all() else np.argsort(asked)
+            ascending = asked[order]
             for first in range(0, steps, BLOCK):
                 part = slice(first, first + BLOCK)
-                step = asked[part] if order is None else asked[order[part]]
-                values[:, part] = at_times(self.panels.time, mine, self.schedule.time(step))
-            where = slice(None) if order is None else np.argsort(order)
-            found[:, own] = values[:, where].reshape(-1, own.size, steps)
+                values = at_times(self.panels.time, mine, self.schedule.time(ascending[part]))
+                place = part if isinstance(order, slice) else order[part]
+                for number, curve in enumerate(own):
+                    found[:, curve, place] = values.reshape(-1, own.size, values.shape[1])[:, number]
         return found.reshape(*lead, *found.shape[1:])
 
 

@@ -130,10 +130,15 @@ class PowerLaw:
         >>> PowerLaw(alpha=2.0, r=0.5, dim=3).nodes(1e-3).eigenvalue
         array([1.        , 0.25      , 0.11111111])
         """
-        eigenvalue, (trace, target) = power_law_measures(
-            self.alpha, self.dim, smallest_frequency, (self.alpha, 2 * self.alpha * self.r + 1)
-        )
-        return Nodes(eigenvalue, trace / eigenvalue, target)
+        return _power_law_nodes(self, smallest_frequency)
+
+
+@lru_cache(maxsize=64)
+def _power_law_nodes(spectrum: PowerLaw, smallest_frequency: float) -> Nodes:
+    """Nodes of a power law, for which one and the same loss asks several times."""
+    alpha, r = spectrum.alpha, spectrum.r
+    eigenvalue, (trace, target) = power_law_measures(alpha, spectrum.dim, smallest_frequency, (alpha, 2 * alpha * r + 1))
+    return Nodes(eigenvalue, trace / eigenvalue, target)
 
 
 @dataclass(frozen=True, eq=False)
