@@ -21,6 +21,7 @@ class ScheduleLoops(NamedTuple):
     """Compiled loops, each the function of this module of the same name."""
 
     march: Callable[..., None]
+    march_tangents: Callable[..., None]
     at_times: Callable[..., None]
 
 
@@ -37,7 +38,7 @@ def schedule_loops() -> ScheduleLoops | None:
     compile_: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.njit(
         cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"}
     )
-    return ScheduleLoops(compile_(march), compile_(at_times))
+    return ScheduleLoops(compile_(march), compile_(march_tangents), compile_(at_times))
 
 
 def march(
@@ -148,19 +149,180 @@ def march(
                     state[p, c, m] = a
 
 
+def march_tangents(
+    length: FloatArray,
+    noise: FloatArray,
+    exponent: ComplexArray,
+    base: FloatArray,
+    kernels: ComplexArray,
+    forcing_change: FloatArray,
+    kernels_change: ComplexArray,
+    length_change: FloatArray,
+    noise_change: FloatArray,
+    root: ComplexArray,
+    left: ComplexArray,
+    start: ComplexArray,
+    push: ComplexArray,
+    moved: FloatArray,
+    added: FloatArray,
+) -> None:  # pragma: no cover (coverage does not see compiled code)
+    """March over panels, as `scalingeq.theory.tangents.march_tangents` describes; the last two take the results.
+
+    ``kernels`` (kernel, problem, mode) are that of the train loss and, where it is another one, that of the test loss;
+    ``kernels_change`` (kernel, parameter, problem, mode) their changes.
+    """
+    parameters, problems, cases, panels, stages = forcing_change.shape
+    modes = exponent.size
+    count = kernels.shape[0]
+    state = np.zeros((problems, cases, modes), dtype=np.complex128)
+    tangent = np.zeros((parameters, problems, cases, modes), dtype=np.complex128)
+    middle = np.empty((stages, modes), dtype=np.complex128)
+    stretched = np.empty((stages, modes), dtype=np.complex128)
+    sums = np.empty((count, stages), dtype=np.complex128)
+    sums_stretched = np.empty((count, stages), dtype=np.complex128)
+    through = np.empty((count, stages), dtype=np.complex128)
+    response = np.empty((count, stages, stages))
+    matrix = np.empty((stages, stages))
+    inverse = np.empty((stages, stages))
+    kick = np.empty(stages, dtype=np.complex128)
+    pushed = np.empty((cases, stages), dtype=np.complex128)
+    old = np.empty((count, stages), dtype=np.complex128)
+    value = np.empty(stages)
+    fed = np.empty(stages)
+    for panel in range(panels):
+        for i in range(stages):
+            scale = length[panel] * root[i]
+            for m in range(modes):
+                x = 1 - scale.real * exponent[m].real + scale.imag * exponent[m].imag
+                y = -scale.real * exponent[m].imag - scale.imag * exponent[m].real
+                over = 1 / (x * x + y * y)
+                middle[i, m] = complex(x * over, -y * over)
+        for i in range(stages):
+            for m in range(modes):
+                stretched[i, m] = root[i] * exponent[m] * middle[i, m] * middle[i, m]
+        for p in range(problems):
+            for k in range(count):
+                for i in range(stages):
+                    a = complex(0.0)
+                    b = complex(0.0)
+                    for m in range(modes):
+                        a += kernels[k, p, m] * middle[i, m]
+                        b += kernels[k, p, m] * stretched[i, m]
+                    sums[k, i] = a
+                    sums_stretched[k, i] = b
+                for j in range(stages):
+                    for i in range(stages):
+                        a = complex(0.0)
+                        for n in range(stages):
+                            a += left[j, n] * push[n, i] * sums[k, n]
+                        response[k, j, i] = a.real
+            # Gauss elimination, as in the march itself, for the inverse.
+            for j in range(stages):
+                for i in range(stages):
+                    matrix[j, i] = -response[0, j, i] * noise[panel, i]
+                    inverse[j, i] = 0.0
+                matrix[j, j] += 1
+                inverse[j, j] = 1.0
+            for k in range(stages):
+                pivot = 1 / matrix[k, k]
+                for i in range(stages):
+                    matrix[k, i] *= pivot
+                    inverse[k, i] *= pivot
+                for j in range(stages):
+                    if j != k:
+                        factor = matrix[j, k]
+                        for i in range(stages):
+                            matrix[j, i] -= factor * matrix[k, i]
+                            inverse[j, i] -= factor * inverse[k, i]
+            for c in range(cases):
+                for i in range(stages):
+                    a = complex(0.0)
+                    for j in range(stages):
+                        a += push[i, j] * (base[p, c, panel, j] * noise[panel, j])
+                    pushed[c, i] = a
+                for k in range(count):
+                    for i in range(stages):
+                        a = complex(0.0)
+                        for m in range(modes):
+                            a += kernels[k, p, m] * (state[p, c, m] * stretched[i, m])
+                        through[k, i] = start[i] * a + sums_stretched[k, i] * pushed[c, i]
+                for t in range(parameters):
+                    stretch = length_change[t, panel]
+                    for k in range(count):
+                        for i in range(stages):
+                            a = complex(0.0)
+                            b = complex(0.0)
+                            for m in range(modes):
+                                a += kernels[k, p, m] * (tangent[t, p, c, m] * middle[i, m])
+                                kept = kernels_change[k, t, p, m] * middle[i, m]
+                                a += kept * state[p, c, m]
+                                b += kept
+                            old[k, i] = start[i] * a + b * pushed[c, i] + stretch * through[k, i]
+                    for j in range(stages):
+                        a = complex(0.0)
+                        for i in range(stages):
+                            a += left[j, i] * old[0, i]
+                        value[j] = forcing_change[t, p, c, panel, j] + a.real
+                        for i in range(stages):
+                            value[j] += response[0, j, i] * (base[p, c, panel, i] * noise_change[t, panel, i])
+                    for j in range(stages):
+                        total = 0.0
+                        for i in range(stages):
+                            total += inverse[j, i] * value[i]
+                        moved[t, p, c, panel, j] = total
+                        fed[j] = total * noise[panel, j] + base[p, c, panel, j] * noise_change[t, panel, j]
+                    for k in range(1, count):
+                        for j in range(stages):
+                            a = complex(0.0)
+                            for i in range(stages):
+                                a += left[j, i] * old[k, i]
+                            total = a.real
+                            for i in range(stages):
+                                total += response[k, j, i] * fed[i]
+                            added[t, p, c, panel, j] = total
+                    for i in range(stages):
+                        a = complex(0.0)
+                        for j in range(stages):
+                            a += push[i, j] * fed[j]
+                        kick[i] = a
+                    for m in range(modes):
+                        a = complex(0.0)
+                        b = tangent[t, p, c, m]
+                        for i in range(stages):
+                            a += left[stages - 1, i] * (start[i] * b + kick[i]) * middle[i, m]
+                        if stretch != 0:
+                            for i in range(stages):
+                                own = start[i] * state[p, c, m] + pushed[c, i]
+                                a += stretch * left[stages - 1, i] * own * stretched[i, m]
+                        tangent[t, p, c, m] = a
+                for m in range(modes):
+                    a = complex(0.0)
+                    b = state[p, c, m]
+                    for i in range(stages):
+                        a += left[stages - 1, i] * (start[i] * b + pushed[c, i]) * middle[i, m]
+                    state[p, c, m] = a
+
+
 def at_times(
     time: FloatArray, series: FloatArray, asked: FloatArray, found: FloatArray
 ) -> None:  # pragma: no cover (coverage does not see compiled code)
     """Sum the powers (row, panel, power) of `scalingeq.theory.collocation.at_times`; the last argument takes them."""
     rows, panels, powers = series.shape
-    for row in range(rows):
-        panel = 0
-        for i in range(asked.size):
-            while panel < panels - 1 and asked[i] > time[panel + 1, 0]:
-                panel += 1
-            half = (time[panel, 1] - time[panel, 0]) / 2
-            place = (asked[i] - time[panel, 0]) / half - 1
-            total = series[row, panel, powers - 1]
+    place = np.empty(asked.size)
+    begin = 0
+    for panel in range(panels):
+        end = asked.size
+        if panel < panels - 1:
+            end = begin
+            while end < asked.size and asked[end] <= time[panel + 1, 0]:
+                end += 1
+        over = 2 / (time[panel, 1] - time[panel, 0])
+        for i in range(begin, end):
+            place[i] = (asked[i] - time[panel, 0]) * over - 1
+        for row in range(rows):
+            for i in range(begin, end):
+                found[row, i] = series[row, panel, powers - 1]
             for power in range(powers - 2, -1, -1):
-                total = total * place + series[row, panel, power]
-            found[row, i] = total
+                for i in range(begin, end):
+                    found[row, i] = found[row, i] * place[i] + series[row, panel, power]
+        begin = end

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scalingeq.theory.collocation import diagonal
+from scalingeq.theory.compiled_march import schedule_loops
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
 
 
@@ -62,6 +63,15 @@ def march_tangents(
     stages = noise.shape[1]
     method = diagonal(stages)
     moved, added = np.empty_like(change.forcing), np.zeros_like(change.forcing)
+    compiled = schedule_loops()
+    if compiled is not None:
+        two = test is not None and change.test is not None
+        compiled.march_tangents(
+            length, noise, exponent, loss, np.stack([train, test] if two else [train]), change.forcing,
+            np.stack([change.train, change.test] if two else [change.train]), change.length, change.noise, *method,
+            moved, added,
+        )  # fmt: skip
+        return moved, moved - change.forcing if test is None else added
     state = np.zeros((*loss.shape[:2], exponent.size), dtype=np.complex128)
     tangent = np.zeros((*change.forcing.shape[:3], exponent.size), dtype=np.complex128)
     left, push = method.left.T, method.push.T
