@@ -180,11 +180,14 @@ def march_tangents(
     stretched = np.empty((stages, modes), dtype=np.complex128)
     sums = np.empty((count, stages), dtype=np.complex128)
     sums_stretched = np.empty((count, stages), dtype=np.complex128)
-    through = np.empty((count, stages), dtype=np.complex128)
+    through = np.empty((cases, count, stages), dtype=np.complex128)
     response = np.empty((count, stages, stages))
     matrix = np.empty((stages, stages))
     inverse = np.empty((stages, stages))
     kick = np.empty(stages, dtype=np.complex128)
+    local = np.empty((count, stages), dtype=np.complex128)
+    weighted = np.empty((count, stages, modes), dtype=np.complex128)
+    kept = np.empty((count, stages, modes), dtype=np.complex128)
     pushed = np.empty((cases, stages), dtype=np.complex128)
     old = np.empty((count, stages), dtype=np.complex128)
     value = np.empty(stages)
@@ -206,7 +209,8 @@ def march_tangents(
                     a = complex(0.0)
                     b = complex(0.0)
                     for m in range(modes):
-                        a += kernels[k, p, m] * middle[i, m]
+                        weighted[k, i, m] = kernels[k, p, m] * middle[i, m]
+                        a += weighted[k, i, m]
                         b += kernels[k, p, m] * stretched[i, m]
                     sums[k, i] = a
                     sums_stretched[k, i] = b
@@ -245,19 +249,29 @@ def march_tangents(
                         a = complex(0.0)
                         for m in range(modes):
                             a += kernels[k, p, m] * (state[p, c, m] * stretched[i, m])
-                        through[k, i] = start[i] * a + sums_stretched[k, i] * pushed[c, i]
-                for t in range(parameters):
-                    stretch = length_change[t, panel]
+                        through[c, k, i] = start[i] * a + sums_stretched[k, i] * pushed[c, i]
+            for t in range(parameters):
+                stretch = length_change[t, panel]
+                for k in range(count):
+                    changes = kernels_change[k, t, p].any()
+                    for i in range(stages):
+                        a = complex(0.0)
+                        if changes:
+                            for m in range(modes):
+                                kept[k, i, m] = kernels_change[k, t, p, m] * middle[i, m]
+                                a += kept[k, i, m]
+                        local[k, i] = a
+                for c in range(cases):
                     for k in range(count):
+                        changes = kernels_change[k, t, p].any()
                         for i in range(stages):
                             a = complex(0.0)
-                            b = complex(0.0)
                             for m in range(modes):
-                                a += kernels[k, p, m] * (tangent[t, p, c, m] * middle[i, m])
-                                kept = kernels_change[k, t, p, m] * middle[i, m]
-                                a += kept * state[p, c, m]
-                                b += kept
-                            old[k, i] = start[i] * a + b * pushed[c, i] + stretch * through[k, i]
+                                a += weighted[k, i, m] * tangent[t, p, c, m]
+                            if changes:
+                                for m in range(modes):
+                                    a += kept[k, i, m] * state[p, c, m]
+                            old[k, i] = start[i] * a + local[k, i] * pushed[c, i] + stretch * through[c, k, i]
                     for j in range(stages):
                         a = complex(0.0)
                         for i in range(stages):
@@ -295,6 +309,7 @@ def march_tangents(
                                 own = start[i] * state[p, c, m] + pushed[c, i]
                                 a += stretch * left[stages - 1, i] * own * stretched[i, m]
                         tangent[t, p, c, m] = a
+            for c in range(cases):
                 for m in range(modes):
                     a = complex(0.0)
                     b = state[p, c, m]

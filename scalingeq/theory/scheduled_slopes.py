@@ -62,7 +62,8 @@ def scheduled_slopes(
     panels, modes, point = frame.panels, frame.modes, frame.modes.point
     smallest = float(np.abs(modes.contour.s).min())
     nodes = model.spectrum.nodes(smallest)
-    slopes = one_point_slopes(point, nodes, node_slopes(model.spectrum, smallest))
+    of_nodes = node_slopes(model.spectrum, smallest)
+    slopes = one_point_slopes(point, nodes, of_nodes)
     # Derivatives of `kernel_weights` and `forcing_weights`; the Laplace frequencies stay where they are.
     count, weight = len(slopes.names) - 1, modes.contour.weight
     share = point.kappa2 * point.power / point.kappa1
@@ -96,8 +97,7 @@ def scheduled_slopes(
         ),
     )[0]  # fmt: skip
     begin = np.zeros((len(tangents), *frame.start.shape))
-    powers = node_slopes(model.spectrum, 1.0).target.sum(axis=1)
-    begin[: powers.size, :, 0] = powers[:, None]
+    begin[: len(of_nodes.names), :, 0] = of_nodes.target.sum(axis=1)[:, None]
     names = (*slopes.names[:count], "rate", "noise_rate", "direction")
     whole = frame.series(frame.of_curves(curves, frame.start), frame.of_curves(curves, loss))
     found = {"noise_variance": frame.at_steps(curves, frame.series(frame.start[frame.problem, 1], loss[frame.problem, 1]))}
