@@ -152,7 +152,7 @@ def _losses(curves: Curves, spectrum: AnySpectrum, kind: Kind, parameters: tuple
     one = np.full(curves.which.size, kind == "train") | (curves.per_sample == 0)
     for chosen, solve in ((one, one_frequency_loss), (~one, two_frequency_loss)):
         for group in _groups(np.flatnonzero(chosen), curves):
-            some = curves.select(group)
+            some = curves if group.size == curves.which.size else curves.select(group)
             if some.grid.any():
                 values[:, group] = solve(some, spectrum, parameters is not None)
     values[0] = np.where(at_start[curves.which], start[:, None], values[0])
@@ -161,8 +161,10 @@ def _losses(curves: Curves, spectrum: AnySpectrum, kind: Kind, parameters: tuple
 
 def _groups(chosen: IntArray, curves: Curves) -> list[IntArray]:
     """Numbers of ``chosen`` curves in groups whose arrays stay in the processor's cache, like problems together."""
+    if chosen.size <= CURVES_AT_ONCE:
+        return [chosen] if chosen.size else []
     order = chosen[np.argsort(curves.problem[chosen], kind="stable")]
-    return np.array_split(order, max(1, math.ceil(order.size / CURVES_AT_ONCE))) if order.size else []
+    return np.array_split(order, math.ceil(order.size / CURVES_AT_ONCE))
 
 
 def forcing(

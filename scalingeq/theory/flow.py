@@ -72,7 +72,7 @@ def two_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) ->
     It is the test forcing and, with noise, the test kernel on the train loss.
     """
     columns, rows = curves.grid.shape[1], len(curves.grid)
-    if not curves.noise_rate.any():
+    if not (curves.noise_rate.any() or jacobian):
         times = sort_times(curves.grid)
         layout = times.curves(curves.which)
         end, whose = times.end[layout.window], layout.curve
