@@ -28,7 +28,7 @@ from scalingeq.theory.sensitivities import (
 )
 from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray
 from scalingeq.theory.stability import edge_bound
-from scalingeq.theory.two_frequency import kernel_grids, product_of_pairs
+from scalingeq.theory.two_frequency import KernelGrids, kernel_grids, product_of_pairs
 from scalingeq.theory.volterra import noisy_loss
 from scalingeq.theory.windows import equivalents, invert, sort_times, take
 
@@ -200,3 +200,14 @@ def _test_kernel(pair: TwoPoint, slopes: TwoPointSlopes | None) -> ComplexArray:
     changed = slopes.variance * (unit * (1 + kernel * pair.per_sample))
     changed[-1] += unit * kernel * pair.variance
     return np.concatenate([kernel[None], changed])
+
+
+def test_kernel_amplitudes(
+    grids: KernelGrids, per_width: FloatArray, per_sample: FloatArray, spectrum: AnySpectrum
+) -> FloatArray:
+    """Amplitudes (1 + parameter of spectrum and sizes, problem, term) of test kernels as sums of exponentials."""
+    times = sort_times(grids.time[None])
+    layout = times.curves(np.zeros(per_width.size, dtype=np.int64))
+    whose = layout.curve
+    of, row = _equivalents(times.end[layout.window], per_width[whose], per_sample[whose], spectrum, True)
+    return grids.amplitudes(invert(times, layout, _test_kernel(*_pairs(of))[:, row], grids.time.size))

@@ -119,7 +119,9 @@ class Frame(NamedTuple):
         return forcing, march(length, self.panels.noise, exponent, train, kernel, test)[1]
 
     def of_curves(self, curves: Curves, parts: FloatArray) -> FloatArray:
-        """Values (curve, ...) of the curves from those of each problem (problem, 2, ...)."""
+        """Values (curve, ...) of the curves from those of each problem (problem, 2, ...), or (problem, 1, ...)."""
+        if parts.shape[1] == 1:
+            return parts[self.problem, 0]
         noise = curves.noise_variance.reshape(-1, *[1] * (parts.ndim - 2))
         return np.asarray(parts[self.problem, 0] + noise * parts[self.problem, 1])
 
@@ -134,7 +136,9 @@ class Frame(NamedTuple):
         """Polynomials of the derivative with respect to intrinsic time."""
         if not self.panels.noise.size:
             return np.zeros_like(series)
-        return series[..., 1:] * np.arange(1, series.shape[-1]) / (np.diff(self.panels.time) / 2)
+        slope = np.zeros_like(series)
+        slope[..., :-1] = series[..., 1:] * np.arange(1, series.shape[-1]) / (np.diff(self.panels.time) / 2)
+        return slope
 
     def at_steps(self, curves: Curves, series: FloatArray) -> FloatArray:
         """Values (..., curve, step) at the steps of the curves of polynomials (..., curve, panel, power)."""

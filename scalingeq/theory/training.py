@@ -126,8 +126,7 @@ def loss_curve(
         Spectrum of the test inputs, in the basis of the training's: covariate shift. Its own target power does not
         enter, as the target is the same function.
     jacobian : bool
-        Whether to give the derivatives as well, for which the loss must be that of one model under gradient flow, and
-        of training or of one pass.
+        Whether to give the derivatives as well: of the loss of one model under gradient flow.
 
     Returns
     -------
@@ -294,7 +293,7 @@ def scheduled_loss(
     kind : {"test", "train"}
         Loss on fresh samples, or on the training samples.
     jacobian : bool
-        Whether to give the derivatives as well, for which the loss must be that of training or of one pass.
+        Whether to give the derivatives as well; with a ridge, of the train loss or one pass alone.
     direction : (array_like, array_like), shape (knot,) each
         Changes of learning rate and noise rate at the knots of the schedule, of any sign, for one more derivative.
 
@@ -449,13 +448,25 @@ class Training:
 
     def slopes(self, direction: tuple[FloatArray, FloatArray] | None = None) -> LossAndSlopes:
         """Loss and its derivatives (..., step), as `scheduled_loss` names them."""
-        curves, one_frequency = self.curves, self.kind == "train" or not self.curves.per_sample.any()
-        if self.dynamics != "flow" or tuple(self.ensemble) != (1, 1) or self.model.test_spectrum or not one_frequency:
+        curves, model = self.curves, self.model
+        one_frequency = (curves.per_sample == 0) | (self.kind == "train")
+        if self.dynamics != "flow" or tuple(self.ensemble) != (1, 1) or model.test_spectrum is not None:
             raise ParameterError(
-                "jacobian: there are derivatives for gradient flow, one model, test inputs like those of the training, "
-                "and either one pass or the train loss; pass these, or jacobian=False"
+                "jacobian: there are derivatives for gradient flow of one model, with test inputs like those of the "
+                "training; pass dynamics='flow', ensemble=(1, 1) and no test_spectrum, or jacobian=False"
             )
-        loss, slopes = scheduled_slopes(curves, self._heavy(self.schedule), self.model, direction)
+        if model.ridge and not one_frequency.all():
+            raise ParameterError(
+                "jacobian: with a ridge there are derivatives for one pass and the train loss alone; pass ridge=0, "
+                "kind='train' or jacobian=False"
+            )
+        groups = [(rows, two) for rows, two in ((one_frequency, False), (~one_frequency, True)) if rows.any()]
+        found = [scheduled_slopes(curves.select(rows), self._heavy(self.schedule), model, two, direction) for rows, two in groups]
+        loss, slopes = found[0]
+        if len(found) == 2:
+            rows = np.argsort(np.concatenate([np.flatnonzero(rows) for rows, _ in groups]))
+            loss = np.concatenate([found[0][0], found[1][0]])[rows]
+            slopes = {name: np.concatenate([slope, found[1][1][name]])[rows] for name, slope in slopes.items()}
         shape = curves.shape
         return np.maximum(loss, 0.0).reshape(shape), {name: slope.reshape(shape) for name, slope in slopes.items()}
 
