@@ -460,6 +460,17 @@ class Training:
                 "jacobian: with a ridge there are derivatives for one pass and the train loss alone; pass ridge=0, "
                 "kind='train' or jacobian=False"
             )
+        constant = self._constant_of(self.schedule)
+        if constant and direction is None:
+            rate, noise_rate = constant
+            loss, slopes = flow_loss(
+                rate * curves.time, model.spectrum, noise_rate=noise_rate, width=_sizes(curves.per_width),
+                samples=_sizes(curves.per_sample), noise_variance=curves.noise_variance, kind=self.kind, jacobian=True,
+            )  # fmt: skip
+            slopes["noise_rate"] *= noise_rate
+            slopes["steps"] = rate * slopes.pop("time")
+            slopes["rate"] = curves.time * slopes["steps"]
+            return loss.reshape(curves.shape), {name: slope.reshape(curves.shape) for name, slope in slopes.items()}
         groups = [(rows, two) for rows, two in ((one_frequency, False), (~one_frequency, True)) if rows.any()]
         found = [scheduled_slopes(curves.select(rows), self._heavy(self.schedule), model, two, direction) for rows, two in groups]
         loss, slopes = found[0]
@@ -504,9 +515,9 @@ class Training:
     def _one_model(self, schedule: Schedule) -> FloatArray:
         """Loss (curve, step) of one model."""
         curves, model = self.curves, self.model
-        constant = schedule.constant
-        if constant and self.dynamics == "flow" and not model.ridge and model.test_spectrum is None:
-            rate, noise_rate = (value / (1 - self.momentum) for value in constant)
+        constant = self._constant_of(schedule)
+        if constant:
+            rate, noise_rate = constant
             return flow_loss(
                 rate * curves.time, model.spectrum, noise_rate=noise_rate, width=_sizes(curves.per_width),
                 samples=_sizes(curves.per_sample), noise_variance=curves.noise_variance, kind=self.kind,
@@ -518,6 +529,12 @@ class Training:
         for chosen, two in ((one_frequency, False), (~one_frequency, True)):
             total[chosen] = self._loss(schedule, curves.select(chosen), two)
         return total
+
+    def _constant_of(self, schedule: Schedule) -> tuple[float, float] | None:
+        """Learning rate and noise rate of gradient flow where one number each says all of the training."""
+        if self.dynamics != "flow" or self.model.ridge or self.model.test_spectrum is not None:
+            return None
+        return self._heavy(schedule).constant
 
     def _loss(self, schedule: Schedule, curves: Curves, two_frequencies: bool) -> FloatArray:
         """Loss (curve, step) of one model."""
