@@ -23,6 +23,7 @@ class ScheduleLoops(NamedTuple):
     march: Callable[..., None]
     march_tangents: Callable[..., None]
     at_times: Callable[..., None]
+    totals: Callable[..., None]
 
 
 @cache
@@ -38,7 +39,7 @@ def schedule_loops() -> ScheduleLoops | None:
     compile_: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.njit(
         cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"}
     )
-    return ScheduleLoops(compile_(march), compile_(march_tangents), compile_(at_times))
+    return ScheduleLoops(compile_(march), compile_(march_tangents), compile_(at_times), compile_(totals))
 
 
 def march(
@@ -322,22 +323,29 @@ def at_times(
     time: FloatArray, series: FloatArray, asked: FloatArray, found: FloatArray
 ) -> None:  # pragma: no cover (coverage does not see compiled code)
     """Sum the powers (row, panel, power) of `scalingeq.theory.collocation.at_times`; the last argument takes them."""
-    rows, panels, powers = series.shape
-    place = np.empty(asked.size)
     begin = 0
-    for panel in range(panels):
+    for panel in range(time.shape[0]):
         end = asked.size
-        if panel < panels - 1:
+        if panel < time.shape[0] - 1:
             end = begin
             while end < asked.size and asked[end] <= time[panel + 1, 0]:
                 end += 1
-        over = 2 / (time[panel, 1] - time[panel, 0])
-        for i in range(begin, end):
-            place[i] = (asked[i] - time[panel, 0]) * over - 1
-        for row in range(rows):
+        first, over = time[panel, 0], 2 / (time[panel, 1] - time[panel, 0])
+        for row in range(series.shape[0]):
+            # As many powers as a panel has nodes and a beginning, one by one: loops over them are not vectorised.
+            c = series[row, panel]
+            c0, c1, c2, c3, c4, c5, c6, c7 = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]
             for i in range(begin, end):
-                found[row, i] = series[row, panel, powers - 1]
-            for power in range(powers - 2, -1, -1):
-                for i in range(begin, end):
-                    found[row, i] = found[row, i] * place[i] + series[row, panel, power]
+                x = (asked[i] - first) * over - 1
+                found[row, i] = ((((((c7 * x + c6) * x + c5) * x + c4) * x + c3) * x + c2) * x + c1) * x + c0
         begin = end
+
+
+def totals(
+    rate: FloatArray, noise_rate: FloatArray, time: FloatArray, noise: FloatArray
+) -> None:  # pragma: no cover (coverage does not see compiled code)
+    """Integrals up to each step of the rate and of rate times noise rate; the last two arguments take them."""
+    time[0], noise[0] = 0.0, 0.0
+    for i in range(rate.size):
+        time[i + 1] = time[i] + rate[i]
+        noise[i + 1] = noise[i] + rate[i] * noise_rate[i]

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from scalingeq.theory.compiled_march import schedule_loops
 from scalingeq.theory.spectrum import FloatArray
 
 #: The noise rate jumps where it changes at once by the share JUMP, and by PEAK of its largest. In intrinsic time the
@@ -152,6 +153,10 @@ class StepRates:
     def _totals(self) -> tuple[FloatArray, FloatArray]:
         """Integrals up to each step."""
         time, noise = np.empty(self.rate.size + 1), np.empty(self.rate.size + 1)
+        compiled = schedule_loops()
+        if compiled is not None:
+            compiled.totals(self.rate, self.noise_rate, time, noise)
+            return time, noise
         time[0] = noise[0] = 0
         np.cumsum(self.rate, out=time[1:])
         # In place: fresh memory costs more than the sums.
@@ -169,7 +174,7 @@ class StepRates:
         whole = step.astype(np.int64)
         total = self._totals[0][whole]
         if not (whole == step).all():
-            total = total + (step - whole) * np.append(self.rate, 0.0)[whole]
+            total = total + (step - whole) * self.rate[np.minimum(whole, self.rate.size - 1)]
         return np.asarray(total)
 
     def step_at(self, time: FloatArray) -> FloatArray:
