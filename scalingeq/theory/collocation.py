@@ -137,9 +137,7 @@ def march(
     for begin in range(0, length.size, step):
         part = slice(begin, begin + step)
         middle = 1 / (1 - length[part, None, None] * method.root[:, None] * exponent)
-        feedback, passed = (
-            None if weight is None else _local(middle, weight, method) for weight in (train, test)
-        )
+        feedback, passed = (None if weight is None else _local(middle, weight, method) for weight in (train, test))
         answer = np.linalg.inv(np.eye(stages) - feedback * noise[part, None]).swapaxes(-1, -2)
         decay = end[0] @ middle
         for panel, kept in enumerate(middle):

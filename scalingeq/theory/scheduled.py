@@ -177,9 +177,7 @@ def frame_of(curves: Curves, schedule: Schedule, model: Model) -> Frame:
     panels = schedule.panels(last, edge)
     # Where no time passes any other does as well.
     longest = longest or 1 / edge
-    return Frame(
-        schedule, models, problem, panels, SmoothTimes(longest, 2 * edge), Modes(longest, edge, models)
-    )
+    return Frame(schedule, models, problem, panels, SmoothTimes(longest, 2 * edge), Modes(longest, edge, models))
 
 
 class Modes:
@@ -213,7 +211,9 @@ class Modes:
 
 def on_closed_contour(contour: ClosedContour, models: list[Model]) -> OnePoint:
     """Equivalents (problem, mode) on a closed contour."""
-    per_width, per_sample = (np.array(sizes) for sizes in zip(*[(m.per_width, m.per_sample) for m in models], strict=True))
+    per_width, per_sample = (
+        np.array(sizes) for sizes in zip(*[(m.per_width, m.per_sample) for m in models], strict=True)
+    )
     spectrum = models[0].spectrum
     if len(models) == 1 and loops() is None:
         # One path alone is a long loop over single points.

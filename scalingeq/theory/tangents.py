@@ -78,7 +78,9 @@ def march_tangents(
     end, one = method.left[-1], np.eye(stages)
     # Parameters that stretch the panels also change what the panels do to the modes.
     stretches = change.length.any()
-    kernels = [(train, change.train)] if test is None or change.test is None else [(train, change.train), (test, change.test)]
+    kernels = (
+        [(train, change.train)] if test is None or change.test is None else [(train, change.train), (test, change.test)]
+    )
     for at, span in enumerate(length):
         middle = 1 / (1 - span * method.root[:, None] * exponent)
         slope = method.root[:, None] * exponent * middle**2

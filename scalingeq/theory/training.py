@@ -74,7 +74,9 @@ def loss_curve(
 
 
 @overload
-def loss_curve(steps: ArrayLike, spectrum: AnySpectrum, *, jacobian: Literal[True], **options: Any) -> LossAndSlopes: ...
+def loss_curve(
+    steps: ArrayLike, spectrum: AnySpectrum, *, jacobian: Literal[True], **options: Any
+) -> LossAndSlopes: ...
 
 
 def loss_curve(
@@ -472,7 +474,10 @@ class Training:
             slopes["rate"] = curves.time * slopes["steps"]
             return loss.reshape(curves.shape), {name: slope.reshape(curves.shape) for name, slope in slopes.items()}
         groups = [(rows, two) for rows, two in ((one_frequency, False), (~one_frequency, True)) if rows.any()]
-        found = [scheduled_slopes(curves.select(rows), self._heavy(self.schedule), model, two, direction) for rows, two in groups]
+        found = [
+            scheduled_slopes(curves.select(rows), self._heavy(self.schedule), model, two, direction)
+            for rows, two in groups
+        ]
         loss, slopes = found[0]
         if len(found) == 2:
             rows = np.argsort(np.concatenate([np.flatnonzero(rows) for rows, _ in groups]))
