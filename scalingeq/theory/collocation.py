@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scalingeq.theory.compiled_march import schedule_loops
+from scalingeq.theory.compiled import loops
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
 
 #: Stages of the Radau method; its order is 2 STAGES - 1.
@@ -125,7 +125,7 @@ def march(
     stages = noise.shape[1]
     method = diagonal(stages)
     loss, added = np.empty_like(forcing), np.zeros_like(forcing)
-    compiled = schedule_loops()
+    compiled = loops()
     if compiled is not None:
         none = np.empty((0, exponent.size), dtype=np.complex128)
         compiled.march(length, noise, exponent, forcing, train, none if test is None else test, *method, loss, added)
@@ -175,7 +175,7 @@ def at_times(time: FloatArray, series: FloatArray, asked: FloatArray) -> FloatAr
     ndarray, shape (row, time)
         Values at these times.
     """
-    compiled = schedule_loops()
+    compiled = loops()
     if compiled is not None:
         found = np.empty((len(series), asked.size))
         compiled.at_times(time, series, asked, found)

@@ -1,45 +1,10 @@
-"""The innermost loops of losses under schedules for numba, which the extra ``fast`` installs: the same numbers, sooner.
-
-They are used wherever numba can be imported, from the first evaluation on, and kept on disk by numba. The environment
-variable ``SCALINGEQ_COMPILED=0``, set before that evaluation, leaves all to NumPy.
-"""
+"""The innermost loops of losses under schedules for numba, as those of `scalingeq.theory.compiled`."""
 
 from __future__ import annotations
-
-import importlib
-import os
-from collections.abc import Callable
-from functools import cache
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
-
-
-class ScheduleLoops(NamedTuple):
-    """Compiled loops, each the function of this module of the same name."""
-
-    march: Callable[..., None]
-    march_tangents: Callable[..., None]
-    at_times: Callable[..., None]
-    totals: Callable[..., None]
-
-
-@cache
-def schedule_loops() -> ScheduleLoops | None:
-    """Compiled loops, or None where numba is missing or switched off."""
-    if os.environ.get("SCALINGEQ_COMPILED") == "0":
-        return None
-    try:
-        numba = importlib.import_module("numba")
-    except ImportError:
-        return None
-    # Sums may be taken in any order, so that they fill the processor's vectors; nothing else may change.
-    compile_: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.njit(
-        cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"}
-    )
-    return ScheduleLoops(compile_(march), compile_(march_tangents), compile_(at_times), compile_(totals))
 
 
 def march(

@@ -115,20 +115,28 @@ def flow_loss(
     array([[1.49054, 0.19464, 0.16177],
            [1.49054, 0.07183, 0.00276]])
     >>> loss, jacobian = flow_loss([1000.0], PowerLaw(alpha=1.5, r=0.4), width=20, jacobian=True)
-    >>> {name: slope.round(5).tolist() for name, slope in jacobian.items()}  # doctest: +NORMALIZE_WHITESPACE
-    {}
+    >>> {name: float(slope[0].round(5)) for name, slope in jacobian.items()}  # doctest: +NORMALIZE_WHITESPACE
+    {'alpha': -0.55951, 'r': -0.72737, 'width': -0.00784, 'samples': 0.0, 'noise_variance': 1.0,
+     'noise_rate': 0.2113, 'time': 0.0}
     """
     curves = broadcast({"time": time}, noise_rate, width, samples, noise_variance, kind, [])
-    if not jacobian:
-        return np.maximum(_losses(curves, spectrum, kind, None)[0], 0.0).reshape(curves.shape)
-    loss, *slopes = _losses(curves, spectrum, kind, parameters := flow_parameters(spectrum))
+    return loss_and_jacobian(curves, spectrum, kind) if jacobian else loss_of_curves(curves, spectrum, kind)
+
+
+def loss_of_curves(curves: Curves, spectrum: AnySpectrum, kind: Kind) -> FloatArray:
+    """Loss of gradient flow, of the shape that was asked for."""
+    return np.asarray(np.maximum(_losses(curves, spectrum, kind, None)[0], 0.0).reshape(curves.shape))
+
+
+def loss_and_jacobian(curves: Curves, spectrum: AnySpectrum, kind: Kind) -> tuple[FloatArray, Jacobian]:
+    """Loss of gradient flow and its derivatives, of the shape that was asked for."""
+    parameters = flow_parameters(spectrum)
+    loss, *slopes = _losses(curves, spectrum, kind, parameters)
     named = dict(zip(parameters, slopes, strict=True))
     for name, one_over in (("width", curves.per_width), ("samples", curves.per_sample)):
         named[name] = -(one_over[:, None] ** 2) * named[name]
-    return (
-        np.maximum(loss, 0.0).reshape(curves.shape),
-        {name: slope.reshape(curves.shape) for name, slope in named.items()},
-    )
+    jacobian = {name: np.asarray(slope.reshape(curves.shape)) for name, slope in named.items()}
+    return np.asarray(np.maximum(loss, 0.0).reshape(curves.shape)), jacobian
 
 
 def flow_parameters(spectrum: AnySpectrum) -> tuple[str, ...]:

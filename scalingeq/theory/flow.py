@@ -174,7 +174,7 @@ def _test_forcing(
     parts = np.stack([unit * pair.signal, unit])
     noise = curves.noise_variance[whose, None, None]
     if slopes is None:
-        return (parts[0, row] + noise * parts[1, row])[None]
+        return np.asarray((parts[0, row] + noise * parts[1, row])[None])
     gamma_slopes = slopes.variance * pair.per_sample
     gamma_slopes[-1] += pair.variance
     first, second = laplace.pairs()

@@ -164,14 +164,18 @@ def scheduled_slopes(
         frame.series(frame.of_curves(curves, first), frame.of_curves(curves, values))
         for first, values in zip(begin, tangents, strict=True)
     ]
-    total, slope, *found = frame.at_steps(curves, np.stack([whole, frame.slope_of(whole), of_noise, *of_changes]))
-    named = dict(zip(["noise_variance", *names, "rate", "noise_rate", "direction"], found, strict=False))
+    total, slope, by_noise, *found = frame.at_steps(
+        curves, np.stack([whole, frame.slope_of(whole), of_noise, *of_changes])
+    )
+    by_name = dict(zip([*names, "rate", "noise_rate", "direction"], found, strict=False))
+    named = {name: by_name.pop(name) for name in of_nodes.names}
+    for name, (per, one_over) in zip(("width", "samples"), sizes, strict=True):
+        named[name] = by_name.pop(per, np.zeros_like(total)) * (0.0 - one_over[:, None] ** 2)
+    named |= {"noise_variance": by_noise, **by_name}
     named["steps"] = schedule.before(curves.time)[0] * slope
     if direction is not None and panels.noise.size:
         # The losses above are those at fixed places in the panels, which move with their ends.
         moved = frame.series(shifts[-1:, 0, 0], at_nodes[-1:])
         place = frame.at_steps(curves, np.repeat(moved, curves.which.size, axis=0))
         named["direction"] += slope * (_along(schedule, direction)[0](curves.time) - place)
-    for name, (per, one_over) in zip(("width", "samples"), sizes, strict=True):
-        named[name] = -named.pop(per, np.zeros_like(total)) * one_over[:, None] ** 2
     return total, named

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scalingeq.theory.collocation import diagonal
-from scalingeq.theory.compiled_march import schedule_loops
+from scalingeq.theory.compiled import loops
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
 
 
@@ -63,7 +63,7 @@ def march_tangents(
     stages = noise.shape[1]
     method = diagonal(stages)
     moved, added = np.empty_like(change.forcing), np.zeros_like(change.forcing)
-    compiled = schedule_loops()
+    compiled = loops()
     if compiled is not None:
         two = test is not None and change.test is not None
         compiled.march_tangents(
