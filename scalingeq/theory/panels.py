@@ -102,7 +102,7 @@ def cut(rates: Rates, last: float, edge: float, noise_scale: float = 1.0) -> Pan
         ends = _pieces(ends[too_long], goals, rates)
     panels = np.concatenate(done)
     panels = panels[np.argsort(panels[:, 2])]
-    weights = np.linalg.solve(radau(STAGES)[1], panels[:, 4:].T).T
+    weights = np.asarray(np.linalg.solve(radau(STAGES)[1], panels[:, 4:].T).T, dtype=np.float64)
     return Panels(panels[:, :2], panels[:, 2:4], weights)
 
 

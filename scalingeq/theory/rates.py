@@ -204,7 +204,7 @@ class StepRates:
 
     def noise_at(self, time: FloatArray) -> FloatArray:
         """Integral (...) of rate times noise rate up to ``time`` (...)."""
-        return np.interp(time, *self._totals)
+        return np.asarray(np.interp(time, *self._totals), dtype=np.float64)
 
     def jumps(self) -> FloatArray:
         """Steps, other than the first and the last, at which the noise rate jumps."""

@@ -121,7 +121,7 @@ class Frame(NamedTuple):
     def of_curves(self, curves: Curves, parts: FloatArray) -> FloatArray:
         """Values (curve, ...) of the curves from those of each problem (problem, 2, ...), or (problem, 1, ...)."""
         if parts.shape[1] == 1:
-            return parts[self.problem, 0]
+            return np.asarray(parts[self.problem, 0])
         noise = curves.noise_variance.reshape(-1, *[1] * (parts.ndim - 2))
         return np.asarray(parts[self.problem, 0] + noise * parts[self.problem, 1])
 
@@ -158,7 +158,7 @@ class Frame(NamedTuple):
                 place = part if isinstance(order, slice) else order[part]
                 for number, curve in enumerate(own):
                     found[:, curve, place] = values.reshape(-1, own.size, values.shape[1])[:, number]
-        return found.reshape(*lead, *found.shape[1:])
+        return np.asarray(found.reshape(*lead, *found.shape[1:]))
 
 
 def frame_of(curves: Curves, schedule: Schedule, model: Model) -> Frame:

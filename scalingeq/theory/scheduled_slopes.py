@@ -38,7 +38,7 @@ def shift_along(panels: Panels, schedule: Schedule, direction: tuple[FloatArray,
     # A node stays at its place within the panel, and so moves to another step.
     moved = ends[:, :1] + np.diff(ends) * radau(STAGES)[0] - time_of(step)
     noise = noise_of(step) + schedule.before(step)[1] * moved - noise_of(panels.step[:, :1])
-    return Shift(ends, np.linalg.solve(radau(STAGES)[1], noise.T).T)
+    return Shift(ends, np.asarray(np.linalg.solve(radau(STAGES)[1], noise.T).T, dtype=np.float64))
 
 
 def _along(
@@ -89,14 +89,17 @@ def _test_parts(frame: Frame, spectrum: AnySpectrum, exponentials: KernelGrids) 
     """Parts of the test loss with finite data, the modes of the kernel being exponentials."""
     sizes = np.array([(model.per_width, model.per_sample) for model in frame.models]).repeat(2, axis=0)
     none, noise = np.zeros(len(sizes)), np.tile([0.0, 1.0], len(frame.models))
-    # A row of times for each time of the schedule's own: no noise of minibatches.
-    quiet = Curves(frame.times.time[None], none.astype(np.int64), none, *sizes.T, noise, (len(sizes),))
+    # No noise of minibatches: the forcing alone.
+    per_width, per_sample = sizes[:, 0], sizes[:, 1]
+    quiet = Curves(
+        frame.times.time[None], none.astype(np.int64), none, per_width, per_sample, noise, (len(sizes),)
+    )  # fmt: skip
     losses = two_frequency_loss(quiet, spectrum, True)
     values = losses.reshape(len(losses), len(frame.models), 2, -1)
     values[:, :, 1] -= values[:, :, 0]
     at_nodes = frame.times.at(values, frame.panels.nodes)
     # After the parameters come the noise variance, the noise rate and the time.
-    amplitude = test_kernel_amplitudes(exponentials, *sizes[::2].T, spectrum)
+    amplitude = test_kernel_amplitudes(exponentials, per_width[::2], per_sample[::2], spectrum)
     return Parts(at_nodes[:-3], at_nodes[-1], amplitude.astype(np.complex128))
 
 
