@@ -8,10 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from scalingeq.theory.collocation import STAGES, at_times, march, to_powers
-from scalingeq.theory.compiled import loops
 from scalingeq.theory.contour import ClosedContour, closed_contour
 from scalingeq.theory.curves import Curves, IntArray, size_of
-from scalingeq.theory.equivalents import ONE_MODEL, OnePoint, Shared, one_point, one_point_along
+from scalingeq.theory.equivalents import ONE_MODEL, OnePoint, Shared, one_point_along
 from scalingeq.theory.panels import Panels
 from scalingeq.theory.rates import BLOCK
 from scalingeq.theory.schedule import Schedule
@@ -215,10 +214,6 @@ def on_closed_contour(contour: ClosedContour, models: list[Model]) -> OnePoint:
         np.array(sizes) for sizes in zip(*[(m.per_width, m.per_sample) for m in models], strict=True)
     )
     spectrum = models[0].spectrum
-    if len(models) == 1 and loops() is None:
-        # One path alone is a long loop over single points.
-        width, samples = (size_of(float(one_over[0])) for one_over in (per_width, per_sample))
-        return one_point(contour.s[None], spectrum, width, samples)
     nodes = spectrum.nodes(float(np.abs(contour.s).min()))
     # The contour leaves the positive real axis right before its first node.
     path = np.append(abs(contour.s[0]), contour.s)
