@@ -208,7 +208,7 @@ class StepRates:
 
     def jumps(self) -> FloatArray:
         """Steps, other than the first and the last, at which the noise rate jumps."""
-        return 1.0 + _jumps(self.noise_rate[:-1], self.noise_rate[1:], self.noise_rate.max())
+        return np.asarray(1.0 + _jumps(self.noise_rate[:-1], self.noise_rate[1:], self.noise_rate.max()))
 
 
 def _jumps(before: FloatArray, after: FloatArray, highest: float) -> NDArray[np.int64]:

@@ -9,9 +9,9 @@ from scalingeq.theory import PowerLaw, compiled, loss_curve, panels
 
 SPECTRUM, STEPS = PowerLaw(1.5, 0.4, 1e9), 20_000
 SIZES = {"finite width": {"width": 1e4}, "finite width and data": {"width": 1e4, "samples": 3e4}}
-#: Most units of a curve of 20,000 steps at finite width in NumPy and compiled, most times longer that five times as many
-#: steps take, most times longer that all derivatives take, and the relative error allowed.
-LIMITS, GROWTH, SLOPES, ACCURACY = {"numpy": 100, "compiled": 40}, 2.5, 3.0, 5e-6
+#: Most units of a curve of 20,000 steps at finite width in NumPy and compiled, how many times as long five times
+#: as many steps may take, how many times as long all derivatives may take, and the relative error allowed.
+LIMITS, GROWTH, SLOPES, ACCURACY = {"numpy": 100, "compiled": 40}, {"numpy": 2.0, "compiled": 2.3}, 3.0, 5e-6
 
 
 @pytest.fixture(params=LIMITS)
@@ -66,10 +66,10 @@ def ratio(first, second):
 
 
 @pytest.mark.parametrize("name", ["cosine", "plateau and decay"])
-def test_five_times_the_steps_take_less_than_twice_the_time(record_property, form, name):
+def test_five_times_the_steps_take_about_twice_the_time(record_property, form, name):
     growth = ratio(*(rates(name, steps) | {"width": 1e4} for steps in (5 * STEPS, STEPS)))
     record_property("growth", {f"{name}, {form}": growth})
-    assert growth < GROWTH
+    assert growth < GROWTH[form]
 
 
 @pytest.mark.parametrize("sizes", SIZES)
