@@ -140,6 +140,11 @@ def march_tangents(
     parameters, problems, cases, panels, stages = forcing_change.shape
     modes = exponent.size
     count = kernels.shape[0]
+    # Each kernel has modes of its own, beside those of the other, where its weights are 0.
+    lowest, highest = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
+    for k in range(count):
+        used = np.flatnonzero(kernels[k, 0])
+        lowest[k], highest[k] = used[0], used[-1] + 1
     state = np.zeros((problems, cases, modes), dtype=np.complex128)
     tangent = np.zeros((parameters, problems, cases, modes), dtype=np.complex128)
     middle = np.empty((stages, modes), dtype=np.complex128)
@@ -174,7 +179,7 @@ def march_tangents(
                 for i in range(stages):
                     a = complex(0.0)
                     b = complex(0.0)
-                    for m in range(modes):
+                    for m in range(lowest[k], highest[k]):
                         weighted[k, i, m] = kernels[k, p, m] * middle[i, m]
                         a += weighted[k, i, m]
                         b += kernels[k, p, m] * stretched[i, m]
@@ -213,7 +218,7 @@ def march_tangents(
                 for k in range(count):
                     for i in range(stages):
                         a = complex(0.0)
-                        for m in range(modes):
+                        for m in range(lowest[k], highest[k]):
                             a += kernels[k, p, m] * (state[p, c, m] * stretched[i, m])
                         through[c, k, i] = start[i] * a + sums_stretched[k, i] * pushed[c, i]
             for t in range(parameters):
@@ -223,7 +228,7 @@ def march_tangents(
                     for i in range(stages):
                         a = complex(0.0)
                         if changes:
-                            for m in range(modes):
+                            for m in range(lowest[k], highest[k]):
                                 kept[k, i, m] = kernels_change[k, t, p, m] * middle[i, m]
                                 a += kept[k, i, m]
                         local[k, i] = a
@@ -232,10 +237,10 @@ def march_tangents(
                         changes = kernels_change[k, t, p].any()
                         for i in range(stages):
                             a = complex(0.0)
-                            for m in range(modes):
+                            for m in range(lowest[k], highest[k]):
                                 a += weighted[k, i, m] * tangent[t, p, c, m]
                             if changes:
-                                for m in range(modes):
+                                for m in range(lowest[k], highest[k]):
                                     a += kept[k, i, m] * state[p, c, m]
                             old[k, i] = start[i] * a + local[k, i] * pushed[c, i] + stretch * through[c, k, i]
                     for j in range(stages):
