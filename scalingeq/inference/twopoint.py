@@ -163,16 +163,16 @@ def effective_schedule(schedule: Schedule, parameters: Mapping[str, float]) -> S
     >>> effective_schedule(Schedule([0, 1], [0.1, 0.1], [0.2, 0.2]), {"time_scale": 2.0, "noise_scale": 3.0}).constant
     (0.2, 0.6000000000000001)
     """
-    step, rate, noise_rate = schedule.knots
     if value_of(parameters, "rate_exponent") != 1:
         # A power of a ramp is no longer linear: knots where its rate changes much, denser towards its low end.
-        step, rate, noise_rate = _with_knots_on_ramps(step, rate, noise_rate)
+        schedule = Schedule(*_with_knots_on_ramps(*schedule.knots))
     if value_of(parameters, "rate_exponent") != 1 or value_of(parameters, "batch_exponent") != 0:
+        step, rate, noise_rate = schedule.knots
         batch_size = np.divide(rate, noise_rate, out=np.ones_like(rate), where=noise_rate > 0)
         acting = effective_rate(rate, batch_size, parameters)
         noise_rate = noise_rate * np.divide(acting, rate, out=np.zeros_like(rate), where=rate > 0)
-        rate = acting
-    return Schedule(step, parameters["time_scale"] * rate, parameters["noise_scale"] * noise_rate)
+        schedule = Schedule(step, acting, noise_rate)
+    return schedule.scaled(parameters["time_scale"], parameters["noise_scale"])
 
 
 def _with_knots_on_ramps(step: Floats, rate: Floats, noise_rate: Floats) -> tuple[Floats, Floats, Floats]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scalingeq.theory.compiled_march import schedule_loops
+from scalingeq.theory.compiled import loops
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
 
 #: Stages of the Radau method; its order is 2 STAGES - 1.
@@ -87,8 +87,8 @@ def diagonal(stages: int) -> Diagonal:
     """
     matrix = radau(stages)[1]
     root, left = np.linalg.eig(matrix.astype(np.complex128))
-    right = np.linalg.inv(left)
-    return Diagonal(root, left, right.sum(axis=1), right @ matrix)
+    right = np.asarray(np.linalg.inv(left), dtype=np.complex128)
+    return Diagonal(root, left, right.sum(axis=1), np.asarray(right @ matrix, dtype=np.complex128))
 
 
 def march(
@@ -125,7 +125,7 @@ def march(
     stages = noise.shape[1]
     method = diagonal(stages)
     loss, added = np.empty_like(forcing), np.zeros_like(forcing)
-    compiled = schedule_loops()
+    compiled = loops()
     if compiled is not None:
         none = np.empty((0, exponent.size), dtype=np.complex128)
         compiled.march(length, noise, exponent, forcing, train, none if test is None else test, *method, loss, added)
@@ -137,19 +137,17 @@ def march(
     for begin in range(0, length.size, step):
         part = slice(begin, begin + step)
         middle = 1 / (1 - length[part, None, None] * method.root[:, None] * exponent)
-        feedback, passed = (
-            None if weight is None else _local(middle, weight, method) for weight in (train, test)
-        )
-        answer = np.linalg.inv(np.eye(stages) - feedback * noise[part, None]).swapaxes(-1, -2)
+        responses = [_local(middle, weight, method) for weight in ([train] if test is None else [train, test])]
+        answer = np.linalg.inv(np.eye(stages) - responses[0] * noise[part, None]).swapaxes(-1, -2)
         decay = end[0] @ middle
         for panel, kept in enumerate(middle):
             at = begin + panel
             memory = (((state * train[:, None]) @ kept.T) @ remember).real
             loss[:, :, at] = (forcing[:, :, at] + memory) @ answer[:, panel]
             injected = loss[:, :, at] * noise[at]
-            if passed is not None:
+            if test is not None:
                 memory = (((state * test[:, None]) @ kept.T) @ remember).real
-                added[:, :, at] = memory + injected @ passed[:, panel].swapaxes(-1, -2)
+                added[:, :, at] = memory + injected @ responses[1][:, panel].swapaxes(-1, -2)
             state = state * decay[panel] + (injected @ end[1].T) @ kept
     return loss, loss - forcing if test is None else added
 
@@ -177,7 +175,7 @@ def at_times(time: FloatArray, series: FloatArray, asked: FloatArray) -> FloatAr
     ndarray, shape (row, time)
         Values at these times.
     """
-    compiled = schedule_loops()
+    compiled = loops()
     if compiled is not None:
         found = np.empty((len(series), asked.size))
         compiled.at_times(time, series, asked, found)

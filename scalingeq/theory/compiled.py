@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scalingeq.theory.compiled_march import at_times, march, march_tangents, totals
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
 
 
@@ -25,9 +26,15 @@ class Loops(NamedTuple):
     ----------
     walk : callable
         `walk` of this module.
+    march, march_tangents, at_times, totals : callable
+        Those of `scalingeq.theory.compiled_march`.
     """
 
     walk: Callable[..., None]
+    march: Callable[..., None]
+    march_tangents: Callable[..., None]
+    at_times: Callable[..., None]
+    totals: Callable[..., None]
 
 
 @cache
@@ -43,7 +50,7 @@ def loops() -> Loops | None:
     compile_: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.njit(
         cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"}
     )
-    return Loops(compile_(walk))
+    return Loops(*(compile_(loop) for loop in (walk, march, march_tangents, at_times, totals)))
 
 
 def walk(

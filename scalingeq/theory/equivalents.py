@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scalingeq.errors import ParameterError, raise_problems
+from scalingeq.theory import laplace
 from scalingeq.theory.following import Followed, follow, follow_to, real_root
 from scalingeq.theory.shift import ShiftedNodes
 from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray, Nodes, Spectrum
@@ -224,11 +225,13 @@ def one_point_along(
 
 def _equivalents(s: ComplexArray, at: Followed, per_width: FloatArray, per_sample: FloatArray) -> OnePoint:
     degrees, power, squares = at.sums
+    (degrees_slope, power_slope, _), (degrees_curvature, power_curvature, _) = at.slopes, at.curvatures
     # Of the two forms of kappa1 the one is taken whose factor does not vanish at s = 0.
     kappa1 = np.where(per_width >= per_sample, s / (1 - degrees * per_sample), at.kappa * (1 - degrees * per_width))
     return OnePoint(
-        s, at.kappa, kappa1, degrees, power, squares, *at.slopes[:2], *at.curvatures[:2], per_width, per_sample
-    )
+        s, at.kappa, kappa1, degrees, power, squares, degrees_slope, power_slope, degrees_curvature, power_curvature,
+        per_width, per_sample,
+    )  # fmt: skip
 
 
 def forcing_one_point(point: OnePoint, noise_variance: ArrayLike) -> ComplexArray:
@@ -391,6 +394,36 @@ def two_point_along(
         (two_point(row, other, *cross_sums(row, other), sums, shared), (row.s - ridge) * (other.s - ridge))
         for other, sums in zip((column, mirrored), test, strict=True)
     ]
+
+
+def two_point_of_pairs(
+    point: OnePoint, nodes: ShiftedNodes | Nodes | None = None, shared: Shared = ONE_MODEL
+) -> TwoPoint:
+    """Two-point equivalents (row, 2, pair) at the pairs of frequencies of each contour (`scalingeq.theory.laplace`).
+
+    ``point`` is (row, frequency); ``nodes`` are those of a test spectrum, where it is another one.
+    """
+    first, second = both_of_pairs(point)
+    test = None
+    if isinstance(nodes, ShiftedNodes):
+        numbers, others = laplace.pairs()
+        eigenvalue = nodes.training.eigenvalue
+        weights = np.stack([nodes.trace, nodes.target, nodes.trace * eigenvalue])
+        left = weights[:, None, None] / (point.kappa2[..., None] + eigenvalue)
+        right = (1 / (point.kappa2[..., None] + eigenvalue)).swapaxes(-1, -2)
+        test = np.stack([(left @ half)[..., numbers, others] for half in (right, right.conj())], axis=-2)
+    pair = two_point(first, second, *cross_sums(first, second), test, shared)
+    return pair._replace(per_sample=np.broadcast_to(pair.per_sample, (len(point.s), 1, 1)))
+
+
+def both_of_pairs(point: OnePoint) -> tuple[OnePoint, OnePoint]:
+    """Equivalents at the first frequency (row, 1, pair) and the second, and its conjugate (row, 2, pair), of pairs."""
+    first, second = laplace.pairs()
+    complex_fields = [field[:, None] for field in point[:-2]]
+    sizes = [size[:, None] for size in point[-2:]]
+    left = OnePoint._make([*(field[..., first] for field in complex_fields), *sizes])
+    right = [field[..., second] for field in complex_fields]
+    return left, OnePoint._make([*(np.concatenate([field, field.conj()], axis=1) for field in right), *sizes])
 
 
 def cross_sums(first: OnePoint, second: OnePoint) -> tuple[ComplexArray, ComplexArray]:

@@ -80,9 +80,10 @@ def cut(rates: Rates, last: float, edge: float, noise_scale: float = 1.0) -> Pan
     total = float(rates.time(np.array([last]))[0])
     if total == 0:
         return Panels(np.empty((0, 2)), np.empty((0, 2)), np.empty((0, STAGES)))
-    step, origin = _graded(rates, last, edge)
-    time = rates.integrals(step)[0]
-    ends = np.column_stack([step[:-1], step[1:], time[:-1], time[1:]])
+    step, starts = _graded(rates, last, edge)
+    origin, goals = rates.time(starts[:-1]), starts[1:]
+    time = rates.time(step)
+    ends = np.stack([step[:-1], step[1:], time[:-1], time[1:]], axis=1)
     done: list[FloatArray] = []
     while ends.size:
         low, high, begin, end = ends.T
@@ -98,27 +99,37 @@ def cut(rates: Rates, last: float, edge: float, noise_scale: float = 1.0) -> Pan
         since = begin - origin[np.searchsorted(origin, begin, side="right") - 1]
         too_long |= spent > 1.2 * np.maximum(GROWTH * since, FIRST / edge)
         done.append(np.concatenate([ends, noise[:, 1:]], axis=1)[~too_long & (spent > 0)])
-        ends = _halves(ends[too_long], rates)
+        ends = _pieces(ends[too_long], goals, rates)
     panels = np.concatenate(done)
     panels = panels[np.argsort(panels[:, 2])]
-    weights = np.linalg.solve(radau(STAGES)[1], panels[:, 4:].T).T
+    weights = np.asarray(np.linalg.solve(radau(STAGES)[1], panels[:, 4:].T).T, dtype=np.float64)
     return Panels(panels[:, :2], panels[:, 2:4], weights)
 
 
-def _halves(ends: FloatArray, rates: Rates) -> FloatArray:
-    """Halves of panels (panel, 4), each from step to step and from time to time; cut at a whole step if they have one."""
-    low, high, begin, end = ends.T
-    step = (low + high) / 2
-    step = np.where(high - low > 1, np.clip(np.round(step), low + 0.5, high - 0.5), step)
-    time = rates.integrals(step)[0]
-    return np.concatenate([np.column_stack([low, step, begin, time]), np.column_stack([step, high, time, end])])
+def _pieces(ends: FloatArray, goals: FloatArray, rates: Rates) -> FloatArray:
+    """Cut panels (panel, 4), each from step to step and from time to time, at whole steps if they have some.
+
+    They are halved, but those that end at one of the steps ``goals``, where rates often go to zero, are cut into pieces
+    each of which is half as long as the one before.
+    """
+    low, high = ends[:, 0], ends[:, 1]
+    middle = (low + high) / 2
+    middle = np.where(high - low > 1, np.clip(np.round(middle), low + 0.5, high - 0.5), middle)
+    cuts = [low, middle]
+    for i in np.flatnonzero((high - low > 4) & np.isin(high, goals)):
+        shares = 0.5 ** np.arange(2, int(np.log2(high[i] - low[i])) + 1)
+        cuts.append(np.ceil(high[i] - shares * (high[i] - low[i])))
+    begin = np.unique(np.concatenate(cuts))
+    # Each piece ends where the next one of its panel begins.
+    end = np.minimum(np.append(begin[1:], np.inf), high[np.searchsorted(low, begin, side="right") - 1])
+    return np.stack([begin, end, rates.time(begin), rates.time(end)], axis=1)
 
 
 def _graded(rates: Rates, last: float, edge: float) -> tuple[FloatArray, FloatArray]:
-    """Steps at which panels end that grow since the last jump, and the times of the start and of the jumps."""
+    """Steps at which panels end that grow since the last jump, and those of the start, the jumps and the end."""
     jumps = rates.jumps()
     starts = np.concatenate([[0.0], jumps[jumps < last], [last]])
-    time = rates.integrals(starts)[0]
+    time = rates.time(starts)
     spans = np.diff(time)
     first = FIRST / edge
     most = int(np.log(max(float(spans.max()) / first, 1.0)) / np.log(1 + GROWTH)) + 2
@@ -129,4 +140,4 @@ def _graded(rates: Rates, last: float, edge: float) -> tuple[FloatArray, FloatAr
     # A panel of more than one step ends at a whole step, and none other reaches from one step into the next.
     long = np.diff(step) > 1
     end = np.where(long & (step[1:] < last), np.ceil(step[1:]), step[1:])
-    return np.unique(np.concatenate([step[:1], end, np.floor(end[~long])])), time[:-1]
+    return np.unique(np.concatenate([step[:1], end, np.floor(end[~long])])), starts

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from scalingeq.theory.compiled import loops
 from scalingeq.theory.spectrum import FloatArray
 
 #: The noise rate jumps where it changes at once by the share JUMP, and by PEAK of its largest. In intrinsic time the
@@ -71,9 +72,11 @@ class LinearRates:
 
     @property
     def knot_count(self) -> int:
+        """Number of knots."""
         return self.knots.step.size
 
     def highest_noise(self, last: float) -> float:
+        """Largest noise rate up to step ``last``."""
         step, _, noise_rate = self.knots
         return float(max(noise_rate[step <= last].max(), np.interp(last, step, noise_rate)))
 
@@ -88,6 +91,7 @@ class LinearRates:
         return np.append(0.0, np.cumsum(time)), np.append(0.0, np.cumsum(power))
 
     def integrals(self, step: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Integrals (...) of the rate, and of rate times noise rate, up to ``step`` (...)."""
         knot, rate, noise = self.knots
         i = np.clip(np.searchsorted(knot, step, side="left") - 1, 0, knot.size - 2)
         since, length = step - knot[i], knot[i + 1] - knot[i]
@@ -100,9 +104,11 @@ class LinearRates:
         )
 
     def time(self, step: FloatArray) -> FloatArray:
+        """Integral (...) of the rate up to ``step`` (...)."""
         return self.integrals(step)[0]
 
     def step_at(self, time: FloatArray) -> FloatArray:
+        """First step (...) up to which the rate integrates to ``time`` (...)."""
         step, rate, _ = self.knots
         total = self._totals[0]
         i = np.clip(np.searchsorted(total, time, side="left") - 1, 0, step.size - 2)
@@ -114,6 +120,7 @@ class LinearRates:
         return np.asarray(step[i] + np.minimum(since, length))
 
     def before(self, step: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Rate and noise rate (...) just before each step (...)."""
         knot, *rates = self.knots
         i = np.clip(np.searchsorted(knot, step, side="left") - 1, 0, knot.size - 2)
         length = knot[i + 1] - knot[i]
@@ -122,9 +129,11 @@ class LinearRates:
         return rate, noise_rate
 
     def noise_at(self, time: FloatArray) -> FloatArray:
+        """Integral (...) of rate times noise rate up to ``time`` (...)."""
         return self.integrals(self.step_at(time))[1]
 
     def jumps(self) -> FloatArray:
+        """Steps, other than the first and the last, at which the noise rate jumps."""
         step, _, noise_rate = self.knots
         inner = np.flatnonzero((step[1:] == step[:-1]) & (step[1:] < self.last) & (step[1:] > 0))
         return step[inner[_jumps(noise_rate[inner], noise_rate[inner + 1], noise_rate.max())]]
@@ -139,19 +148,26 @@ class StepRates:
 
     @cached_property
     def knots(self) -> Knots:
+        """Knots between which the rates are linear."""
         return Knots(np.arange(self.last + 1).repeat(2)[1:-1], self.rate.repeat(2), self.noise_rate.repeat(2))
 
     @property
     def knot_count(self) -> int:
+        """Number of knots."""
         return 2 * self.rate.size
 
     def highest_noise(self, last: float) -> float:
+        """Largest noise rate up to step ``last``."""
         return float(self.noise_rate[: max(int(np.ceil(last)), 1)].max())
 
     @cached_property
     def _totals(self) -> tuple[FloatArray, FloatArray]:
         """Integrals up to each step."""
         time, noise = np.empty(self.rate.size + 1), np.empty(self.rate.size + 1)
+        compiled = loops()
+        if compiled is not None:
+            compiled.totals(self.rate, self.noise_rate, time, noise)
+            return time, noise
         time[0] = noise[0] = 0
         np.cumsum(self.rate, out=time[1:])
         # In place: fresh memory costs more than the sums.
@@ -160,33 +176,39 @@ class StepRates:
         return time, noise
 
     def integrals(self, step: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Integrals (...) of the rate, and of rate times noise rate, up to ``step`` (...)."""
         time, noise = self._totals
         whole = np.minimum(step.astype(np.int64), self.rate.size - 1)
         since = (step - whole) * self.rate[whole]
         return time[whole] + since, noise[whole] + since * self.noise_rate[whole]
 
     def time(self, step: FloatArray) -> FloatArray:
+        """Integral (...) of the rate up to ``step`` (...)."""
         whole = step.astype(np.int64)
         total = self._totals[0][whole]
         if not (whole == step).all():
-            total = total + (step - whole) * np.append(self.rate, 0.0)[whole]
+            total = total + (step - whole) * self.rate[np.minimum(whole, self.rate.size - 1)]
         return np.asarray(total)
 
     def step_at(self, time: FloatArray) -> FloatArray:
+        """First step (...) up to which the rate integrates to ``time`` (...)."""
         total = self._totals[0]
         whole = np.clip(np.searchsorted(total, time, side="left") - 1, 0, self.rate.size - 1)
         left, rate = time - total[whole], self.rate[whole]
         return np.asarray(whole + np.minimum(np.divide(left, rate, out=np.zeros_like(left), where=rate > 0), 1.0))
 
     def before(self, step: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Rate and noise rate (...) just before each step (...)."""
         whole = np.clip(np.ceil(step).astype(np.int64) - 1, 0, self.rate.size - 1)
         return self.rate[whole], self.noise_rate[whole]
 
     def noise_at(self, time: FloatArray) -> FloatArray:
-        return np.interp(time, *self._totals)
+        """Integral (...) of rate times noise rate up to ``time`` (...)."""
+        return np.asarray(np.interp(time, *self._totals), dtype=np.float64)
 
     def jumps(self) -> FloatArray:
-        return 1.0 + _jumps(self.noise_rate[:-1], self.noise_rate[1:], self.noise_rate.max())
+        """Steps, other than the first and the last, at which the noise rate jumps."""
+        return np.asarray(1.0 + _jumps(self.noise_rate[:-1], self.noise_rate[1:], self.noise_rate.max()))
 
 
 def _jumps(before: FloatArray, after: FloatArray, highest: float) -> NDArray[np.int64]:

@@ -57,7 +57,9 @@ class Schedule:
         raise_problems(problems, ParameterError)
         self._set(LinearRates(knots), {})
 
-    def _set(self, rates: Rates, cuts: dict[tuple[float, int, int], Panels], scale: tuple[float, float] = (1, 1)) -> None:
+    def _set(
+        self, rates: Rates, cuts: dict[tuple[float, int, int], Panels], scale: tuple[float, float] = (1, 1)
+    ) -> None:
         self._rates, self._cuts, self._scale = rates, cuts, scale
 
     @classmethod
@@ -100,7 +102,9 @@ class Schedule:
         """Steps, rates and noise rates of the knots."""
         step, rate, noise_rate = self._rates.knots
         by_rate, by_noise = self._scale
-        return Knots(step, rate if by_rate == 1 else by_rate * rate, noise_rate if by_noise == 1 else by_noise * noise_rate)
+        return Knots(
+            step, rate if by_rate == 1 else by_rate * rate, noise_rate if by_noise == 1 else by_noise * noise_rate
+        )
 
     @property
     def step(self) -> FloatArray:

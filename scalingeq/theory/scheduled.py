@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from scalingeq.theory.collocation import STAGES, at_times, march, to_powers
-from scalingeq.theory.contour import closed_contour
+from scalingeq.theory.contour import ClosedContour, closed_contour
 from scalingeq.theory.curves import Curves, IntArray, size_of
-from scalingeq.theory.equivalents import ONE_MODEL, OnePoint, Shared, one_point
+from scalingeq.theory.equivalents import ONE_MODEL, OnePoint, Shared, one_point_along
 from scalingeq.theory.panels import Panels
 from scalingeq.theory.rates import BLOCK
 from scalingeq.theory.schedule import Schedule
@@ -46,7 +46,7 @@ def scheduled_loss_of(curves: Curves, schedule: Schedule, model: Model, two_freq
     frame = frame_of(curves, schedule, model)
     forcing, noise = frame.losses([ONE_MODEL], two_frequencies)
     begin, values = (frame.of_curves(curves, part) for part in (frame.start, forcing[0] + noise))
-    return frame.at_steps(curves.time, frame.series(begin, values))
+    return frame.at_steps(curves, frame.series(begin, values))
 
 
 def scheduled_parts(
@@ -59,14 +59,11 @@ def scheduled_parts(
     """
     frame = frame_of(curves, schedule, model)
     forcing, noise = frame.losses(shared, two_frequencies)
-    rows, problem = len(shared) + 1, frame.problem
-    parts = np.concatenate([forcing, noise[None]])[:, problem]
+    parts = np.concatenate([forcing, noise[None]])[:, frame.problem]
     begin = np.zeros(parts.shape[:3])
-    begin[:-1] = frame.start[problem]
-    curve = np.arange(begin.size) // 2 % problem.size
-    series = frame.series(begin.ravel(), parts.reshape(curve.size, *parts.shape[3:]))
-    values = frame.at_steps(curves.time[curve], series)
-    values = np.moveaxis(values.reshape(rows, problem.size, 2, -1), 2, 1)
+    begin[:-1] = frame.start[frame.problem]
+    # The curves come last: (shared and noise, 2, curve, ...).
+    values = frame.at_steps(curves, frame.series(begin.swapaxes(1, 2), parts.swapaxes(1, 2)))
     return Parts(values[:-1], values[-1])
 
 
@@ -121,49 +118,55 @@ class Frame(NamedTuple):
         return forcing, march(length, self.panels.noise, exponent, train, kernel, test)[1]
 
     def of_curves(self, curves: Curves, parts: FloatArray) -> FloatArray:
-        """Values (curve, ...) of the curves from those of each problem (problem, 2, ...)."""
+        """Values (curve, ...) of the curves from those of each problem (problem, 2, ...), or (problem, 1, ...)."""
+        if parts.shape[1] == 1:
+            return np.asarray(parts[self.problem, 0])
         noise = curves.noise_variance.reshape(-1, *[1] * (parts.ndim - 2))
         return np.asarray(parts[self.problem, 0] + noise * parts[self.problem, 1])
 
     def series(self, begin: FloatArray, values: FloatArray) -> FloatArray:
-        """Polynomials (row, panel, power) of what begins at ``begin`` (row,) and is ``values`` (row, panel, stage)."""
+        """Polynomials (..., panel, power) of what begins at ``begin`` (...) and is ``values`` (..., panel, stage)."""
         if not self.panels.noise.size:
-            return begin[:, None, None]
-        ends = np.concatenate([begin[:, None], values[:, :-1, -1]], axis=1)
-        return np.concatenate([ends[..., None], values], axis=2) @ to_powers(STAGES).T
+            return begin[..., None, None]
+        ends = np.concatenate([begin[..., None], values[..., :-1, -1]], axis=-1)
+        return np.concatenate([ends[..., None], values], axis=-1) @ to_powers(STAGES).T
 
     def slope_of(self, series: FloatArray) -> FloatArray:
         """Polynomials of the derivative with respect to intrinsic time."""
-        half = np.diff(self.panels.time)[:, :, None] / 2
-        return series[..., 1:] * np.arange(1, series.shape[-1]) / half[:, 0] if half.size else np.zeros_like(series)
-
-    def at_steps(self, step: FloatArray, series: FloatArray) -> FloatArray:
-        """Values (row, step) of polynomials at steps (row, step)."""
         if not self.panels.noise.size:
-            return np.repeat(series[:, 0], step.shape[1], axis=1)
-        shared = step.strides[0] == 0 or step.shape[0] == 1
-        asked, where = step[0] if shared else step.ravel(), None
-        if (asked[1:] < asked[:-1]).any():
-            asked, where = np.unique(asked, return_inverse=True)
-        found = np.empty((len(series), asked.size))
-        for first in range(0, asked.size, BLOCK):
-            part = slice(first, first + BLOCK)
-            found[:, part] = at_times(self.panels.time, series, self.schedule.time(asked[part]))
-        if where is not None:
-            found = found[:, where]
-        own = np.arange(len(found))
-        return found if shared else found.reshape(len(found), *step.shape)[own, own]
+            return np.zeros_like(series)
+        slope = np.zeros_like(series)
+        slope[..., :-1] = series[..., 1:] * np.arange(1, series.shape[-1]) / (np.diff(self.panels.time) / 2)
+        return slope
+
+    def at_steps(self, curves: Curves, series: FloatArray) -> FloatArray:
+        """Values (..., curve, step) at the steps of the curves of polynomials (..., curve, panel, power)."""
+        lead, steps = series.shape[:-3], curves.grid.shape[1]
+        if not self.panels.noise.size:
+            return np.repeat(series[..., 0], steps, axis=-1)
+        series = series.reshape(-1, *series.shape[-3:])
+        found = np.empty((*series.shape[:2], steps))
+        for row, asked in enumerate(curves.grid):
+            own = np.flatnonzero(curves.which == row)
+            mine = np.ascontiguousarray(series[:, own]).reshape(-1, *series.shape[2:])
+            order = slice(None) if (asked[1:] >= asked[:-1]).all() else np.argsort(asked)
+            ascending = asked[order]
+            for first in range(0, steps, BLOCK):
+                part = slice(first, first + BLOCK)
+                values = at_times(self.panels.time, mine, self.schedule.time(ascending[part]))
+                place = part if isinstance(order, slice) else order[part]
+                for number, curve in enumerate(own):
+                    found[:, curve, place] = values.reshape(-1, own.size, values.shape[1])[:, number]
+        return np.asarray(found.reshape(*lead, *found.shape[1:]))
 
 
 def frame_of(curves: Curves, schedule: Schedule, model: Model) -> Frame:
     """What the losses of curves are computed on, once it is certain that the noise does not feed on itself."""
-    _, first, problem = np.unique(
-        np.stack([curves.per_width, curves.per_sample]), axis=1, return_index=True, return_inverse=True
-    )
-    models = [
-        model._replace(per_width=float(curves.per_width[i]), per_sample=float(curves.per_sample[i])) for i in first
-    ]
-    last = float(curves.time.max(initial=0.0))
+    sizes = list(zip(curves.per_width.tolist(), curves.per_sample.tolist(), strict=True))
+    number = {pair: i for i, pair in enumerate(dict.fromkeys(sizes))}
+    models = [model._replace(per_width=n, per_sample=p) for n, p in number]
+    problem = np.array([number[pair] for pair in sizes])
+    last = float(curves.grid.max(initial=0.0))
     check_kernel_norm(np.array([schedule.highest_noise(last)]), model.spectrum.nodes(1.0).trace)
     # The narrowest model of the fewest samples has the largest eigenvalue.
     edge = largest_eigenvalue(
@@ -173,9 +176,7 @@ def frame_of(curves: Curves, schedule: Schedule, model: Model) -> Frame:
     panels = schedule.panels(last, edge)
     # Where no time passes any other does as well.
     longest = longest or 1 / edge
-    return Frame(
-        schedule, models, problem.reshape(-1), panels, SmoothTimes(longest, 2 * edge), Modes(longest, edge, models)
-    )
+    return Frame(schedule, models, problem, panels, SmoothTimes(longest, 2 * edge), Modes(longest, edge, models))
 
 
 class Modes:
@@ -184,11 +185,7 @@ class Modes:
     def __init__(self, longest: float, edge: float, models: list[Model]) -> None:
         self.ridge, self.edge = models[0].ridge, edge
         self.contour = closed_contour(longest, edge, ridge=self.ridge)
-        width, samples = (
-            np.array([size_of(one) for one in sizes])[:, None]
-            for sizes in ([m.per_width for m in models], [m.per_sample for m in models])
-        )
-        self.point = one_point(self.contour.s, models[0].spectrum, width, samples)
+        self.point = on_closed_contour(self.contour, models)
         self.rate = self.contour.s - self.ridge
         self.exponent = 2 * self.rate
         self.kernel = kernel_weights(self.point, self.contour.weight)
@@ -196,15 +193,32 @@ class Modes:
 
     def forcing(self, time: FloatArray) -> FloatArray:
         """Train loss (problem, 2, time) of gradient flow without label noise, and per unit of it."""
-        return np.asarray((self.target @ self.residuals(time)[0].T).real)
+        residual = self.residual(time)
+        return np.asarray((self.target @ (residual * residual).T).real)
 
-    def residuals(self, time: FloatArray) -> tuple[ComplexArray, ComplexArray]:
-        """Squared residuals (time, mode) of the modes, and their derivatives with respect to time."""
+    def residual(self, time: FloatArray) -> ComplexArray:
+        """Residual (time, mode) of the modes."""
         growth = np.multiply.outer(time, self.rate)
-        decay = residual = np.exp(growth)
         if self.ridge:
-            residual = residual + self.ridge * np.expm1(growth) / self.rate
-        return residual * residual, 2 * residual * decay * self.contour.s
+            return np.exp(growth) + self.ridge * np.expm1(growth) / self.rate
+        return np.exp(growth, out=growth)
+
+    def drift(self, time: FloatArray) -> ComplexArray:
+        """Derivative (time, mode) of the residual with respect to time."""
+        return np.exp(np.multiply.outer(time, self.rate)) * self.contour.s
+
+
+def on_closed_contour(contour: ClosedContour, models: list[Model]) -> OnePoint:
+    """Equivalents (problem, mode) on a closed contour."""
+    per_width, per_sample = (
+        np.array(sizes) for sizes in zip(*[(m.per_width, m.per_sample) for m in models], strict=True)
+    )
+    spectrum = models[0].spectrum
+    nodes = spectrum.nodes(float(np.abs(contour.s).min()))
+    # The contour leaves the positive real axis right before its first node.
+    path = np.append(abs(contour.s[0]), contour.s)
+    point = one_point_along(np.tile(path, (len(models), 1)), nodes, per_width, per_sample)
+    return OnePoint._make([*(field[:, 1:] for field in point[:-2]), point.per_width, point.per_sample])
 
 
 def forcing_weights(point: OnePoint, weight: ComplexArray) -> ComplexArray:

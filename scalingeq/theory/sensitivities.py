@@ -7,11 +7,14 @@ needs, weighted with the logarithm of the mode's number: the exponents of a powe
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from scalingeq.theory.equivalents import OnePoint
+from scalingeq.theory import laplace
+from scalingeq.theory.equivalents import OnePoint, both_of_pairs, cross_sums
 from scalingeq.theory.following import sums_at
 from scalingeq.theory.spectrum import (
     TAIL_NODES,
@@ -23,8 +26,11 @@ from scalingeq.theory.spectrum import (
     counted_modes,
     is_negligible,
     power_sum,
-    tail_rule,
+    tail_rules,
 )
+
+#: Relative distance of two frequencies below which derivatives of their divided differences are the mean at the ends.
+NEAR = 1e-4
 
 
 class NodeSlopes(NamedTuple):
@@ -66,7 +72,28 @@ class OnePointSlopes(NamedTuple):
     degrees_slope: ComplexArray
     power_slope: ComplexArray
 
+    def take(self, row: NDArray[np.int64]) -> OnePointSlopes:
+        """Derivatives of some rows."""
+        return OnePointSlopes(self.names, *(field[:, row] for field in self[1:]))
 
+
+class TwoPointSlopes(NamedTuple):
+    """Derivatives of two-point equivalents at pairs of frequencies on one contour, which do not change.
+
+    Attributes
+    ----------
+    names : tuple of str
+        What the derivatives are with respect to: the parameters of the spectrum, ``per_width`` and ``per_sample``.
+    signal, variance : ndarray of complex, shape (parameter, ...)
+        Derivatives of the fields of `TwoPoint`.
+    """
+
+    names: tuple[str, ...]
+    signal: ComplexArray
+    variance: ComplexArray
+
+
+@lru_cache(maxsize=64)
 def node_slopes(spectrum: AnySpectrum, smallest_frequency: float) -> NodeSlopes:
     """Derivatives of the nodes of a spectrum.
 
@@ -102,39 +129,43 @@ def node_slopes(spectrum: AnySpectrum, smallest_frequency: float) -> NodeSlopes:
     slopes = np.array([[1.0, 1.0, 2 * r], [0.0, 0.0, 2 * alpha]])
     parts = [[slope[:, None] * part] for slope, part in zip(slopes.T, (-log * k**-alpha, trace, target), strict=True)]
     if stop <= dim:
-        tails = [
-            np.array([_tail_slopes(exponents[which], alpha, slope[which], slope[0], stop, dim) for slope in slopes])
-            for which in (1, 2)
-        ]
+        node, weight = _tail_slopes(exponents[1:], alpha, slopes[:, 1:], slopes[:, :1], stop, dim)
         none = np.zeros((2, TAIL_NODES))
-        parts[0] += [tail[:, 0] for tail in tails]
-        parts[1] += [tails[0][:, 1], none]
-        parts[2] += [none, tails[1][:, 1]]
+        parts[0] += [node[:, 0], node[:, 1]]
+        parts[1] += [weight[:, 0], none]
+        parts[2] += [none, weight[:, 1]]
     return NodeSlopes(("alpha", "r"), *(np.concatenate(part, axis=1) for part in parts))
 
 
 def _tail_slopes(
-    exponent: float, alpha: float, exponent_slope: float, alpha_slope: float, first: float, last: float
-) -> FloatArray:
-    """Derivatives (2, node) of the nodes and the weights of a tail's Gauss rule, those of its first moments."""
-    if is_negligible(exponent, alpha, first):
-        return np.zeros((2, TAIL_NODES))
-    node, weight = tail_rule(exponent, alpha, first, last)
-    node, weight = node * first**alpha, weight * first**exponent
+    exponents: FloatArray,
+    alpha: float,
+    exponent_slopes: FloatArray,
+    alpha_slopes: FloatArray,
+    first: float,
+    last: float,
+) -> tuple[FloatArray, FloatArray]:
+    """Derivatives (parameter, measure, node) of the nodes and weights of tails' Gauss rules, those of their moments."""
+    node, weight = tail_rules(exponents, alpha, first, last)
+    node, weight = node * first**alpha, weight * first ** exponents[:, None]
     order = np.arange(2 * TAIL_NODES)
     # The moments are analytic in the exponent: a tiny imaginary step gives the derivative to the last digit.
     tiny = 1e-30
-    near = np.asarray(exponent + alpha * order + 1j * tiny, dtype=np.complex128)
-    moment_slope = power_sum(near, first, last).imag / tiny
+    near = np.asarray(exponents[:, None] + alpha * order + 1j * tiny, dtype=np.complex128)
+    moment_slopes = power_sum(near, first, last).imag / tiny
     # sum(d weight * node**j + weight * j * node**(j - 1) * d node) is the derivative of moment j.
-    powers = node ** order[:, None]
-    steeper = order[:, None] * np.vstack([np.zeros(TAIL_NODES), powers[:-1]])
-    weight_slope, moved = np.linalg.solve(
-        np.hstack([powers, steeper]), (exponent_slope + order * alpha_slope) * moment_slope
-    ).reshape(2, TAIL_NODES)
-    log = math.log(first)
-    node_slope = moved / weight - alpha_slope * log * node
-    return np.stack([node_slope * first**-alpha, (weight_slope - exponent_slope * log * weight) * first**-exponent])
+    powers = node[:, None] ** order[:, None]
+    steeper = order[:, None] * np.concatenate([np.zeros_like(powers[:, :1]), powers[:, :-1]], axis=1)
+    changes = (exponent_slopes[..., None] + order * alpha_slopes[..., None]) * moment_slopes
+    seen = ~is_negligible(exponents, alpha, first)
+    solved = np.zeros((*exponent_slopes.shape, 2 * TAIL_NODES))
+    matrix = np.concatenate([powers, steeper], axis=2)[seen]
+    solved[:, seen] = np.linalg.solve(matrix, changes[:, seen, :, None])[..., 0]
+    weight_slopes, moved = solved[..., :TAIL_NODES], solved[..., TAIL_NODES:]
+    log = math.log(first) * seen[:, None]
+    node_slopes = moved / weight - alpha_slopes[..., None] * log * node
+    weight_slopes = weight_slopes - exponent_slopes[..., None] * log * weight
+    return node_slopes * first**-alpha, weight_slopes * first ** -exponents[:, None]
 
 
 def one_point_slopes(point: OnePoint, nodes: Nodes, slopes: NodeSlopes) -> OnePointSlopes:
@@ -203,4 +234,56 @@ def one_point_slopes(point: OnePoint, nodes: Nodes, slopes: NodeSlopes) -> OnePo
     return OnePointSlopes(
         (*slopes.names, "per_width", "per_sample", "s"),
         kappa_slope, kappa1, d_degrees, d_power, d_squares, d_degrees_slope, d_power_slope,
+    )  # fmt: skip
+
+
+def two_point_slopes(point: OnePoint, slopes: OnePointSlopes) -> TwoPointSlopes:
+    """Derivatives of the two-point equivalents of one model at the pairs of frequencies of each contour.
+
+    Parameters
+    ----------
+    point : OnePoint
+        Equivalents (row, frequency).
+    slopes : OnePointSlopes
+        Their derivatives.
+
+    Returns
+    -------
+    TwoPointSlopes
+        Derivatives (parameter, row, 2, pair), by the chain rule.
+    """
+    first, second = both_of_pairs(point)
+    cross, target = cross_sums(first, second)
+    numbers, others = laplace.pairs()
+    fields = [field[:-1, :, None] for field in slopes[1:]]
+    left = OnePointSlopes(slopes.names[:-1], *(field[..., numbers] for field in fields))
+    right = OnePointSlopes(
+        slopes.names[:-1],
+        *(np.concatenate([field, field.conj()], axis=2) for field in (field[..., others] for field in fields)),
+    )
+    apart = second.kappa2 - first.kappa2
+    near = ~(np.abs(apart) > NEAR * np.abs(first.kappa2))
+    divisor = 1 / np.where(near, 1.0, apart)
+    moved = right.kappa2 - left.kappa2
+    cross_slopes = np.where(
+        near, (left.degrees_slope + right.degrees_slope) / -2, (left.degrees - right.degrees - cross * moved) * divisor
+    )
+    target_slopes = np.where(
+        near, (left.power_slope + right.power_slope) / -2, (left.power - right.power - target * moved) * divisor
+    )
+    kappa, per_width = first.kappa2 * second.kappa2, first.per_width
+    kappa_slopes = left.kappa2 * second.kappa2 + first.kappa2 * right.kappa2
+    squares, target_squares = second.degrees - first.kappa2 * cross, second.power - first.kappa2 * target
+    squares_slopes = right.degrees - left.kappa2 * cross - first.kappa2 * cross_slopes
+    target_squares_slopes = right.power - left.kappa2 * target - first.kappa2 * target_slopes
+    resolved = 1 / (1 - squares * per_width)
+    # The share of the features, kappa kappa' h / (N (1 - gamma_2)).
+    features = kappa * cross * per_width * resolved
+    features_slopes = per_width * resolved * (kappa_slopes * cross + kappa * cross_slopes + features * squares_slopes)
+    features_slopes[-2] += kappa * cross * resolved * resolved
+    return TwoPointSlopes(
+        left.names,
+        kappa_slopes * target + kappa * target_slopes + features_slopes * target_squares
+        + features * target_squares_slopes,
+        squares_slopes + features_slopes * cross + features * cross_slopes,
     )  # fmt: skip

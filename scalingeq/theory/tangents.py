@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scalingeq.theory.collocation import diagonal
+from scalingeq.theory.compiled import loops
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
 
 
@@ -62,13 +63,23 @@ def march_tangents(
     stages = noise.shape[1]
     method = diagonal(stages)
     moved, added = np.empty_like(change.forcing), np.zeros_like(change.forcing)
+    kernels = [(train, change.train)]
+    if test is not None and change.test is not None:
+        kernels.append((test, change.test))
+    compiled = loops()
+    if compiled is not None:
+        values, changes = (np.stack(part) for part in zip(*kernels, strict=True))
+        compiled.march_tangents(
+            length, noise, exponent, np.ascontiguousarray(loss), values, change.forcing, changes, change.length,
+            change.noise, *method, moved, added,
+        )  # fmt: skip
+        return moved, moved - change.forcing if test is None else added
     state = np.zeros((*loss.shape[:2], exponent.size), dtype=np.complex128)
     tangent = np.zeros((*change.forcing.shape[:3], exponent.size), dtype=np.complex128)
     left, push = method.left.T, method.push.T
     end, one = method.left[-1], np.eye(stages)
     # Parameters that stretch the panels also change what the panels do to the modes.
     stretches = change.length.any()
-    kernels = [(train, change.train)] if test is None or change.test is None else [(train, change.train), (test, change.test)]
     for at, span in enumerate(length):
         middle = 1 / (1 - span * method.root[:, None] * exponent)
         slope = method.root[:, None] * exponent * middle**2
@@ -76,7 +87,6 @@ def march_tangents(
         pushed = injected @ push
         by_noise = loss[:, :, at] * change.noise[:, None, None, at]
         stretch = change.length[:, None, None, None, at]
-        new = []
         for number, (weight, weight_change) in enumerate(kernels):
             response = ((method.left * (weight @ middle.T)[:, None, :]) @ method.push).real.swapaxes(-1, -2)
             old = ((tangent * weight[:, None]) @ middle.T) * method.start
