@@ -19,7 +19,7 @@ class Collector:
     """Keeps what the benchmarks of this process record."""
 
     def __init__(self):
-        self.rows, self.recorded = [], {"peak_mb": {}, "growth": {}, "accuracy": {}}
+        self.rows, self.recorded = [], {"peak_mb": {}, "growth": {}, "accuracy": {}, "ratios": {}}
         self.recorded["memory"] = {}
         self.measured = {"schedules": {}, "parameters": {}, "noise": {}}
 
@@ -59,6 +59,8 @@ def main():
     lines += [f"| {name} | {value:.1f} | 50 |" for name, value in collector.recorded["peak_mb"].items()]
     lines += ["", "| schedule | time of 100,000 steps over that of 20,000 | limit |", "|---|---|---|"]
     lines += [f"| {name} | {value:.1f} | 5 |" for name, value in collector.recorded["growth"].items()]
+    lines += ["", "| evaluation | ratio, or exponent of growth | limit |", "|---|---|---|"]
+    lines += [f"| {name} | {ratio:.2f} | {limit} |" for name, (ratio, limit) in collector.recorded["ratios"].items()]
     lines += ["", "| schedule of 2,000 steps | largest relative error beside single steps | limit |", "|---|---|---|"]
     lines += [f"| {name} | {value:.0e} | 1e-05 |" for name, value in collector.recorded["accuracy"].items()]
     lines += ["", "| reader of logs | measured |", "|---|---|"]
