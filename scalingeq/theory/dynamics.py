@@ -18,9 +18,8 @@ from scalingeq.theory.two_frequency import Model, flow_test_kernel, kernel_terms
 from scalingeq.theory.volterra import Exponentials, check_kernel_norm
 from scalingeq.theory.windows import invert_one, of_one_problem
 
-#: Curves that are computed together, of one frequency and of pairs, so that arrays stay in the processor's cache; with
-#: derivatives a quarter.
-CURVES_AT_ONCE, CURVES_OF_PAIRS = 32, 8
+#: Curves that are computed together, of one frequency and of pairs, so that arrays stay in the processor's cache.
+CURVES_AT_ONCE, CURVES_OF_PAIRS = 32, 12
 #: Time, in units of one over the trace, at which derivatives at the start are taken.
 EARLIEST = 1e-7
 
@@ -159,10 +158,9 @@ def _losses(curves: Curves, spectrum: AnySpectrum, kind: Kind, parameters: tuple
         # Derivatives at the start are those just after it.
         curves = curves._replace(grid=np.where(at_start, EARLIEST / total.trace, curves.grid))
     one = np.full(curves.which.size, kind == "train") | (curves.per_sample == 0)
-    share = 4 if parameters else 1
     for chosen, solve, most in (
-        (one, one_frequency_loss, CURVES_AT_ONCE // share),
-        (~one, two_frequency_loss, CURVES_OF_PAIRS // share),
+        (one, one_frequency_loss, CURVES_AT_ONCE),
+        (~one, two_frequency_loss, CURVES_OF_PAIRS),
     ):
         for group in _groups(np.flatnonzero(chosen), curves, most):
             some = curves if group.size == curves.which.size else curves.select(group)
