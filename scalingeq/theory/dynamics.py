@@ -18,8 +18,8 @@ from scalingeq.theory.two_frequency import Model, flow_test_kernel, kernel_terms
 from scalingeq.theory.volterra import Exponentials, check_kernel_norm
 from scalingeq.theory.windows import invert_one, of_one_problem
 
-#: Curves that are computed together.
-CURVES_AT_ONCE = 32
+#: Curves that are computed together, of one frequency and of pairs, so that arrays stay in the processor's cache.
+CURVES_AT_ONCE, CURVES_OF_PAIRS = 32, 12
 #: Time, in units of one over the trace, at which derivatives at the start are taken.
 EARLIEST = 1e-7
 
@@ -158,8 +158,11 @@ def _losses(curves: Curves, spectrum: AnySpectrum, kind: Kind, parameters: tuple
         # Derivatives at the start are those just after it.
         curves = curves._replace(grid=np.where(at_start, EARLIEST / total.trace, curves.grid))
     one = np.full(curves.which.size, kind == "train") | (curves.per_sample == 0)
-    for chosen, solve in ((one, one_frequency_loss), (~one, two_frequency_loss)):
-        for group in _groups(np.flatnonzero(chosen), curves):
+    for chosen, solve, most in (
+        (one, one_frequency_loss, CURVES_AT_ONCE),
+        (~one, two_frequency_loss, CURVES_OF_PAIRS),
+    ):
+        for group in _groups(np.flatnonzero(chosen), curves, most):
             some = curves if group.size == curves.which.size else curves.select(group)
             if some.grid.any():
                 values[:, group] = solve(some, spectrum, parameters is not None)
@@ -167,12 +170,12 @@ def _losses(curves: Curves, spectrum: AnySpectrum, kind: Kind, parameters: tuple
     return values
 
 
-def _groups(chosen: IntArray, curves: Curves) -> list[IntArray]:
-    """Numbers of ``chosen`` curves in groups whose arrays stay in the processor's cache, like problems together."""
-    if chosen.size <= CURVES_AT_ONCE:
+def _groups(chosen: IntArray, curves: Curves, most: int) -> list[IntArray]:
+    """Numbers of ``chosen`` curves in groups of ``most``, like problems together."""
+    if chosen.size <= most:
         return [chosen] if chosen.size else []
     order = chosen[np.argsort(curves.problem[chosen], kind="stable")]
-    return np.array_split(order, math.ceil(order.size / CURVES_AT_ONCE))
+    return np.array_split(order, math.ceil(order.size / most))
 
 
 def forcing(

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from scalingeq.errors import ParameterError, raise_problems
 from scalingeq.theory import laplace
+from scalingeq.theory.compiled import Loops, loops
 from scalingeq.theory.following import Followed, follow, follow_to, real_root
 from scalingeq.theory.shift import ShiftedNodes
 from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray, Nodes, Spectrum
@@ -403,6 +404,11 @@ def two_point_of_pairs(
 
     ``point`` is (row, frequency); ``nodes`` are those of a test spectrum, where it is another one.
     """
+    compiled = loops()
+    if compiled is not None and nodes is None and shared == ONE_MODEL:
+        none = np.empty((5, 0, *point.s.shape), dtype=np.complex128)
+        (signal,), (variance,) = compiled_pairs(compiled, point, none, NEAR)
+        return TwoPoint(signal, variance, signal, variance, point.per_sample[:, None])
     first, second = both_of_pairs(point)
     test = None
     if isinstance(nodes, ShiftedNodes):
@@ -414,6 +420,19 @@ def two_point_of_pairs(
         test = np.stack([(left @ half)[..., numbers, others] for half in (right, right.conj())], axis=-2)
     pair = two_point(first, second, *cross_sums(first, second), test, shared)
     return pair._replace(per_sample=np.broadcast_to(pair.per_sample, (len(point.s), 1, 1)))
+
+
+def compiled_pairs(compiled: Loops, point: OnePoint, slopes: ComplexArray, near_slope: float) -> ComplexArray:
+    """Signal and variance (2, 1 + parameter, row, 2, pair) of one model and their derivatives, by the compiled loop.
+
+    ``slopes`` (5, parameter, row, frequency) are those of kappa2, degrees, power, and of the slopes of the two.
+    """
+    first, second = laplace.pairs()
+    fields = np.stack([point.kappa2, point.degrees, point.power, *point[6:10]])
+    out = np.empty((2, 1 + slopes.shape[1], len(point.s), 2, first.size), dtype=np.complex128)
+    per_width = np.ascontiguousarray(np.broadcast_to(point.per_width, (len(point.s), 1))[:, 0])
+    compiled.pair(first, second, fields, per_width, slopes, NEAR, near_slope, out)
+    return out
 
 
 def both_of_pairs(point: OnePoint) -> tuple[OnePoint, OnePoint]:

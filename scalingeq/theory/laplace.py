@@ -12,7 +12,7 @@ from scalingeq.theory.spectrum import ComplexArray, FloatArray
 
 #: One contour serves all times of a window [end / WINDOW, end], with NODES frequencies on its upper half.
 WINDOW = 10.0
-NODES = 24
+NODES = 26
 
 
 class Contour(NamedTuple):

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalingeq.theory import laplace
-from scalingeq.theory.equivalents import OnePoint, both_of_pairs, cross_sums
+from scalingeq.theory.compiled import loops
+from scalingeq.theory.equivalents import OnePoint, both_of_pairs, compiled_pairs, cross_sums
 from scalingeq.theory.following import sums_at
 from scalingeq.theory.spectrum import (
     TAIL_NODES,
@@ -252,6 +253,11 @@ def two_point_slopes(point: OnePoint, slopes: OnePointSlopes) -> TwoPointSlopes:
     TwoPointSlopes
         Derivatives (parameter, row, 2, pair), by the chain rule.
     """
+    compiled = loops()
+    if compiled is not None:
+        parts = (slopes.kappa2, slopes.degrees, slopes.power, slopes.degrees_slope, slopes.power_slope)
+        signal, variance = compiled_pairs(compiled, point, np.stack([part[:-1] for part in parts]), NEAR)
+        return TwoPointSlopes(slopes.names[:-1], signal[1:], variance[1:])
     first, second = both_of_pairs(point)
     cross, target = cross_sums(first, second)
     numbers, others = laplace.pairs()

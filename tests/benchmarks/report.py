@@ -19,7 +19,7 @@ class Collector:
     """Keeps what the benchmarks of this process record."""
 
     def __init__(self):
-        self.rows, self.recorded = [], {"peak_mb": {}, "growth": {}, "accuracy": {}}
+        self.rows, self.recorded = [], {"peak_mb": {}, "growth": {}, "accuracy": {}, "ratios": {}}
         self.recorded |= {"memory": {}, "laws": {}, "derivatives": {}}
         self.measured = {"schedules": {}, "parameters": {}, "noise": {}, "schedule_laws": {}, "penalties": {}}
 
@@ -61,6 +61,8 @@ def main():
     lines += [f"| {name} | {value:.2f} | 2 |" for name, value in collector.recorded["growth"].items()]
     lines += ["", "| schedule | time of the loss with all derivatives over that of the loss | limit |", "|---|---|---|"]
     lines += [f"| {name} | {value:.2f} | 3 |" for name, value in collector.recorded["derivatives"].items()]
+    lines += ["", "| evaluation | ratio, or exponent of growth | limit |", "|---|---|---|"]
+    lines += [f"| {name} | {ratio:.2f} | {limit} |" for name, (ratio, limit) in collector.recorded["ratios"].items()]
     lines += ["", "| schedule of 2,000 steps | largest relative error beside single steps | limit |", "|---|---|---|"]
     lines += [f"| {name} | {value:.0e} | 1e-05 |" for name, value in collector.recorded["accuracy"].items()]
     lines += ["", "| reader of logs | measured |", "|---|---|"]
