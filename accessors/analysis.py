@@ -166,7 +166,8 @@ class AnalysisTwoPoint:
         observed = tree["observed"].to_dataset()
         compute = np.atleast_1d(np.asarray(compute, float))
         problems = _frontier_problems(compute, quantile, flops, data_limit)
-        curves, plan = to_curves(observed), {}
+        curves = to_curves(observed)
+        plan: dict[str, Any] = {}
         every = np.arange(curves.name.size)
         constant = np.setdiff1d(every, list(curves.schedules))
         for name, value in (("learning_rate", learning_rate), ("batch_size", batch_size)):

@@ -108,7 +108,7 @@ def drawn_values(draws: xr.Dataset, law: FittedLaw, group: xr.Dataset) -> Floats
         return np.asarray(draws["value"].sel(parameter=names).transpose("draw", "parameter").values, float)
     if law.covariance is None:
         raise DataError("draws: a profile needs the covariance of the fit; pass draws in its place")
-    innermost = draws.isel(level=int(draws["level"].argmin()))
+    innermost = draws.isel(level=int(np.argmin(draws["level"].values)))
     width = float(ndtri(0.5 + 0.5 * float(innermost["level"])))
     ends = {}
     for number, name in enumerate(map(str, innermost["quantity"].values)):
@@ -132,7 +132,7 @@ def with_frontier_bands(
 
     values = drawn_values(draws, law, group)
     found, failed = frontier_over_draws(
-        values, list(law.values), best, ds["compute"].values, ds["quantile"].values, **plan
+        values, list(law.values), best, ds["compute"].values, ds["quantile"].values.tolist(), **plan
     )
     out = ds.copy()
     for field in fields(Frontier):
