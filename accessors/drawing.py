@@ -119,7 +119,7 @@ def _from_profile(profile: xr.Dataset, values: dict[str, float], covariance: Flo
     from scalingeq.inference.draws import split_normal_draws
 
     names = list(values)
-    innermost = profile.isel(level=int(profile["level"].argmin()))
+    innermost = profile.isel(level=int(np.argmin(profile["level"].values)))
     width = float(ndtri(0.5 + 0.5 * float(innermost["level"])))
     ends = {}
     for number, name in enumerate(map(str, innermost["quantity"].values)):
@@ -144,7 +144,7 @@ def with_frontier_bands(
     def find(values: Mapping[str, float]) -> Frontier:
         return law.frontier(values, ds["compute"].values, plan, start=best.params)
 
-    found, failed = frontier_over_draws(drawn_values(draws, law, group), find, ds["quantile"].values)
+    found, failed = frontier_over_draws(drawn_values(draws, law, group), find, ds["quantile"].values.tolist())
     out = ds.copy()
     for field in fields(Frontier):
         out[field.name] = ds[field.name].copy(data=getattr(found, field.name).T)

@@ -30,6 +30,7 @@ LOWEST = {"width_scale": twopoint.MINIMUM_WIDTH, "unlearnable_exponent": 0.01}
 SEARCH_POINTS, SEARCH_STARTS = 64, 3  # a power of two: balanced Sobol points
 ROUGH, FINE = (1e-4, 20), (1e-6, 60)  # relative change at which a refinement ends, and its largest number of steps
 NO_START = "no start of the fit gives a finite loss; pass params with a smaller noise_scale, or a shift nearer to 0"
+CLUSTERED = 3.0  # scatter of the runs' scores over that of their noise: far beyond chance, and told to the reader
 MISSED = 3.0  # times the median run's error: what a reader of the fit is told of
 
 
@@ -248,6 +249,11 @@ def fit_two_point(
     notes += tuple(
         f"{name} stopped at its bound {best[name].value:.4g}: its standard error is not defined" for name in at_bound
     )
+    if noise.clustering > CLUSTERED:
+        notes += (
+            f"residuals of whole runs scatter {noise.clustering:.1f} times as much as their correlation along a run "
+            f"makes of them: standard errors are too small, by a factor of about {np.sqrt(noise.clustering):.1f}",
+        )
     notes += _missed_runs(objective, best)
     return TwoPointFit(
         law=twopoint.LAW_NAME,

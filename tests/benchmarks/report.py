@@ -20,7 +20,7 @@ class Collector:
 
     def __init__(self):
         self.rows, self.recorded = [], {"peak_mb": {}, "growth": {}, "accuracy": {}, "ratios": {}}
-        self.recorded |= {"memory": {}, "laws": {}, "derivatives": {}}
+        self.recorded |= {"memory": {}, "laws": {}, "derivatives": {}, "recovery": {}}
         self.measured = {"schedules": {}, "parameters": {}, "noise": {}, "schedule_laws": {}, "penalties": {}}
 
     @pytest.hookimpl(trylast=True)
@@ -76,6 +76,13 @@ def main():
     lines += ["", "| fit of a law | measured |", "|---|---|"]
     for name, row in collector.recorded["laws"].items():
         lines.append(f"| {name} | {'; '.join(f'{what}: {value:.9g}' for what, value in row.items())} |")
+    if collector.recorded["recovery"]:
+        lines += [
+            "",
+            "400 synthetic records fitted (`test_recovery.py`): share of intervals that hold the truth, probability of one as",
+        ]
+        lines += ["far from nominal, mean error and scatter in standard errors.", ""]
+        lines += table("quantity", collector.recorded["recovery"], "{:.3f}".format)
     lines += ["", f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.machine()}.", ""]
     (HERE / "RESULTS.md").write_text("\n".join(lines), encoding="utf-8")
     if collector.measured["schedules"]:
