@@ -316,7 +316,7 @@ def fit_average(
     task: Task,
     *,
     fitted: Bools | None = None,
-    candidates: Sequence[Candidate] = CANDIDATES,
+    candidates: Sequence[Candidate] | None = None,
     progress: Callable[[float], object] | None = None,
 ) -> AveragedFit:
     """Fit every candidate to all runs, and weigh them by how they predict, fitted to a part, what was left out of it.
@@ -329,8 +329,8 @@ def fit_average(
         What the fit is to extrapolate to, and so what :func:`left_out` leaves out.
     fitted : ndarray of bool, shape (obs,), optional
         Training data; the default takes all observations.
-    candidates : sequence of Candidate
-        Variants of the fit.
+    candidates : sequence of Candidate, optional
+        Variants of the fit; default :data:`CANDIDATES`.
     progress : callable, optional
         Told the share of the work done, from 0 to 1.
 
@@ -346,14 +346,15 @@ def fit_average(
     Notes
     -----
     A candidate that missed n independent parts (sizes, runs of schedules or data sets) by the root mean square error e
-    weighs e^-4n, its likelihood with an unknown variance where every part counts as 4 points, as curves do in a fit. The average's errors beyond the noise and the scatter of the candidates,
-    over the distance beyond what was fitted, give the drift: a mean square over the n parts and one more part that drifts as much as the
-    residuals scatter, so that bands are those of a Student t with n + 1 degrees of freedom.
+    weighs e^-4n, its likelihood with an unknown variance where every part counts as 4 points, as curves do in a fit. The
+    average's errors beyond the noise and the scatter of the candidates, over the distance beyond what was fitted, give
+    the drift: a mean square over the n parts and one more part that drifts as much as the residuals scatter, so that
+    bands are those of a Student t with n + 1 degrees of freedom.
     """
     training = np.ones(curves.run.size, bool) if fitted is None else fitted
     part = curves.select(training)
     masks = left_out(part, task)
-    candidates = [candidate for candidate in candidates if candidate.differs(part)]
+    candidates = [candidate for candidate in candidates or CANDIDATES if candidate.differs(part)]
     tell = progress or (lambda share: None)
     work, done = len(candidates) * (len(masks) + 1), 0
     optima: dict[tuple[Any, ...], Parameters] = {}
