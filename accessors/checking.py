@@ -31,6 +31,7 @@ SCALARS = {
 REACH = {
     "params": "largest model size fitted",
     "tokens": "largest number of tokens fitted",
+    "compute": "largest product of model size and tokens fitted",
     "dataset_size": "smallest number of unique tokens fitted (infinite: every run sees its data once)",
     "schedules": "whether bands are those of another schedule (1) or of sizes, durations and repeats (0)",
 }
@@ -74,7 +75,7 @@ def read_average(group: xr.Dataset) -> AveragedLaw:
     return AveragedLaw(
         values=tuple(dict(zip(names, map(float, row[keep]), strict=True)) for row in group["value"].values),
         weights=group["weight"].values,
-        reach=Reach(reach["params"], reach["tokens"], reach["dataset_size"], bool(reach["schedules"])),
+        reach=Reach(**reach | {"schedules": bool(reach["schedules"])}),
         **{name: float(group[name]) for name in SCALARS},
     )
 

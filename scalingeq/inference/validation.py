@@ -153,8 +153,8 @@ class Reach:
 
     Attributes
     ----------
-    params, tokens : float
-        Largest size and largest number of tokens seen.
+    params, tokens, compute : float
+        Largest size, number of tokens seen, and product of both.
     dataset_size : float
         Smallest number of unique tokens.
     schedules : bool
@@ -163,6 +163,7 @@ class Reach:
 
     params: float
     tokens: float
+    compute: float
     dataset_size: float
     schedules: bool
 
@@ -173,28 +174,34 @@ class Reach:
         return cls(
             float(curves.params[runs].max()),
             float(curves.tokens.max()),
+            float((curves.params[curves.run] * curves.tokens).max()),
             float(curves.dataset_size[runs].min()),
             task == "schedule",
         )
 
     def beyond(self, curves: TrainingCurves) -> Floats:
-        """Log distance (obs,) of observations beyond the reach: sum of those in size, tokens and repetition.
+        """Log distance (obs,) of observations beyond the reach.
+
+        The sum of those in size and in tokens, or that in compute where it is longer, and that in repetition.
 
         Examples
         --------
         >>> one = np.ones(1)
         >>> far = TrainingCurves(np.zeros(1, int), 9 * one, 9 * one, one, one, np.array(["a"]), np.e * one, one, one,
         ...     np.inf * one, 0 * one)
-        >>> Reach(1.0, 10.0, np.inf, False).beyond(far)
+        >>> Reach(1.0, 10.0, 10.0, np.inf, False).beyond(far)
         array([1.])
         """
         unique = curves.dataset_size[curves.run]
         repeats = np.isfinite(unique)
+        repeats &= np.isfinite(self.dataset_size)
         ratio = np.divide(self.dataset_size, unique, out=np.ones_like(unique), where=repeats)
-        ratios = [curves.params[curves.run] / self.params, curves.tokens / self.tokens]
-        if np.isfinite(self.dataset_size):
-            ratios.append(ratio)
-        distance = np.sum([np.log(np.maximum(one, 1.0)) for one in ratios], axis=0)
+        size, tokens = curves.params[curves.run], curves.tokens
+        distances = [
+            np.log(np.maximum(one, 1.0))
+            for one in (size / self.params, tokens / self.tokens, size * tokens / self.compute, ratio)
+        ]
+        distance = np.maximum(distances[0] + distances[1], distances[2]) + distances[3]
         return np.asarray(np.maximum(distance, 1.0) if self.schedules else distance)
 
 
