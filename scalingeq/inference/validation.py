@@ -355,8 +355,8 @@ def fit_average(
     A candidate that missed n independent parts (sizes, runs of schedules or data sets) by the root mean square error e
     weighs e^-4n, its likelihood with an unknown variance where every part counts as 4 points, as curves do in a fit. The
     average's errors beyond the noise and the scatter of the candidates, over the distance beyond what was fitted, give
-    the drift: a mean square over the n parts and one more part that drifts as much as the residuals scatter, so that
-    bands are those of a Student t with n + 1 degrees of freedom.
+    the drift: a mean square over the n parts, and one more that drifts as much as the residuals scatter, so that bands
+    are those of a Student t with n + 1 degrees of freedom.
     """
     training = np.ones(curves.run.size, bool) if fitted is None else fitted
     part = curves.select(training)
@@ -427,15 +427,16 @@ def _weighed(
     order = np.argsort(-weights, kind="stable")
     together = [averaged([guesses[name][number] for name in names], weights) for number in range(len(masks))]
     noise = float(np.sqrt(weights @ np.array([fits[name].residual_scale for name in names]) ** 2))
-    squares = []
+    misses, distances = [], []
     for number, (test, guess, unit) in enumerate(zip(tests, together, units, strict=True)):
         far = Reach.of(part.select(~masks[number]), task).beyond(test)
         miss = (guess.log_loss - np.log(test.loss)) ** 2 - guess.stderr**2
         for one in np.unique(unit):
-            distance = float(np.mean(far[unit == one] ** 2))
-            if distance > 0:
-                squares.append(max(float(np.mean(miss[unit == one])), 0.0) / distance)
-    drift = float(np.sqrt((np.sum(squares) + noise**2) / (len(squares) + 1)))
+            misses.append(float(np.mean(miss[unit == one])))
+            distances.append(float(np.mean(far[unit == one] ** 2)))
+    # One ratio of sums: parts that lie hardly beyond what was fitted say hardly anything of a drift.
+    square = max(sum(misses), 0.0) / sum(distances) if sum(distances) > 0 else 0.0
+    drift = float(np.sqrt((count * square + noise**2) / (count + 1)))
     where = np.zeros(training.size, bool)
     where[np.flatnonzero(training)[scored[0]]] = True
     chosen = {names[number]: fits[names[number]] for number in order}
@@ -445,7 +446,7 @@ def _weighed(
         reference_params=fits[names[0]].reference_params,
         noise=noise,
         drift=drift,
-        freedom=len(squares) + 1.0,
+        freedom=count + 1.0,
         reach=Reach.of(part, task),
     )
     return AveragedFit(chosen, scores[order], failures, task, where, together[0], law)
