@@ -71,11 +71,11 @@ def read_average(group: xr.Dataset) -> AveragedLaw:
     names = [str(name) for name in group["parameter"].values]
     keep = [number for number, name in enumerate(names) if name in PARAMETERS]
     names = [names[number] for number in keep]
-    reach = {name: float(group[f"reach_{name}"]) for name in REACH}
+    reach = {name: float(group[f"reach_{name}"]) for name in REACH if name != "schedules"}
     return AveragedLaw(
         values=tuple(dict(zip(names, map(float, row[keep]), strict=True)) for row in group["value"].values),
         weights=group["weight"].values,
-        reach=Reach(**reach | {"schedules": bool(reach["schedules"])}),
+        reach=Reach(**reach, schedules=bool(group["reach_schedules"])),
         **{name: float(group[name]) for name in SCALARS},
     )
 
