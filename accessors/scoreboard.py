@@ -127,10 +127,8 @@ def _row(split: Split, law: str, curves: TrainingCurves, held: np.ndarray) -> Ro
     start = time.process_time()
     try:
         log_loss, stderr, freedom = _prediction(split, law, curves, held, weights, scored)
-    except (
-        ScalingEqError,
-        ArithmeticError,
-    ) as error:  # a law that overflows has failed on this split, not the scoreboard
+    except (ScalingEqError, ArithmeticError) as error:
+        # A law that overflows has failed on this split, and not the scoreboard.
         row = Row(split.data, split.name, law, fitted_runs=runs[0], held_out_runs=runs[1])
         return replace(row, failure=" ".join(str(error).split()))
     found = score(scored, log_loss, stderr, freedom)
