@@ -31,6 +31,7 @@ SCALARS = {
 REACH = {
     "params": "largest model size fitted",
     "tokens": "largest number of tokens fitted",
+    "compute": "largest product of model size and tokens fitted",
     "dataset_size": "smallest number of unique tokens fitted (infinite: every run sees its data once)",
     "schedules": "whether bands are those of another schedule (1) or of sizes, durations and repeats (0)",
 }
@@ -70,11 +71,11 @@ def read_average(group: xr.Dataset) -> AveragedLaw:
     names = [str(name) for name in group["parameter"].values]
     keep = [number for number, name in enumerate(names) if name in PARAMETERS]
     names = [names[number] for number in keep]
-    reach = {name: float(group[f"reach_{name}"]) for name in REACH}
+    reach = {name: float(group[f"reach_{name}"]) for name in REACH if name != "schedules"}
     return AveragedLaw(
         values=tuple(dict(zip(names, map(float, row[keep]), strict=True)) for row in group["value"].values),
         weights=group["weight"].values,
-        reach=Reach(reach["params"], reach["tokens"], reach["dataset_size"], bool(reach["schedules"])),
+        reach=Reach(**reach, schedules=bool(group["reach_schedules"])),
         **{name: float(group[name]) for name in SCALARS},
     )
 

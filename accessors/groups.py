@@ -150,7 +150,9 @@ def loss_labels(
 
 def leading_coordinate(name: str) -> tuple[str, list[str] | list[float], dict[str, str]] | None:
     """Coordinate of the dimension that a variable of :func:`predicted_losses` has before those of the losses."""
-    return {"component_loss": component_coordinate(), "loss_quantile": quantile_coordinate()}.get(name)
+    if name == "component_loss":
+        return component_coordinate()
+    return quantile_coordinate() if name == "loss_quantile" else None
 
 
 def component_coordinate() -> tuple[str, list[str], dict[str, str]]:

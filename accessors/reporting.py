@@ -193,7 +193,7 @@ def _check(tree: xr.DataTree) -> list[Section]:
         f"The average missed what was left out by {float(found['error']):.2%} RMS; {found['end_error'].attrs['long_name']}:"
         f" {float(found['end_error']):+.2%}.",
         f"Bands add to the candidates' scatter a noise of {noise:.2%} and a drift of {drift:.2%} for "
-        f"{unit} (in size, tokens or repeats), Student t with {freedom:.0f} degrees of freedom.",
+        f"{unit} (in size, tokens, compute or repeats), Student t with {freedom:.0f} degrees of freedom.",
     ]
     if failures := str(candidates.attrs.get("failures", "")):
         sentences.append(f"Not fitted: {'; '.join(failures.splitlines())}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,23 +123,17 @@ def _row(split: Split, law: str, curves: TrainingCurves, held: np.ndarray) -> Ro
     weights = np.zeros(curves.run.size)
     weights[~held] = default_weights(curves.select(~held))
     scored = curves.select(held & (default_weights(curves) > 0))
-    runs = {
-        "fitted_runs": int(np.unique(curves.run[weights > 0]).size),
-        "held_out_runs": int(np.unique(scored.run).size),
-    }
+    runs = tuple(int(np.unique(part).size) for part in (curves.run[weights > 0], scored.run))
     start = time.process_time()
     try:
         log_loss, stderr, freedom = _prediction(split, law, curves, held, weights, scored)
-    except (
-        ScalingEqError,
-        ArithmeticError,
-    ) as error:  # a law that overflows has failed on this split, not the scoreboard
-        return Row(split.data, split.name, law, **runs, failure=" ".join(str(error).split()))
+    except (ScalingEqError, ArithmeticError) as error:
+        # A law that overflows has failed on this split, and not the scoreboard.
+        row = Row(split.data, split.name, law, fitted_runs=runs[0], held_out_runs=runs[1])
+        return replace(row, failure=" ".join(str(error).split()))
     found = score(scored, log_loss, stderr, freedom)
-    return Row(
-        split.data, split.name, law, found.error, found.end_error, **runs, inside=found.inside,
-        seconds=time.process_time() - start,
-    )  # fmt: skip
+    seconds = time.process_time() - start
+    return Row(split.data, split.name, law, found.error, found.end_error, runs[0], runs[1], found.inside, seconds)
 
 
 def _prediction(

@@ -17,6 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from scalingeq.inference.curves import TrainingCurves
+from scalingeq.inference.validation import Task
 
 from .catalogue import load
 from .cleaning import join_restarts, split_restarts
@@ -54,7 +55,7 @@ class Split:
     source: str
     read: Callable[[Path], xr.Dataset]
     holds_out: Callable[[xr.Dataset], Any] | float
-    task: str
+    task: Task
     points: int = POINTS
 
     def is_present(self, folder: Path | None) -> bool:

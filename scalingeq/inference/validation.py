@@ -153,8 +153,8 @@ class Reach:
 
     Attributes
     ----------
-    params, tokens : float
-        Largest size and largest number of tokens seen.
+    params, tokens, compute : float
+        Largest size, number of tokens seen, and product of both.
     dataset_size : float
         Smallest number of unique tokens.
     schedules : bool
@@ -163,6 +163,7 @@ class Reach:
 
     params: float
     tokens: float
+    compute: float
     dataset_size: float
     schedules: bool
 
@@ -173,28 +174,34 @@ class Reach:
         return cls(
             float(curves.params[runs].max()),
             float(curves.tokens.max()),
+            float((curves.params[curves.run] * curves.tokens).max()),
             float(curves.dataset_size[runs].min()),
             task == "schedule",
         )
 
     def beyond(self, curves: TrainingCurves) -> Floats:
-        """Log distance (obs,) of observations beyond the reach: sum of those in size, tokens and repetition.
+        """Log distance (obs,) of observations beyond the reach.
+
+        The sum of those in size and in tokens, or that in compute where it is longer, and that in repetition.
 
         Examples
         --------
         >>> one = np.ones(1)
         >>> far = TrainingCurves(np.zeros(1, int), 9 * one, 9 * one, one, one, np.array(["a"]), np.e * one, one, one,
         ...     np.inf * one, 0 * one)
-        >>> Reach(1.0, 10.0, np.inf, False).beyond(far)
+        >>> Reach(1.0, 10.0, 10.0, np.inf, False).beyond(far)
         array([1.])
         """
         unique = curves.dataset_size[curves.run]
         repeats = np.isfinite(unique)
+        repeats &= np.isfinite(self.dataset_size)
         ratio = np.divide(self.dataset_size, unique, out=np.ones_like(unique), where=repeats)
-        ratios = [curves.params[curves.run] / self.params, curves.tokens / self.tokens]
-        if np.isfinite(self.dataset_size):
-            ratios.append(ratio)
-        distance = np.sum([np.log(np.maximum(one, 1.0)) for one in ratios], axis=0)
+        size, tokens = curves.params[curves.run], curves.tokens
+        distances = [
+            np.log(np.maximum(one, 1.0))
+            for one in (size / self.params, tokens / self.tokens, size * tokens / self.compute, ratio)
+        ]
+        distance = np.maximum(distances[0] + distances[1], distances[2]) + distances[3]
         return np.asarray(np.maximum(distance, 1.0) if self.schedules else distance)
 
 
@@ -316,7 +323,7 @@ def fit_average(
     task: Task,
     *,
     fitted: Bools | None = None,
-    candidates: Sequence[Candidate] = CANDIDATES,
+    candidates: Sequence[Candidate] | None = None,
     progress: Callable[[float], object] | None = None,
 ) -> AveragedFit:
     """Fit every candidate to all runs, and weigh them by how they predict, fitted to a part, what was left out of it.
@@ -329,8 +336,8 @@ def fit_average(
         What the fit is to extrapolate to, and so what :func:`left_out` leaves out.
     fitted : ndarray of bool, shape (obs,), optional
         Training data; the default takes all observations.
-    candidates : sequence of Candidate
-        Variants of the fit.
+    candidates : sequence of Candidate, optional
+        Variants of the fit; default :data:`CANDIDATES`.
     progress : callable, optional
         Told the share of the work done, from 0 to 1.
 
@@ -346,14 +353,15 @@ def fit_average(
     Notes
     -----
     A candidate that missed n independent parts (sizes, runs of schedules or data sets) by the root mean square error e
-    weighs e^-4n, its likelihood with an unknown variance where every part counts as 4 points, as curves do in a fit. The average's errors beyond the noise and the scatter of the candidates,
-    over the distance beyond what was fitted, give the drift: a mean square over the n parts and one more part that drifts as much as the
-    residuals scatter, so that bands are those of a Student t with n + 1 degrees of freedom.
+    weighs e^-4n, its likelihood with an unknown variance where every part counts as 4 points, as curves do in a fit. The
+    average's errors beyond the noise and the scatter of the candidates, over the distance beyond what was fitted, give
+    the drift: a mean square over the n parts, and one more that drifts as much as the residuals scatter, so that bands
+    are those of a Student t with n + 1 degrees of freedom.
     """
     training = np.ones(curves.run.size, bool) if fitted is None else fitted
     part = curves.select(training)
     masks = left_out(part, task)
-    candidates = [candidate for candidate in candidates if candidate.differs(part)]
+    candidates = [candidate for candidate in candidates or CANDIDATES if candidate.differs(part)]
     tell = progress or (lambda share: None)
     work, done = len(candidates) * (len(masks) + 1), 0
     optima: dict[tuple[Any, ...], Parameters] = {}
@@ -419,15 +427,16 @@ def _weighed(
     order = np.argsort(-weights, kind="stable")
     together = [averaged([guesses[name][number] for name in names], weights) for number in range(len(masks))]
     noise = float(np.sqrt(weights @ np.array([fits[name].residual_scale for name in names]) ** 2))
-    squares = []
+    misses, distances = [], []
     for number, (test, guess, unit) in enumerate(zip(tests, together, units, strict=True)):
         far = Reach.of(part.select(~masks[number]), task).beyond(test)
         miss = (guess.log_loss - np.log(test.loss)) ** 2 - guess.stderr**2
         for one in np.unique(unit):
-            distance = float(np.mean(far[unit == one] ** 2))
-            if distance > 0:
-                squares.append(max(float(np.mean(miss[unit == one])), 0.0) / distance)
-    drift = float(np.sqrt((np.sum(squares) + noise**2) / (len(squares) + 1)))
+            misses.append(float(np.mean(miss[unit == one])))
+            distances.append(float(np.mean(far[unit == one] ** 2)))
+    # One ratio of sums: parts that lie hardly beyond what was fitted say hardly anything of a drift.
+    square = max(sum(misses), 0.0) / sum(distances) if sum(distances) > 0 else 0.0
+    drift = float(np.sqrt((count * square + noise**2) / (count + 1)))
     where = np.zeros(training.size, bool)
     where[np.flatnonzero(training)[scored[0]]] = True
     chosen = {names[number]: fits[names[number]] for number in order}
@@ -437,7 +446,7 @@ def _weighed(
         reference_params=fits[names[0]].reference_params,
         noise=noise,
         drift=drift,
-        freedom=len(squares) + 1.0,
+        freedom=count + 1.0,
         reach=Reach.of(part, task),
     )
     return AveragedFit(chosen, scores[order], failures, task, where, together[0], law)

@@ -11,21 +11,20 @@ from scalingeq.datasets import to_curves
 from scalingeq.inference import validation
 from scalingeq.inference.twopoint import predict, settings_of
 
-FEW = (validation.Candidate("default"), validation.Candidate("infinite width", finite_width=False))
+FEW = (validation.Candidate("default"), validation.Candidate("late", burn_in=0.15))
 
 
 @pytest.fixture(scope="module")
 def tree(measured_curves):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            validation.fit_average, "__kwdefaults__", {**validation.fit_average.__kwdefaults__, "candidates": FEW}
-        )
-        return measured_curves("padded").twopoint.fit(hold_out={"params": "largest"}, check="horizon")
+        patch.setattr(validation, "CANDIDATES", FEW)
+        ds = scalingeq.datasets.select_runs(measured_curves("padded"), [0, 2, 4])
+        return ds.twopoint.fit(hold_out={"params": "largest"}, check="horizon")
 
 
 def test_candidates_and_what_was_left_out_are_groups(tree):
     candidates, check = tree["candidates"], tree["check"]
-    assert sorted(candidates.candidate.values.tolist()) == ["default", "infinite width"]
+    assert sorted(candidates.candidate.values.tolist()) == ["default", "late"]
     assert float(candidates.weight.sum()) == pytest.approx(1)
     assert float(candidates.weight[0]) >= float(candidates.weight[1])
     # The parameters of the analysis are those of the heaviest candidate.

@@ -73,6 +73,12 @@ def test_distance_adds_sizes_tokens_and_repeats():
     reach = Reach.of(planned(unique=1e6), "size")
     one = planned(sizes=(3e7,), unique=1e5)
     expected = np.log(10) + np.log(np.maximum(one.tokens / reach.tokens, 1)) + np.log(10)
+    # Within the reach in size and in tokens, and yet beyond it in compute.
+    table = planned(sizes=(1e4, 1e6), steps=2)
+    diagonal = Reach.of(table.select(np.array([True, True, True, False])), "size").beyond(table)
+    np.testing.assert_allclose(
+        diagonal, [0, 0, 0, np.log(table.tokens[3] / max(table.tokens[2], table.tokens[1] / 100))]
+    )
     np.testing.assert_allclose(reach.beyond(one), expected)
     assert np.all(Reach.of(planned(), "schedule").beyond(planned()) == 1)
     assert np.all(Reach.of(planned(), "horizon").beyond(planned()) == 0)
