@@ -251,7 +251,8 @@ def test_compiled_loops_change_nothing_but_rounding(kind, samples, monkeypatch):
         arguments = {"width": [30, 3000], "noise_rate": 0.2, "noise_variance": 0.1, "kind": kind, "samples": samples}
         losses.append(flow_loss(TIMES, PowerLaw(1.5, 0.4), **arguments))
     compiled.loops.cache_clear()
-    np.testing.assert_allclose(*losses, rtol=1e-12)
+    # A train loss that is learnt to the end is rounding itself, beside the loss of about 1 at the start.
+    np.testing.assert_allclose(*losses, rtol=1e-12, atol=1e-15)
 
 
 def test_start_and_order_of_times():
