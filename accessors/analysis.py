@@ -20,6 +20,7 @@ from scalingeq.theory.spectrum import AnySpectrum
 from scalingeq.theory.training import Dynamics
 
 from . import archive, groups
+from .envelopes import compute_problems, flops_problems
 from .predicting import predicted
 
 if TYPE_CHECKING:
@@ -293,15 +294,10 @@ def open_analysis(path: str | PathLike[str]) -> xr.DataTree:
 def _frontier_problems(
     compute: np.ndarray, quantile: Sequence[float], flops: Any, data_limit: float | None
 ) -> list[str]:
-    problems = []
-    if compute.ndim != 1 or compute.size == 0 or not (np.isfinite(compute) & (compute > 0)).all():
-        problems.append("compute: not all positive and finite FLOPs; pass numbers such as np.geomspace(1e18, 1e24, 49)")
+    problems = compute_problems(compute)
     if not len(quantile) or not all(0 < q < 1 for q in quantile):
         problems.append(f"quantile: {tuple(quantile)} are not all between 0 and 1; pass shares such as 0.16, 0.5, 0.84")
-    if isinstance(flops, str) and flops not in FLOPS_RULES:
-        problems.append(
-            f"flops: no rule {flops!r}; known are {', '.join(FLOPS_RULES)}, or pass a function of (params, tokens)"
-        )
+    problems += flops_problems(flops)
     if data_limit is not None and not data_limit > 0:
         problems.append(
             f"data_limit: {data_limit:g} is not a positive number of tokens; pass one, or None for no limit"
