@@ -32,8 +32,8 @@ def envelope_dataset(
     """Label the lower envelope of measured curves; the default ``compute`` is where three sizes or more have a loss."""
     curves, rule = _checked(curves, compute, flops, last)
     if compute is None:
-        ends = budgets(curves, rule)[[0, -1]]
-        compute = np.geomspace(*ends, POINTS)
+        inside = budgets(curves, rule)
+        compute = np.geomspace(inside[0], inside[-1], POINTS)
     at = np.atleast_1d(np.asarray(compute, float))
     found = lower_envelope(losses_at(curves, at, rule), rule)
     ds = _common(found, at, units, "lowest measured")

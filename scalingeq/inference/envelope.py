@@ -288,7 +288,7 @@ def lower_envelope(losses: Losses, flops: FlopsRule = FLOPS_RULES["6ND"]) -> Env
     return Envelope(
         loss=np.exp(drawn["loss"][0]),
         loss_stderr=np.where(any_run, error, np.nan),
-        params=np.exp(drawn["params"][0]),
+        params=np.where(any_run, losses.params[best], np.nan),
         tokens=np.exp(drawn["tokens"][0]),
         run=np.where(any_run, best, -1),
         params_low=np.where(any_run, low, np.nan),

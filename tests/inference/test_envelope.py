@@ -66,22 +66,23 @@ def test_minima_are_those_of_the_law():
 
 
 def test_errors_of_the_exponent_are_right_on_average():
-    """200 draws of runs moved by 0.3 % as a whole; their spread is known to 5 %, and agrees within 4 times that."""
+    """100 draws of runs moved by 0.3 % as a whole; their spread is known to 7 %, and agrees within 4 times that."""
     fits = []
-    for seed in range(200):
+    for seed in range(100):
         noise = 0.003 * np.random.default_rng(seed).standard_normal(SIZES.size)
-        losses = losses_at(grid(np.repeat(noise, 20), points=20), np.geomspace(1e13, 1e16, 8))
+        losses = losses_at(grid(np.repeat(noise, 80)), np.geomspace(1e13, 1e16, 8))
         fits.append(isoflop_minima(losses).fits["params"])
     exponents, errors = np.array(fits)[:, 1:].T
-    assert np.sqrt(np.mean(errors**2)) == pytest.approx(np.std(exponents), rel=0.2)
-    assert np.mean(exponents) == pytest.approx(EXPONENT, abs=4 * np.std(exponents) / np.sqrt(200))
+    assert np.sqrt(np.mean(errors**2)) == pytest.approx(np.std(exponents), rel=0.28)
+    assert np.mean(exponents) == pytest.approx(EXPONENT, abs=4 * np.std(exponents) / np.sqrt(100))
 
 
 def test_the_envelope_is_the_best_run_and_runs_along_the_law():
     compute = np.geomspace(1e13, 1e16, 50)
     curves = grid(points=400)
     best = lower_envelope(losses_at(curves, compute))
-    brute = np.array([LAW.loss(SIZES, c / 6 / SIZES).min() for c in compute])
+    reached = [SIZES[(6e5 * SIZES <= c) & (c <= 6e10 * SIZES)] for c in compute]
+    brute = np.array([LAW.loss(sizes, c / 6 / sizes).min() for c, sizes in zip(compute, reached, strict=True)])
     np.testing.assert_allclose(best.loss, brute, rtol=1e-4)
     np.testing.assert_allclose(best.params, SIZES[best.run])
     np.testing.assert_allclose(6 * best.params * best.tokens, compute, rtol=1e-9)
