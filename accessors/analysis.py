@@ -14,6 +14,7 @@ from scalingeq.datasets.schema import to_curves
 from scalingeq.errors import ArchiveError, DataError, ParameterError, raise_problems
 from scalingeq.inference import twopoint
 from scalingeq.inference.algorithms import Algorithm
+from scalingeq.inference.curves import TrainingCurves
 from scalingeq.inference.frontier import FLOPS_RULES, FlopsRule, frontier_band
 from scalingeq.theory.curves import Kind
 from scalingeq.theory.spectrum import AnySpectrum
@@ -21,6 +22,7 @@ from scalingeq.theory.training import Dynamics
 
 from . import archive, groups
 from .envelopes import compute_problems, flops_problems
+from .fitted_phase import phase_dataset
 from .predicting import predicted
 
 if TYPE_CHECKING:
@@ -149,20 +151,9 @@ class AnalysisTwoPoint:
         observed = tree["observed"].to_dataset()
         compute = np.atleast_1d(np.asarray(compute, float))
         problems = _frontier_problems(compute, quantile, flops, data_limit)
-        curves, plan = to_curves(observed), {}
-        every = np.arange(curves.name.size)
-        constant = np.setdiff1d(every, list(curves.schedules))
-        for name, value in (("learning_rate", learning_rate), ("batch_size", batch_size)):
-            found = np.unique(getattr(curves, name)[constant if constant.size else every] if value is None else value)
-            if found.size != 1:
-                problems.append(
-                    f"{name}: the observed runs have {', '.join(f'{v:g}' for v in found)}; pass {name}=... for the runs planned"
-                )
-            elif not (np.isfinite(found[0]) and found[0] > 0):
-                problems.append(f"{name}: {found[0]:g} is not a positive number; pass one")
-            else:
-                plan[name] = float(found[0])
-        raise_problems(problems, ParameterError)
+        curves = to_curves(observed)
+        plan, more = _constant_plan(curves, learning_rate, batch_size)
+        raise_problems(problems + more, ParameterError)
         rule = FLOPS_RULES[flops] if isinstance(flops, str) else flops
         law = groups.read_parameters(tree["parameters"].to_dataset())
         if data_limit is not None and np.isinf(law.values["samples_scale"]):
@@ -186,6 +177,50 @@ class AnalysisTwoPoint:
         ds.attrs = {"flops": name, "learning_rate": plan["learning_rate"], "batch_size": plan["batch_size"]}
         ds.attrs["data_limit"] = np.inf if data_limit is None else float(data_limit)
         return note(ds, "twopoint.frontier")
+
+    def phase(
+        self, compute: Any = None, *, learning_rate: float | None = None, batch_size: float | None = None
+    ) -> xr.Dataset:
+        """Phase of compute-optimal scaling of the fit, how sure it is, and how far the data are from its power laws.
+
+        Parameters
+        ----------
+        compute : array_like, optional
+            FLOPs at which to take the frontier's local exponents; default: those of the cheapest and the dearest run,
+            and a hundred and ten thousand times the latter.
+        learning_rate, batch_size : float, optional
+            Of the frontier, as in :meth:`frontier`.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``phase`` with its balance and exponents (those of a model of features, arXiv:2405.15074); the same at
+            infinite compute for this law, with its width exponent and unlearnable part, as ``asymptote_...``;
+            ``probability`` of each phase and the distance of each boundary under the fit's covariance;
+            ``local_size_exponent, local_data_exponent, local_loss_exponent`` of the frontier over ``compute`` with
+            standard errors, the loss without what is irreducible.
+
+        Raises
+        ------
+        ParameterError, ConvergenceError
+            If compute is given and there is no frontier, as :meth:`frontier`.
+
+        Examples
+        --------
+        >>> import scalingeq
+        >>> ds = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), [0, 4, 7])
+        >>> found = ds.twopoint.fit(alpha=2.0, r=0.17, width_exponent=0.4).twopoint.phase()
+        >>> found.phase.item(), found.local_size_exponent.dims
+        ('Ia', ('compute',))
+        """
+        tree = require_twopoint(self._tree)
+        curves = to_curves(tree["observed"].to_dataset())
+        plan, problems = _constant_plan(curves, learning_rate, batch_size)
+        at = None if compute is None else np.atleast_1d(np.asarray(compute, float))
+        if at is not None:
+            raise_problems(compute_problems(at) + problems, ParameterError)
+        law = groups.read_parameters(tree["parameters"].to_dataset())
+        return note(phase_dataset(law, curves, at, "; ".join(problems) or plan), "twopoint.phase")
 
     def parameters(self, *, evaluate_expressions: bool = False) -> Parameters:
         """Parameters of the fit as lmfit's, to refit with: ``ds.twopoint.fit(params=...)``.
@@ -289,6 +324,27 @@ def open_analysis(path: str | PathLike[str]) -> xr.DataTree:
     except (OSError, ValueError, RuntimeError) as error:
         raise ArchiveError(f"{path}: not a readable NetCDF file ({error}); pass an analysis written by fit") from error
     return require_twopoint(tree)
+
+
+def _constant_plan(
+    curves: TrainingCurves, learning_rate: float | None, batch_size: float | None
+) -> tuple[dict[str, float], list[str]]:
+    """Learning rate and batch size of runs planned, those of the observed runs where not given, and what is wrong."""
+    plan: dict[str, float] = {}
+    problems = []
+    every = np.arange(curves.name.size)
+    constant = np.setdiff1d(every, list(curves.schedules))
+    for name, value in (("learning_rate", learning_rate), ("batch_size", batch_size)):
+        found = np.unique(getattr(curves, name)[constant if constant.size else every] if value is None else value)
+        if found.size != 1:
+            problems.append(
+                f"{name}: the observed runs have {', '.join(f'{v:g}' for v in found)}; pass {name}=... for the runs planned"
+            )
+        elif not (np.isfinite(found[0]) and found[0] > 0):
+            problems.append(f"{name}: {found[0]:g} is not a positive number; pass one")
+        else:
+            plan[name] = float(found[0])
+    return plan, problems
 
 
 def _frontier_problems(

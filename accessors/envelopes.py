@@ -75,7 +75,7 @@ def isoflop_dataset(
     ds["run_loss"] = (
         ("compute", "run"),
         np.exp(losses.log_loss),
-        _about("measured loss at this compute", units["loss"]),
+        _about("test loss", units["loss"]),
     )
     ds["is_used"] = (
         ("compute", "run"),

@@ -360,9 +360,8 @@ class MeasuredTwoPoint:
         --------
         >>> import scalingeq
         >>> ds = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), list(range(8)))
-        >>> best = ds.twopoint.envelope([1e11, 1e12])
-        >>> best.run.values.tolist()
-        ['width-32', 'width-64']
+        >>> ds.twopoint.envelope([2e11, 4e12]).run.values.tolist()
+        ['width-32', 'width-48']
         """
         ds = check(self._ds)
         return note(envelope_dataset(to_curves(ds), compute, flops, last, units_of(ds)), "twopoint.envelope")
@@ -404,7 +403,7 @@ class MeasuredTwoPoint:
         --------
         >>> import scalingeq
         >>> ds = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), list(range(8)))
-        >>> best = ds.twopoint.isoflop([1e11, 1e12])
+        >>> best = ds.twopoint.isoflop([2e11, 4.9e12])
         >>> bool(best.params[1] > best.params[0]), best.run_loss.dims
         (True, ('compute', 'run'))
         """

@@ -81,7 +81,7 @@ def test_the_envelope_is_the_best_run_and_runs_along_the_law():
     compute = np.geomspace(1e13, 1e16, 50)
     curves = grid(points=400)
     best = lower_envelope(losses_at(curves, compute))
-    reached = [SIZES[(6e5 * SIZES <= c) & (c <= 6e10 * SIZES)] for c in compute]
+    reached = [SIZES[(c >= 6e5 * SIZES) & (c <= 6e10 * SIZES)] for c in compute]
     brute = np.array([LAW.loss(sizes, c / 6 / sizes).min() for c, sizes in zip(compute, reached, strict=True)])
     np.testing.assert_allclose(best.loss, brute, rtol=1e-4)
     np.testing.assert_allclose(best.params, SIZES[best.run])
