@@ -16,6 +16,7 @@ from scalingeq.inference import twopoint
 from scalingeq.inference.algorithms import Algorithm
 from scalingeq.inference.curves import TrainingCurves
 from scalingeq.inference.frontier import FLOPS_RULES, FlopsRule, frontier_band
+from scalingeq.inference.frontier import frontier as optimal_frontier
 from scalingeq.theory.curves import Kind
 from scalingeq.theory.spectrum import AnySpectrum
 from scalingeq.theory.training import Dynamics
@@ -129,7 +130,10 @@ class AnalysisTwoPoint:
         -------
         xarray.Dataset
             ``loss, params, steps, tokens`` and the local exponents ``size_exponent, data_exponent, loss_exponent``
-            over ``(compute, quantile)``; ``best_loss, best_params, ...`` over ``compute`` at the best fit.
+            over ``(compute, quantile)``; ``best_loss, best_params, ...`` over ``compute`` at the best fit. Under a
+            limit of data also ``epochs``, ``unlimited_loss``, ``limit_cost`` (share by which the limit raises the loss),
+            ``limit_compute``, from which on it costs 1, 5 and 10 %, and in the attribute ``repeat_or_enlarge`` what
+            more compute is spent on.
 
         Raises
         ------
@@ -173,8 +177,13 @@ class AnalysisTwoPoint:
         )
         units = {"loss": observed["loss"].attrs["units"], "tokens": observed["batch_size"].attrs["units"]}
         ds = groups.frontier_dataset(compute, quantile, best, stderr, units, plan["batch_size"])
+        if data_limit is not None:
+            setting: dict[str, Any] = {"reference_params": law.reference_params, "flops": rule}
+            setting["test_eigenvalues"] = curves.test_eigenvalues
+            unlimited = optimal_frontier(law.values, compute, **setting, **plan)
+            ds = groups.add_data_limit(ds, data_limit, unlimited, units["tokens"])
         name = flops if isinstance(flops, str) else getattr(flops, "__name__", "function")
-        ds.attrs = {"flops": name, "learning_rate": plan["learning_rate"], "batch_size": plan["batch_size"]}
+        ds.attrs |= {"flops": name, "learning_rate": plan["learning_rate"], "batch_size": plan["batch_size"]}
         ds.attrs["data_limit"] = np.inf if data_limit is None else float(data_limit)
         return note(ds, "twopoint.frontier")
 

@@ -23,6 +23,10 @@ SCAN_STEP = 0.35  # in log size, of the scan whose lowest point starts Newton's 
 STENCIL = 0.02  # in log size and log compute, of the derivatives at the optimum
 NEWTON_STEPS, NEWTON_REACH, NEWTON_TOLERANCE = 30, 0.7, 1e-5
 BAND_STEP = 1e-2  # relative, of the difference quotients in a parameter
+BAND_NODES, NODE_STEP = (
+    5,
+    1.2,
+)  # fewest computes, and their largest distance in log, between which errors are interpolated
 
 
 @dataclass(frozen=True)
@@ -124,23 +128,23 @@ def frontier(
             "fit runs of three or more sizes"
         )
 
-    def loss_at(params: Floats, steps: Floats) -> Floats:
-        """Loss (run, T)."""
-        constant = np.ones_like(params)
-        settings = Settings(
-            steps, params, learning_rate * constant, batch_size * constant, dataset_size * constant,
-            test_eigenvalues=test_eigenvalues,
-        )  # fmt: skip
-        return twopoint.predict(parameters, settings, reference_params)
+    law = _law(
+        reference_params=reference_params, learning_rate=learning_rate, batch_size=batch_size,
+        dataset_size=dataset_size, test_eigenvalues=test_eigenvalues,
+    )  # fmt: skip
+
+    def loss_at(params: Floats, tokens: Floats) -> Floats:
+        return law(parameters, params, tokens)
 
     def log_loss(shifts: Floats) -> Floats:
         """Log loss (shift, compute) at shifts (shift, 2) of log size and log compute from the current point."""
         params = np.exp(log_params + shifts[:, :1])
-        steps = tokens_for(np.exp(log_compute + shifts[:, 1:]), params, flops) / batch_size
-        return np.asarray(np.log(loss_at(params.ravel(), steps.reshape(-1, 1)).reshape(params.shape)))
+        return np.asarray(np.log(loss_at(params, tokens_for(np.exp(log_compute + shifts[:, 1:]), params, flops))))
 
     log_compute = np.log(compute)
-    log_params = np.log(start) if start is not None else _scan(loss_at, compute, batch_size, flops)
+    if start is None:
+        start = _start(loss_at, compute, batch_size, flops)
+    log_params = np.log(start)
     for _ in range(NEWTON_STEPS):
         below, here, above = log_loss(STENCIL * np.array([[-1, 0], [0, 0], [1, 0]]))
         slope, curvature = (above - below) / (2 * STENCIL), (above - 2 * here + below) / STENCIL**2
@@ -173,15 +177,25 @@ def frontier(
     )
 
 
+def _start(loss_at: Callable[[Floats, Floats], Floats], compute: Floats, batch_size: float, flops: FlopsRule) -> Floats:
+    """Sizes near the optimum: those of a scan, at a few computes where sizes between them do not jump."""
+    nodes = _nodes(np.log(compute), BAND_NODES)
+    if nodes.size < compute.size:
+        found = _scan(loss_at, np.exp(nodes), batch_size, flops)
+        if np.all(np.abs(np.diff(found)) < 2 * np.diff(nodes)):  # else the loss has two minima
+            return np.asarray(np.exp(np.interp(np.log(compute), nodes, found)))
+    return np.asarray(np.exp(_scan(loss_at, compute, batch_size, flops)))
+
+
 def _scan(loss_at: Callable[[Floats, Floats], Floats], compute: Floats, batch_size: float, flops: FlopsRule) -> Floats:
     """Log size near the optimum at each compute: lowest of a scan from one parameter to a model of a single step."""
     largest = np.log(np.array([_size_for_one_step(c, batch_size, flops) for c in compute]))
     sizes = np.exp(np.arange(0.0, largest.max() + SCAN_STEP, SCAN_STEP))
     # All sizes share the times, so that one renormalised frequency serves every compute.
-    steps = tokens_for(compute, sizes[:, None], flops) / batch_size
-    losses = np.where(steps >= 1, loss_at(sizes, steps), np.inf)
+    tokens = tokens_for(compute, sizes[:, None], flops)
+    losses = np.where(tokens >= batch_size, loss_at(sizes, tokens), np.inf)
     lowest = losses.argmin(axis=0)
-    last = np.sum(steps >= 1, axis=0) - 1
+    last = np.sum(tokens >= batch_size, axis=0) - 1
     for side, bad in (("smallest", lowest == 0), ("largest", lowest >= last)):
         if bad.any():
             raise ConvergenceError(
@@ -215,6 +229,12 @@ def frontier_band(
     best, stderr : Frontier
         The errors of ``loss``, ``params`` and ``tokens`` are those of their logarithms.
 
+    Notes
+    -----
+    At the optimum the loss has no slope in size, so that in a parameter d ln L is the partial derivative, and
+    d ln params = -(mixed second derivative) / (second derivative in size). Errors are smooth in compute: they are found at
+    half a dozen computes or more, and interpolated; the derivative along compute is that of the exponent.
+
     Examples
     --------
     >>> law = twopoint.complete(dict(alpha=1.5, r=0.3, width_scale=100.0, width_exponent=1.0))
@@ -223,27 +243,72 @@ def frontier_band(
     >>> stderr.loss.tolist()
     [0.0]
     """
+    from scipy.interpolate import CubicSpline
+
     best = frontier(values, compute, **plan)
     names = list(values)
+    uncertain = [] if covariance is None else [n for n, v in zip(names, np.diag(covariance), strict=True) if v > 0]
     derivative = np.zeros((len(fields(Frontier)), compute.size, len(names)))
-    for number, name in enumerate(names):
-        if covariance is not None and covariance[number, number] > 0:
+    if uncertain:
+        nodes = _nodes(np.log(compute), BAND_NODES)
+        flops = plan.get("flops", FLOPS_RULES["6ND"])
+        law = _law(**{name: value for name, value in plan.items() if name not in ("flops", "start")})
+        order = np.argsort(compute)
+        start = np.exp(np.interp(nodes, np.log(compute[order]), np.log(best.params[order])))
+        there = frontier(values, np.exp(nodes), **{**plan, "start": start})
+        sizes = np.log(there.params) + STENCIL * np.array([[-1.0], [0.0], [1.0]])
+        tokens = tokens_for(np.exp(nodes), np.exp(sizes), flops)
+        here = np.log(law(values, np.exp(sizes), tokens))
+        curvature = (here[2] - 2 * here[1] + here[0]) / STENCIL**2
+        log_compute, log_params = np.log(compute), np.log(best.params)
+        # Slope of tokens in size at fixed compute and, along the frontier, in compute.
+        shift = np.log(tokens_for(compute, np.exp(log_params + STENCIL), flops) / best.tokens) / STENCIL
+        for name in uncertain:
             step = BAND_STEP * max(abs(values[name]), 1e-3)
-            sides = [
-                _with_logarithms(
-                    frontier({**values, name: values[name] + sign * step}, compute, start=best.params, **plan)
-                )
-                for sign in (1, -1)
-            ]
-            derivative[:, :, number] = (sides[0] - sides[1]) / (2 * step)
+            sides = (
+                np.log(law({**values, name: values[name] + sign * step}, np.exp(sizes), tokens)) for sign in (1, -1)
+            )
+            change = np.subtract(*sides) / (2 * step)
+            mixed = (change[2] - change[0]) / (2 * STENCIL)
+            moves = CubicSpline(nodes, np.stack([change[1], -mixed / curvature], axis=1))
+            of_loss, of_params = moves(log_compute).T
+            of_loss_exponent, of_size_exponent = moves(log_compute, 1).T
+            derivative[:, :, names.index(name)] = [
+                of_loss, of_params, shift * of_params, of_size_exponent, shift * of_size_exponent, of_loss_exponent,
+            ]  # fmt: skip
     matrix = np.zeros((len(names), len(names))) if covariance is None else covariance
     return best, Frontier(*propagate(derivative, matrix))
 
 
-def _with_logarithms(found: Frontier) -> Floats:
-    """Stack (quantity, compute) of log loss, params and tokens, and the exponents."""
-    logarithms = (np.log(values) for values in (found.loss, found.params, found.tokens))
-    return np.array([*logarithms, found.size_exponent, found.data_exponent, found.loss_exponent])
+def _nodes(log_compute: Floats, fewest: int) -> Floats:
+    """Log-spaced computes over the range of those asked for, at least ``fewest`` and two a decade."""
+    low, high = float(log_compute.min()), float(log_compute.max())
+    if high - low < NODE_STEP:
+        middle = (low + high) / 2
+        low, high = middle - NODE_STEP / 2, middle + NODE_STEP / 2
+    return np.linspace(low, high, max(fewest, int(np.ceil((high - low) / NODE_STEP)) + 1))
+
+
+def _law(
+    *,
+    reference_params: float,
+    learning_rate: float,
+    batch_size: float,
+    dataset_size: float = np.inf,
+    test_eigenvalues: Floats | None = None,
+) -> Callable[[Mapping[str, float], Floats, Floats], Floats]:
+    """Loss of parameters at a constant rate, in the shape of tokens: params (size,) at several (size, T), or both alike."""
+
+    def loss(parameters: Mapping[str, float], params: Floats, tokens: Floats) -> Floats:
+        size = params.ravel()
+        one = np.ones(size.size)
+        settings = Settings(
+            tokens.reshape(size.size, -1) / batch_size, size, learning_rate * one, batch_size * one, dataset_size * one,
+            test_eigenvalues=test_eigenvalues,
+        )  # fmt: skip
+        return twopoint.predict(parameters, settings, reference_params).reshape(tokens.shape)
+
+    return loss
 
 
 def _size_for_one_step(compute: float, batch_size: float, flops: FlopsRule) -> float:
@@ -258,3 +323,21 @@ def _size_for_one_step(compute: float, batch_size: float, flops: FlopsRule) -> f
             f"compute: {compute:.3g} FLOPs do not pay for one step of a model of one parameter; pass more"
         )
     return float(np.exp(brentq(excess, 0.0, 200.0)))
+
+
+def compute_of_cost(compute: Floats, cost: Floats, levels: Floats) -> Floats:
+    """Compute (level,) from which on a cost (compute,) is above each level, log-linear in between; NaN where it is not seen.
+
+    Examples
+    --------
+    >>> compute_of_cost(np.array([1e3, 1e5]), np.array([0.0, 0.2]), np.array([0.1, 0.5])).round(3).tolist()
+    [10000.0, nan]
+    """
+    found = np.full(levels.size, np.nan)
+    for number, level in enumerate(levels):
+        below = np.flatnonzero(cost <= level)
+        if below.size and below[-1] + 1 < compute.size:
+            low, high = below[-1], below[-1] + 1
+            share = (level - cost[low]) / (cost[high] - cost[low])
+            found[number] = np.exp((1 - share) * np.log(compute[low]) + share * np.log(compute[high]))
+    return found
