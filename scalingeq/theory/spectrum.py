@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,8 @@ from scalingeq.errors import ParameterError, raise_problems
 
 FloatArray: TypeAlias = NDArray[np.float64]
 ComplexArray: TypeAlias = NDArray[np.complex128]
+
+Number = TypeVar("Number", np.float64, np.complex128)
 
 #: Gauss nodes in one block of modes.
 NODES_PER_BLOCK = 8
@@ -247,23 +249,29 @@ def power_law_measures(
     weight : ndarray, shape (measure, node)
         ``sum(weight * f(eigenvalue))`` replaces the sum of ``k**-exponent * f``.
     """
-    parts = math.ceil(alpha / 1.5)
-    # Only steps of a block are asked for, so that fits, which vary alpha and r, meet few distinct rules.
-    octaves = math.log2(TAIL_RATIO * smallest_frequency) / -alpha - math.log2(_first_block(parts))
-    stop = _block_edge(parts, max(parts, math.ceil(parts * octaves)))
-    whole = 2 * stop > dim
-    k, count = _integer_rule(parts, dim + 1 if whole else stop)
+    k, count, stop = counted_modes(alpha, dim, smallest_frequency)
     eigenvalue = k**-alpha
     weight = np.array([count * k**-exponent for exponent in exponents])
-    if whole:
+    if stop > dim:
         return eigenvalue, weight
     # Each measure has a rule of its own for the tail.
-    tails = [_tail_rule(exponent, alpha, stop, dim) for exponent in exponents]
+    tails = [tail_rule(exponent, alpha, stop, dim) for exponent in exponents]
     tail_weight = np.zeros((len(exponents), len(exponents), TAIL_NODES))
     for number, (_, total) in enumerate(tails):
         tail_weight[number, number] = total
     nodes = np.concatenate([eigenvalue, *(node for node, _ in tails)])
     return nodes, np.concatenate([weight, tail_weight.reshape(len(exponents), -1)], axis=1)
+
+
+def counted_modes(alpha: float, dim: float, smallest_frequency: float) -> tuple[FloatArray, FloatArray, float]:
+    """Nodes k, the number of modes that each stands for, and the first mode of the tail, which is beyond them."""
+    parts = math.ceil(alpha / 1.5)
+    # Only steps of a block are asked for, so that fits, which vary alpha and r, meet few distinct rules.
+    octaves = math.log2(TAIL_RATIO * smallest_frequency) / -alpha - math.log2(_first_block(parts))
+    stop = _block_edge(parts, max(parts, math.ceil(parts * octaves)))
+    if 2 * stop > dim:
+        stop = dim + 1
+    return *_integer_rule(parts, stop), stop
 
 
 def _first_block(parts: int) -> int:
@@ -304,10 +312,13 @@ def _integer_rule(parts: int, stop: float) -> tuple[FloatArray, FloatArray]:
     )
 
 
-def _power_sum(exponent: FloatArray, first: float, last: float) -> FloatArray:
-    """Sum of ``(k / first)**-exponent`` for k = first ... last by Euler and Maclaurin; ``first`` is 32 or more."""
+def power_sum(exponent: NDArray[Number], first: float, last: float) -> NDArray[Number]:
+    """Sum of ``(k / first)**-exponent`` for k = first ... last by Euler and Maclaurin; ``first`` is 32 or more.
 
-    def derivatives(k: float) -> FloatArray:
+    It is analytic in the exponents, which may be complex.
+    """
+
+    def derivatives(k: float) -> NDArray[Number]:
         e, power = exponent, (k / first) ** -exponent
         rising = e * (e + 1) * (e + 2)
         return np.asarray(
@@ -318,21 +329,28 @@ def _power_sum(exponent: FloatArray, first: float, last: float) -> FloatArray:
         return np.asarray(first / (exponent - 1) + derivatives(first))
     octaves = math.log(last / first)
     x = (1 - exponent) * octaves
-    x = np.where(np.abs(x) < 1e-12, 1e-12, x)
+    near = np.abs(x) < 1e-4
+    far = np.where(near, 1.0, x)
+    growth = np.where(near, 1 + x / 2 * (1 + x / 3 * (1 + x / 4)), np.expm1(far) / far)
     end = (last / first) ** -exponent
     # The derivatives at the two ends differ in sign, the half of the end's own value does not.
-    return np.asarray(first * octaves * np.expm1(x) / x + derivatives(first) - derivatives(last) + end)
+    return np.asarray(first * octaves * growth + derivatives(first) - derivatives(last) + end)
 
 
-def _tail_rule(exponent: float, alpha: float, first: float, last: float) -> tuple[FloatArray, FloatArray]:
+def tail_rule(exponent: float, alpha: float, first: float, last: float) -> tuple[FloatArray, FloatArray]:
     """Gauss rule in ``k**-alpha`` of the measure ``k**-exponent`` on k = first ... last, from its exact moments."""
     # In units of the first eigenvalue the nodes lie in (0, 1].
-    moments = _power_sum(exponent + alpha * np.arange(2.0 * TAIL_NODES), first, last)
+    moments = power_sum(exponent + alpha * np.arange(2.0 * TAIL_NODES), first, last)
     total = moments[0] * first**-exponent
-    if first ** (1 + alpha - exponent) < 1e-18:  # steeper than any sum can see
+    if is_negligible(exponent, alpha, first):
         return np.full(TAIL_NODES, first**-alpha), np.full(TAIL_NODES, total / TAIL_NODES)
     node, weight = _gauss_from_moments(moments / moments[0])
     return node * first**-alpha, weight * total
+
+
+def is_negligible(exponent: float, alpha: float, first: float) -> bool:
+    """Whether a tail from ``first`` on is steeper than any sum can see."""
+    return bool(first ** (1 + alpha - exponent) < 1e-18)
 
 
 def _gauss_from_moments(moments: FloatArray) -> tuple[FloatArray, FloatArray]:

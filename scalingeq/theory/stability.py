@@ -176,6 +176,15 @@ def check_learning_rates(
             )
 
 
+def edge_bound(spectrum: AnySpectrum, per_width: float, per_sample: float) -> float:
+    """A bound on the largest eigenvalue of the random covariance (`largest_eigenvalue`), a little above it."""
+    outside = _outside(spectrum, math.inf, math.inf)
+    gap = np.geomspace(1e-3, 30, 40)
+    degrees = (1 / (gap[:, None] + outside.below)) @ outside.weight
+    # Every gap gives a bound, and the best of them the edge itself.
+    return float((outside.top * (1 + gap) * (1 + degrees * per_width) * (1 + degrees * per_sample)).min())
+
+
 class _Outside:
     """The renormalisation at real frequencies below the negative of the spectrum.
 
