@@ -17,13 +17,15 @@ from scalingeq.inference.algorithms import Algorithm
 from scalingeq.inference.curves import TrainingCurves
 from scalingeq.inference.frontier import FLOPS_RULES, FlopsRule, frontier_band
 from scalingeq.inference.frontier import frontier as optimal_frontier
+from scalingeq.inference.planning import SHAPES
 from scalingeq.theory.curves import Kind
 from scalingeq.theory.spectrum import AnySpectrum
 from scalingeq.theory.training import Dynamics
 
 from . import archive, groups
-from .envelopes import compute_problems, flops_problems
+from .envelopes import compute_problems, flops_problems, units_of
 from .fitted_phase import phase_dataset
+from .planned import plan_dataset, plan_problems
 from .predicting import predicted
 
 if TYPE_CHECKING:
@@ -160,11 +162,7 @@ class AnalysisTwoPoint:
         raise_problems(problems + more, ParameterError)
         rule = FLOPS_RULES[flops] if isinstance(flops, str) else flops
         law = groups.read_parameters(tree["parameters"].to_dataset())
-        if data_limit is not None and np.isinf(law.values["samples_scale"]):
-            raise ParameterError(
-                "data_limit: this fit saw no run that repeats its data (samples_scale is infinite), so it cannot tell "
-                "what a limit costs; fit runs with a finite dataset_size, or pass None"
-            )
+        raise_problems(_data_limit_problems(law, data_limit), ParameterError)
         best, stderr = frontier_band(
             law.values,
             law.covariance,
@@ -186,6 +184,89 @@ class AnalysisTwoPoint:
         ds.attrs |= {"flops": name, "learning_rate": plan["learning_rate"], "batch_size": plan["batch_size"]}
         ds.attrs["data_limit"] = np.inf if data_limit is None else float(data_limit)
         return note(ds, "twopoint.frontier")
+
+    def plan(
+        self,
+        compute: Any,
+        *,
+        learning_rate: float | tuple[float, float] | None = None,
+        batch_size: float | tuple[float, float] | None = None,
+        schedules: Sequence[str] = SHAPES,
+        data_limit: float | None = None,
+        stability: float = 0.5,
+        flops: str | FlopsRule = "6ND",
+    ) -> xr.Dataset:
+        """Best size, tokens, batch size and learning rate at each compute, for several shapes of schedule.
+
+        Parameters
+        ----------
+        compute : array_like
+            FLOPs.
+        learning_rate, batch_size : float or (float, float), optional
+            Lowest and highest that may be planned, or one value; default: from the lowest to the highest of the runs.
+        schedules : sequence of str
+            Of ``"constant"``, ``"linear"`` and ``"cosine"`` (decay to zero) and ``"wsd"`` (constant, then linear to zero
+            in a share of the steps that is chosen too).
+        data_limit : float, optional
+            Unique tokens that exist.
+        stability : float
+            The rate stays below this share of the largest at which the theory's discrete steps are stable, and the noise
+            below this share of that at which it feeds on itself.
+        flops : str or callable
+            As in :meth:`frontier`.
+
+        Returns
+        -------
+        xarray.Dataset
+            Over ``(compute, schedule)``: ``loss`` at the end, ``params, tokens, steps, batch_size, learning_rate, decay``
+            that reach it, ``excess`` over the best schedule with its standard error, ``stability``, and in words what is
+            ``at_limit``; ``best_schedule`` over ``compute``. ``attrs["notes"]`` says what the data cannot tell: where the
+            fit does not know the noise of batches, no batch size, rate or schedule is recommended.
+
+        Raises
+        ------
+        ParameterError
+            If an argument is outside its domain; or noise is not known, and rate and batch are not one value each.
+        ConvergenceError
+            If no size is optimal.
+
+        Notes
+        -----
+        At given tokens the gradient flow knows rate and batch by their ratio alone. Of all pairs of the best ratio this is
+        the one with the highest rate: the largest batch, and the fewest steps.
+
+        Examples
+        --------
+        >>> import scalingeq
+        >>> ds = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), [0, 4, 7])
+        >>> tree = ds.twopoint.fit(alpha=2.0, r=0.17, width_exponent=0.4)
+        >>> found = tree.twopoint.plan(1e13)
+        >>> found.schedule.values.tolist(), found.attrs["notes"]
+        (['constant'], 'the runs do not tell the noise of their batches (noise_scale held at 0): no batch size, ...')
+        """
+        tree = require_twopoint(self._tree)
+        observed = tree["observed"].to_dataset()
+        at = np.atleast_1d(np.asarray(compute, float))
+        ranges = {"learning_rate": learning_rate, "batch_size": batch_size}
+        raise_problems(
+            _frontier_problems(at, QUANTILES, flops, data_limit) + plan_problems(schedules, stability, ranges),
+            ParameterError,
+        )
+        curves, law = to_curves(observed), groups.read_parameters(tree["parameters"].to_dataset())
+        raise_problems(_data_limit_problems(law, data_limit), ParameterError)
+        found = plan_dataset(
+            law,
+            curves,
+            at,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            schedules=schedules,
+            data_limit=data_limit,
+            stability=stability,
+            flops=FLOPS_RULES[flops] if isinstance(flops, str) else flops,
+            units=units_of(observed),
+        )
+        return note(found, "twopoint.plan")
 
     def phase(
         self, compute: Any = None, *, learning_rate: float | None = None, batch_size: float | None = None
@@ -354,6 +435,15 @@ def _constant_plan(
         else:
             plan[name] = float(found[0])
     return plan, problems
+
+
+def _data_limit_problems(law: groups.FittedLaw, data_limit: float | None) -> list[str]:
+    if data_limit is None or np.isfinite(law.values["samples_scale"]):
+        return []
+    return [
+        "data_limit: this fit saw no run that repeats its data (samples_scale is infinite), so it cannot tell "
+        "what a limit costs; fit runs with a finite dataset_size, or pass None"
+    ]
 
 
 def _frontier_problems(
