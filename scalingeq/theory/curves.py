@@ -53,7 +53,10 @@ class Curves(NamedTuple):
     def select(self, chosen: NDArray[np.bool_] | IntArray) -> Curves:
         """Some of the curves, by a mask or by their numbers."""
         used, which = np.unique(self.which[chosen], return_inverse=True)
-        return Curves(self.grid[used], which.reshape(-1), *(field[chosen] for field in self[2:6]), self.shape)
+        return Curves(
+            self.grid[used], which.reshape(-1), self.noise_rate[chosen], self.per_width[chosen],
+            self.per_sample[chosen], self.noise_variance[chosen], self.shape,
+        )  # fmt: skip
 
 
 def broadcast(

@@ -115,20 +115,28 @@ def flow_loss(
     array([[1.49054, 0.19464, 0.16177],
            [1.49054, 0.07183, 0.00276]])
     >>> loss, jacobian = flow_loss([1000.0], PowerLaw(alpha=1.5, r=0.4), width=20, jacobian=True)
-    >>> {name: slope.round(5).tolist() for name, slope in jacobian.items()}  # doctest: +NORMALIZE_WHITESPACE
-    {}
+    >>> {name: float(slope[0].round(5)) for name, slope in jacobian.items()}  # doctest: +NORMALIZE_WHITESPACE
+    {'alpha': -0.55951, 'r': -0.72737, 'width': -0.00784, 'samples': 0.0, 'noise_variance': 1.0,
+     'noise_rate': 0.2113, 'time': 0.0}
     """
     curves = broadcast({"time": time}, noise_rate, width, samples, noise_variance, kind, [])
-    if not jacobian:
-        return np.maximum(_losses(curves, spectrum, kind, None)[0], 0.0).reshape(curves.shape)
-    loss, *slopes = _losses(curves, spectrum, kind, parameters := flow_parameters(spectrum))
+    return loss_and_jacobian(curves, spectrum, kind) if jacobian else loss_of_curves(curves, spectrum, kind)
+
+
+def loss_of_curves(curves: Curves, spectrum: AnySpectrum, kind: Kind) -> FloatArray:
+    """Loss of gradient flow, of the shape that was asked for."""
+    return np.asarray(np.maximum(_losses(curves, spectrum, kind, None)[0], 0.0).reshape(curves.shape))
+
+
+def loss_and_jacobian(curves: Curves, spectrum: AnySpectrum, kind: Kind) -> tuple[FloatArray, Jacobian]:
+    """Loss of gradient flow and its derivatives, of the shape that was asked for."""
+    parameters = flow_parameters(spectrum)
+    loss, *slopes = _losses(curves, spectrum, kind, parameters)
     named = dict(zip(parameters, slopes, strict=True))
     for name, one_over in (("width", curves.per_width), ("samples", curves.per_sample)):
         named[name] = -(one_over[:, None] ** 2) * named[name]
-    return (
-        np.maximum(loss, 0.0).reshape(curves.shape),
-        {name: slope.reshape(curves.shape) for name, slope in named.items()},
-    )
+    jacobian = {name: np.asarray(slope.reshape(curves.shape)) for name, slope in named.items()}
+    return np.asarray(np.maximum(loss, 0.0).reshape(curves.shape)), jacobian
 
 
 def flow_parameters(spectrum: AnySpectrum) -> tuple[str, ...]:
@@ -152,7 +160,7 @@ def _losses(curves: Curves, spectrum: AnySpectrum, kind: Kind, parameters: tuple
     one = np.full(curves.which.size, kind == "train") | (curves.per_sample == 0)
     for chosen, solve in ((one, one_frequency_loss), (~one, two_frequency_loss)):
         for group in _groups(np.flatnonzero(chosen), curves):
-            some = curves.select(group)
+            some = curves if group.size == curves.which.size else curves.select(group)
             if some.grid.any():
                 values[:, group] = solve(some, spectrum, parameters is not None)
     values[0] = np.where(at_start[curves.which], start[:, None], values[0])
@@ -161,8 +169,10 @@ def _losses(curves: Curves, spectrum: AnySpectrum, kind: Kind, parameters: tuple
 
 def _groups(chosen: IntArray, curves: Curves) -> list[IntArray]:
     """Numbers of ``chosen`` curves in groups whose arrays stay in the processor's cache, like problems together."""
+    if chosen.size <= CURVES_AT_ONCE:
+        return [chosen] if chosen.size else []
     order = chosen[np.argsort(curves.problem[chosen], kind="stable")]
-    return np.array_split(order, max(1, math.ceil(order.size / CURVES_AT_ONCE))) if order.size else []
+    return np.array_split(order, math.ceil(order.size / CURVES_AT_ONCE))
 
 
 def forcing(

@@ -225,11 +225,13 @@ def one_point_along(
 
 def _equivalents(s: ComplexArray, at: Followed, per_width: FloatArray, per_sample: FloatArray) -> OnePoint:
     degrees, power, squares = at.sums
+    (degrees_slope, power_slope, _), (degrees_curvature, power_curvature, _) = at.slopes, at.curvatures
     # Of the two forms of kappa1 the one is taken whose factor does not vanish at s = 0.
     kappa1 = np.where(per_width >= per_sample, s / (1 - degrees * per_sample), at.kappa * (1 - degrees * per_width))
     return OnePoint(
-        s, at.kappa, kappa1, degrees, power, squares, *at.slopes[:2], *at.curvatures[:2], per_width, per_sample
-    )
+        s, at.kappa, kappa1, degrees, power, squares, degrees_slope, power_slope, degrees_curvature, power_curvature,
+        per_width, per_sample,
+    )  # fmt: skip
 
 
 def forcing_one_point(point: OnePoint, noise_variance: ArrayLike) -> ComplexArray:

@@ -72,7 +72,7 @@ def two_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) ->
     It is the test forcing and, with noise, the test kernel on the train loss.
     """
     columns, rows = curves.grid.shape[1], len(curves.grid)
-    if not curves.noise_rate.any():
+    if not (curves.noise_rate.any() or jacobian):
         times = sort_times(curves.grid)
         layout = times.curves(curves.which)
         end, whose = times.end[layout.window], layout.curve
@@ -174,7 +174,7 @@ def _test_forcing(
     parts = np.stack([unit * pair.signal, unit])
     noise = curves.noise_variance[whose, None, None]
     if slopes is None:
-        return (parts[0, row] + noise * parts[1, row])[None]
+        return np.asarray((parts[0, row] + noise * parts[1, row])[None])
     gamma_slopes = slopes.variance * pair.per_sample
     gamma_slopes[-1] += pair.variance
     first, second = laplace.pairs()

@@ -184,7 +184,7 @@ def follow(
     if not found.all():
         row, point = np.nonzero(~found)
         again = follow_to(path[row, point], nodes, per_width[row], per_sample[row], CAREFUL_STEPS)
-        kappa[row, point], sums[:, row, point] = again.kappa, np.moveaxis(again[1:], 1, -1)
+        kappa[row, point], sums[:, row, point] = again.kappa, np.moveaxis(np.stack(again[1:]), 1, -1)
     return Followed(kappa, *np.moveaxis(sums, -1, 1))
 
 
@@ -215,7 +215,7 @@ def follow_to(
                 f"the renormalised frequency at s = {s[wrong][0]:.6g} did not converge to the branch that continues s > 0"
             )
         again = follow_to(s[wrong], nodes, per_width[wrong], per_sample[wrong], CAREFUL_STEPS)
-        kappa[wrong], sums[:, wrong] = again.kappa, np.moveaxis(again[1:], 1, -1)
+        kappa[wrong], sums[:, wrong] = again.kappa, np.moveaxis(np.stack(again[1:]), 1, -1)
     return Followed(kappa, *np.moveaxis(sums, -1, 1))
 
 
@@ -266,7 +266,7 @@ def _walk(
     ratio = path / path[:, :1]
     if np.abs(ratio - ratio[:1]).max(initial=0.0) < 1e-9:
         # Scaled copies of one path, of which there are few: rounding makes them recognisable.
-        log = np.round(np.log(ratio[:1]), 12)
+        log = np.asarray(np.round(np.log(ratio[:1]), 12), dtype=np.complex128)
         prediction = _predictors_of_one(log.tobytes())
     else:
         log = np.log(ratio)
@@ -276,18 +276,20 @@ def _walk(
     sums = np.empty((3, *path.shape, 3), dtype=np.complex128)
     compiled = loops()
     if compiled is not None:
+        first_step = log[:, min(1, path.shape[1] - 1)].copy()
+        weights = np.ascontiguousarray(columns.T)
         compiled.walk(
-            np.ascontiguousarray(path), log[:, -1 if path.shape[1] == 1 else 1].copy(), prediction, nodes.eigenvalue, np.ascontiguousarray(columns.T),
-            per_width, per_sample, passes + polish, kappa, sums, steps,
+            np.ascontiguousarray(path), first_step, prediction, nodes.eigenvalue, weights, per_width, per_sample,
+            passes + polish, kappa, sums, steps,
         )  # fmt: skip
         return kappa, sums, steps
-    step = min(max(1, CHUNK // nodes.eigenvalue.size), len(path))
-    work = np.empty(3 * step * nodes.eigenvalue.size)
-    for i in range(0, len(path), step):
-        rows = slice(i, i + step)
-        own = (part if len(part) == 1 else part[rows] for part in (log, prediction))
+    together = min(max(1, CHUNK // nodes.eigenvalue.size), len(path))
+    work = np.empty(3 * together * nodes.eigenvalue.size)
+    for i in range(0, len(path), together):
+        rows = slice(i, i + together)
+        own_log, own_prediction = (part if len(part) == 1 else part[rows] for part in (log, prediction))
         kappa[rows], sums[:, rows], steps[rows] = _walk_together(
-            path[rows], *own, nodes, columns, per_width[rows], per_sample[rows], passes, polish, work
+            path[rows], own_log, own_prediction, nodes, columns, per_width[rows], per_sample[rows], passes, polish, work
         )
     return kappa, sums, steps
 

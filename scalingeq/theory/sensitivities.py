@@ -7,6 +7,7 @@ needs, weighted with the logarithm of the mode's number: the exponents of a powe
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ from scalingeq.theory.spectrum import (
     counted_modes,
     is_negligible,
     power_sum,
-    tail_rule,
+    tail_rules,
 )
 
 #: Relative distance of two frequencies below which derivatives of their divided differences are the mean at the ends.
@@ -92,6 +93,7 @@ class TwoPointSlopes(NamedTuple):
     variance: ComplexArray
 
 
+@lru_cache(maxsize=64)
 def node_slopes(spectrum: AnySpectrum, smallest_frequency: float) -> NodeSlopes:
     """Derivatives of the nodes of a spectrum.
 
@@ -127,39 +129,43 @@ def node_slopes(spectrum: AnySpectrum, smallest_frequency: float) -> NodeSlopes:
     slopes = np.array([[1.0, 1.0, 2 * r], [0.0, 0.0, 2 * alpha]])
     parts = [[slope[:, None] * part] for slope, part in zip(slopes.T, (-log * k**-alpha, trace, target), strict=True)]
     if stop <= dim:
-        tails = [
-            np.array([_tail_slopes(exponents[which], alpha, slope[which], slope[0], stop, dim) for slope in slopes])
-            for which in (1, 2)
-        ]
+        node, weight = _tail_slopes(exponents[1:], alpha, slopes[:, 1:], slopes[:, :1], stop, dim)
         none = np.zeros((2, TAIL_NODES))
-        parts[0] += [tail[:, 0] for tail in tails]
-        parts[1] += [tails[0][:, 1], none]
-        parts[2] += [none, tails[1][:, 1]]
+        parts[0] += [node[:, 0], node[:, 1]]
+        parts[1] += [weight[:, 0], none]
+        parts[2] += [none, weight[:, 1]]
     return NodeSlopes(("alpha", "r"), *(np.concatenate(part, axis=1) for part in parts))
 
 
 def _tail_slopes(
-    exponent: float, alpha: float, exponent_slope: float, alpha_slope: float, first: float, last: float
-) -> FloatArray:
-    """Derivatives (2, node) of the nodes and the weights of a tail's Gauss rule, those of its first moments."""
-    if is_negligible(exponent, alpha, first):
-        return np.zeros((2, TAIL_NODES))
-    node, weight = tail_rule(exponent, alpha, first, last)
-    node, weight = node * first**alpha, weight * first**exponent
+    exponents: FloatArray,
+    alpha: float,
+    exponent_slopes: FloatArray,
+    alpha_slopes: FloatArray,
+    first: float,
+    last: float,
+) -> tuple[FloatArray, FloatArray]:
+    """Derivatives (parameter, measure, node) of the nodes and weights of tails' Gauss rules, those of their moments."""
+    node, weight = tail_rules(exponents, alpha, first, last)
+    node, weight = node * first**alpha, weight * first ** exponents[:, None]
     order = np.arange(2 * TAIL_NODES)
     # The moments are analytic in the exponent: a tiny imaginary step gives the derivative to the last digit.
     tiny = 1e-30
-    near = np.asarray(exponent + alpha * order + 1j * tiny, dtype=np.complex128)
-    moment_slope = power_sum(near, first, last).imag / tiny
+    near = np.asarray(exponents[:, None] + alpha * order + 1j * tiny, dtype=np.complex128)
+    moment_slopes = power_sum(near, first, last).imag / tiny
     # sum(d weight * node**j + weight * j * node**(j - 1) * d node) is the derivative of moment j.
-    powers = node ** order[:, None]
-    steeper = order[:, None] * np.vstack([np.zeros(TAIL_NODES), powers[:-1]])
-    weight_slope, moved = np.linalg.solve(
-        np.hstack([powers, steeper]), (exponent_slope + order * alpha_slope) * moment_slope
-    ).reshape(2, TAIL_NODES)
-    log = math.log(first)
-    node_slope = moved / weight - alpha_slope * log * node
-    return np.stack([node_slope * first**-alpha, (weight_slope - exponent_slope * log * weight) * first**-exponent])
+    powers = node[:, None] ** order[:, None]
+    steeper = order[:, None] * np.concatenate([np.zeros_like(powers[:, :1]), powers[:, :-1]], axis=1)
+    changes = (exponent_slopes[..., None] + order * alpha_slopes[..., None]) * moment_slopes
+    seen = ~is_negligible(exponents, alpha, first)
+    solved = np.zeros((*exponent_slopes.shape, 2 * TAIL_NODES))
+    matrix = np.concatenate([powers, steeper], axis=2)[seen]
+    solved[:, seen] = np.linalg.solve(matrix, changes[:, seen, :, None])[..., 0]
+    weight_slopes, moved = solved[..., :TAIL_NODES], solved[..., TAIL_NODES:]
+    log = math.log(first) * seen[:, None]
+    node_slopes = moved / weight - alpha_slopes[..., None] * log * node
+    weight_slopes = weight_slopes - exponent_slopes[..., None] * log * weight
+    return node_slopes * first**-alpha, weight_slopes * first ** -exponents[:, None]
 
 
 def one_point_slopes(point: OnePoint, nodes: Nodes, slopes: NodeSlopes) -> OnePointSlopes:

@@ -130,10 +130,7 @@ class PowerLaw:
         >>> PowerLaw(alpha=2.0, r=0.5, dim=3).nodes(1e-3).eigenvalue
         array([1.        , 0.25      , 0.11111111])
         """
-        eigenvalue, (trace, target) = power_law_measures(
-            self.alpha, self.dim, smallest_frequency, (self.alpha, 2 * self.alpha * self.r + 1)
-        )
-        return Nodes(eigenvalue, trace / eigenvalue, target)
+        return _power_law_nodes(self, smallest_frequency)
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,6 +225,18 @@ class Spectrum:
 AnySpectrum: TypeAlias = PowerLaw | Spectrum
 
 
+@lru_cache(maxsize=64)
+def _power_law_nodes(spectrum: PowerLaw, smallest_frequency: float) -> Nodes:
+    """Nodes that are shared: one loss asks several times for those of one spectrum."""
+    eigenvalue, (trace, target) = power_law_measures(
+        spectrum.alpha, spectrum.dim, smallest_frequency, (spectrum.alpha, 2 * spectrum.alpha * spectrum.r + 1)
+    )
+    nodes = Nodes(eigenvalue, trace / eigenvalue, target)
+    for array in nodes:
+        array.setflags(write=False)
+    return nodes
+
+
 def power_law_measures(
     alpha: float, dim: float, smallest_frequency: float, exponents: tuple[float, ...]
 ) -> tuple[FloatArray, FloatArray]:
@@ -255,11 +264,10 @@ def power_law_measures(
     if stop > dim:
         return eigenvalue, weight
     # Each measure has a rule of its own for the tail.
-    tails = [tail_rule(exponent, alpha, stop, dim) for exponent in exponents]
+    node, total = tail_rules(np.array(exponents), alpha, stop, dim)
     tail_weight = np.zeros((len(exponents), len(exponents), TAIL_NODES))
-    for number, (_, total) in enumerate(tails):
-        tail_weight[number, number] = total
-    nodes = np.concatenate([eigenvalue, *(node for node, _ in tails)])
+    tail_weight[np.arange(len(exponents)), np.arange(len(exponents))] = total
+    nodes = np.concatenate([eigenvalue, node.ravel()])
     return nodes, np.concatenate([weight, tail_weight.reshape(len(exponents), -1)], axis=1)
 
 
@@ -337,31 +345,31 @@ def power_sum(exponent: NDArray[Number], first: float, last: float) -> NDArray[N
     return np.asarray(first * octaves * growth + derivatives(first) - derivatives(last) + end)
 
 
-def tail_rule(exponent: float, alpha: float, first: float, last: float) -> tuple[FloatArray, FloatArray]:
-    """Gauss rule in ``k**-alpha`` of the measure ``k**-exponent`` on k = first ... last, from its exact moments."""
+def tail_rules(exponents: FloatArray, alpha: float, first: float, last: float) -> tuple[FloatArray, FloatArray]:
+    """Gauss rules (exponent, node) in ``k**-alpha`` of measures ``k**-exponent`` on k = first ... last, from moments."""
     # In units of the first eigenvalue the nodes lie in (0, 1].
-    moments = power_sum(exponent + alpha * np.arange(2.0 * TAIL_NODES), first, last)
-    total = moments[0] * first**-exponent
-    if is_negligible(exponent, alpha, first):
-        return np.full(TAIL_NODES, first**-alpha), np.full(TAIL_NODES, total / TAIL_NODES)
-    node, weight = _gauss_from_moments(moments / moments[0])
+    moments = power_sum(exponents[:, None] + alpha * np.arange(2.0 * TAIL_NODES), first, last)
+    total = moments[:, :1] * first ** -exponents[:, None]
+    node = np.full((exponents.size, TAIL_NODES), 1.0)
+    weight = np.full((exponents.size, TAIL_NODES), 1 / TAIL_NODES)
+    seen = ~is_negligible(exponents, alpha, first)
+    node[seen], weight[seen] = _gauss_from_moments(moments[seen] / moments[seen, :1])
     return node * first**-alpha, weight * total
 
 
-def is_negligible(exponent: float, alpha: float, first: float) -> bool:
-    """Whether a tail from ``first`` on is steeper than any sum can see."""
-    return bool(first ** (1 + alpha - exponent) < 1e-18)
+def is_negligible(exponents: FloatArray, alpha: float, first: float) -> NDArray[np.bool_]:
+    """Whether the tail from ``first`` on of each measure is steeper than any sum can see."""
+    return np.asarray(first ** (1 + alpha - exponents) < 1e-18)
 
 
 def _gauss_from_moments(moments: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Gauss rule of a probability measure from its first moments (Golub & Welsch 1969, section 4)."""
-    n = moments.size // 2
-    hankel = moments[np.arange(n)[:, None] + np.arange(n)]
-    factor = np.linalg.cholesky(hankel)
-    shifted = moments[1 + np.arange(n)[:, None] + np.arange(n)]
-    jacobi = np.linalg.solve(factor, np.linalg.solve(factor, shifted).T)
-    node, vectors = np.linalg.eigh((jacobi + jacobi.T) / 2)
-    return node, vectors[0] ** 2
+    """Gauss rules (measure, node) of probability measures, from first moments (Golub & Welsch 1969, section 4)."""
+    n = moments.shape[-1] // 2
+    order = np.arange(n)[:, None] + np.arange(n)
+    inverse = np.linalg.inv(np.linalg.cholesky(moments[:, order]))
+    jacobi = inverse @ moments[:, 1 + order] @ inverse.swapaxes(1, 2)
+    node, vectors = np.linalg.eigh((jacobi + jacobi.swapaxes(1, 2)) / 2)
+    return node, vectors[:, 0] ** 2
 
 
 def compress(eigenvalues: FloatArray, measures: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scalingeq.errors import ParameterError
+from scalingeq.errors import ParameterError, raise_problems
 from scalingeq.theory.curves import Curves, Kind, broadcast, size_of
 from scalingeq.theory.discrete import Steps, discrete_parts
-from scalingeq.theory.dynamics import flow_loss
+from scalingeq.theory.dynamics import Jacobian, loss_and_jacobian, loss_of_curves
 from scalingeq.theory.equivalents import ONE_MODEL, Shared
 from scalingeq.theory.schedule import Schedule
 from scalingeq.theory.scheduled import Parts, scheduled_parts
@@ -50,6 +50,46 @@ class Decomposition(NamedTuple):
     sgd_noise: FloatArray
 
 
+@overload
+def loss_curve(
+    steps: ArrayLike,
+    spectrum: AnySpectrum,
+    *,
+    learning_rate: ArrayLike = ...,
+    batch_size: ArrayLike = ...,
+    width: ArrayLike = ...,
+    samples: ArrayLike = ...,
+    noise_variance: ArrayLike = ...,
+    kind: Kind = ...,
+    dynamics: Dynamics = ...,
+    momentum: float = ...,
+    ridge: float = ...,
+    ensemble: tuple[int, int] = ...,
+    test_spectrum: AnySpectrum | None = ...,
+    jacobian: Literal[False] = ...,
+) -> FloatArray: ...
+
+
+@overload
+def loss_curve(
+    steps: ArrayLike,
+    spectrum: AnySpectrum,
+    *,
+    learning_rate: ArrayLike = ...,
+    batch_size: ArrayLike = ...,
+    width: ArrayLike = ...,
+    samples: ArrayLike = ...,
+    noise_variance: ArrayLike = ...,
+    kind: Kind = ...,
+    dynamics: Dynamics = ...,
+    momentum: float = ...,
+    ridge: float = ...,
+    ensemble: tuple[int, int] = ...,
+    test_spectrum: AnySpectrum | None = ...,
+    jacobian: Literal[True],
+) -> tuple[FloatArray, Jacobian]: ...
+
+
 def loss_curve(
     steps: ArrayLike,
     spectrum: AnySpectrum,
@@ -65,7 +105,8 @@ def loss_curve(
     ridge: float = 0.0,
     ensemble: tuple[int, int] = (1, 1),
     test_spectrum: AnySpectrum | None = None,
-) -> FloatArray:
+    jacobian: bool = False,
+) -> FloatArray | tuple[FloatArray, Jacobian]:
     """Loss of stochastic gradient descent against steps.
 
     Parameters
@@ -97,11 +138,18 @@ def loss_curve(
     test_spectrum : PowerLaw or Spectrum, optional
         Spectrum of the test inputs, in the basis of the training's: covariate shift. Its own target power does not
         enter, as the target is the same function.
+    jacobian : bool
+        Whether the derivatives of the loss are wanted too: of gradient flow, at a constant rate and batch size, without
+        ridge, ensemble and test spectrum.
 
     Returns
     -------
-    ndarray, shape (..., step)
+    loss : ndarray, shape (..., step)
         Loss, in the units of the target power.
+    jacobian : dict of str to ndarray, shape (..., step)
+        Only where it is asked for: derivatives of the loss with respect to ``alpha`` and ``r`` (of a power law),
+        ``width``, ``samples``, ``noise_variance``, ``learning_rate``, ``batch_size`` and ``steps``; 0 where a size is
+        infinite.
 
     Raises
     ------
@@ -130,11 +178,16 @@ def loss_curve(
     array([0.02632, 0.00523])
     >>> loss_curve([100], spectrum, samples=60, learning_rate=0.1, dynamics="discrete", momentum=0.9).round(5)
     array([0.02845])
+    >>> loss, jacobian = loss_curve([100], spectrum, width=512, batch_size=8, learning_rate=0.5, jacobian=True)
+    >>> {name: float(slope[0].round(6)) for name, slope in jacobian.items()}  # doctest: +NORMALIZE_WHITESPACE
+    {'alpha': -0.039563, 'r': -0.26023, 'width': -1e-05, 'samples': 0.0, 'noise_variance': 1.076118,
+     'learning_rate': -0.0295, 'batch_size': -0.0003, 'steps': -0.000171}
     """
-    return _training(
+    training = _training(
         steps, spectrum, learning_rate, batch_size, width, samples, noise_variance, kind, dynamics, momentum, ridge,
         ensemble, test_spectrum,
-    ).loss()  # fmt: skip
+    )  # fmt: skip
+    return training.loss_and_jacobian() if jacobian else training.loss()
 
 
 def decompose(
@@ -352,6 +405,40 @@ class Training:
             total = np.sum(self.decomposition(), axis=0).reshape(self.curves.time.shape)
         return np.maximum(total, 0.0).reshape(self.curves.shape)
 
+    def loss_and_jacobian(self) -> tuple[FloatArray, Jacobian]:
+        """Loss and its derivatives (..., step)."""
+        found = {
+            "dynamics": self.dynamics != "flow",
+            "ridge": self.model.ridge > 0,
+            "ensemble": tuple(self.ensemble) != (1, 1),
+            "test_spectrum": self.model.test_spectrum is not None,
+            "learning_rate and batch_size": not self.schedule.constant,
+        }
+        raise_problems(
+            [
+                f"{name}: there are no derivatives of this training; pass jacobian=False, or a constant rate and batch "
+                "size with dynamics='flow' and without ridge, ensemble and test_spectrum"
+                for name, differs in found.items()
+                if differs
+            ],
+            ParameterError,
+        )
+        rate, noise_rate = self.schedule.constant or (0.0, 0.0)
+        heavy = 1 / (1 - self.momentum)
+        loss, jacobian = loss_and_jacobian(self._flow(heavy * rate, heavy * noise_rate), self.model.spectrum, self.kind)
+        by_time, by_noise = heavy * jacobian.pop("time"), heavy * jacobian.pop("noise_rate")
+        per_batch = noise_rate / rate
+        steps = self.curves.time.reshape(self.curves.shape)
+        jacobian["learning_rate"] = by_time * steps + by_noise * per_batch
+        jacobian["batch_size"] = -by_noise * noise_rate * per_batch
+        jacobian["steps"] = by_time * rate
+        return loss, jacobian
+
+    def _flow(self, rate: float, noise_rate: float) -> Curves:
+        """The curves against flow time, at constant rates."""
+        curves = self.curves
+        return curves._replace(grid=rate * curves.grid, noise_rate=np.full(curves.which.size, noise_rate))
+
     def decomposition(self) -> Decomposition:
         """Parts (..., step) of the test loss."""
         by_features, by_data = (1 / size for size in self.ensemble)
@@ -388,11 +475,8 @@ class Training:
         curves, model = self.curves, self.model
         constant = schedule.constant
         if constant and self.dynamics == "flow" and not model.ridge and model.test_spectrum is None:
-            rate, noise_rate = (value / (1 - self.momentum) for value in constant)
-            return flow_loss(
-                rate * curves.time, model.spectrum, noise_rate=noise_rate, width=_sizes(curves.per_width),
-                samples=_sizes(curves.per_sample), noise_variance=curves.noise_variance, kind=self.kind,
-            )  # fmt: skip
+            flow = self._flow(*(value / (1 - self.momentum) for value in constant))
+            return loss_of_curves(flow, model.spectrum, self.kind).reshape(curves.time.shape)
         total = np.empty(curves.time.shape)
         one_frequency = (curves.per_sample == 0) & (model.test_spectrum is None) | (self.kind == "train")
         for chosen, two in ((one_frequency, False), (~one_frequency, True)):
@@ -475,10 +559,6 @@ def _shift_problems(spectrum: AnySpectrum, test_spectrum: AnySpectrum | None) ->
         except ParameterError as error:
             return list(error.problems)
     return []
-
-
-def _sizes(one_over: FloatArray) -> FloatArray:
-    return np.divide(1.0, one_over, out=np.full_like(one_over, math.inf), where=one_over > 0)
 
 
 def _rates(name: str, value: ArrayLike, last: float) -> tuple[FloatArray, list[str]]:

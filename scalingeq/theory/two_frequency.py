@@ -21,7 +21,7 @@ from scalingeq.theory.equivalents import (
 from scalingeq.theory.shift import ShiftedNodes, shifted_nodes
 from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray, Nodes
 from scalingeq.theory.volterra import Exponentials, pseudo_inverse
-from scalingeq.theory.windows import SortedTimes, equivalents, invert, sort_times, take
+from scalingeq.theory.windows import SortedTimes, equivalents, invert, invert_one, sort_times, take
 
 #: Rates to the decade in the sum of exponentials that stands for a test kernel.
 RATES_PER_DECADE = 12
@@ -92,7 +92,7 @@ def flow_test_kernel(time: FloatArray, model: Model) -> FloatArray:
     """Kernel of the test loss at positive times (time,), without the decay of the ridge."""
     times = sort_times(time[None])
     _, pair = _two_points(times, model._replace(ridge=0.0))
-    return invert(times, times.curves(np.zeros(1, dtype=np.int64)), kernel_from(pair), time.size)[0]
+    return invert_one(times, kernel_from(pair), time.size)
 
 
 def kernel_terms(last: float, edge: float, model: Model) -> Exponentials:

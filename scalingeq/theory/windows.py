@@ -163,4 +163,4 @@ def of_one_problem(
 def invert_one(times: SortedTimes, transform: ComplexArray, columns: int) -> FloatArray:
     """Inverse, at the times of one problem, of ``transform`` (window, frequency)."""
     layout = times.curves(np.zeros(1, dtype=np.int64))
-    return invert(times, layout, transform, columns)[0]
+    return np.asarray(invert(times, layout, transform, columns)[0])
