@@ -22,6 +22,8 @@ FLOPS_RULES: dict[str, FlopsRule] = {"6ND": lambda params, tokens: np.asarray(6.
 SCAN_STEP = 0.35  # in log size, of the scan whose lowest point starts Newton's method
 STENCIL = 0.02  # in log size and log compute, of the derivatives at the optimum
 NEWTON_STEPS, NEWTON_REACH, NEWTON_TOLERANCE = 30, 0.7, 1e-5
+CHECK = 0.3  # in log size, on both sides of an optimum, where the loss has to be higher
+RULE_STEP = 1e-4  # likewise, of derivatives of the rule of compute
 BAND_STEP = 1e-2  # relative, of the difference quotients in a parameter
 BAND_NODES, NODE_STEP = (
     5,
@@ -128,28 +130,16 @@ def frontier(
             "fit runs of three or more sizes"
         )
 
-    law = _law(
-        reference_params=reference_params, learning_rate=learning_rate, batch_size=batch_size,
-        dataset_size=dataset_size, test_eigenvalues=test_eigenvalues,
-    )  # fmt: skip
-
-    def loss_at(params: Floats, tokens: Floats) -> Floats:
-        return law(parameters, params, tokens)
-
-    def log_loss(shifts: Floats) -> Floats:
-        """Log loss (shift, compute) at shifts (shift, 2) of log size and log compute from the current point."""
-        params = np.exp(log_params + shifts[:, :1])
-        return np.asarray(np.log(loss_at(params, tokens_for(np.exp(log_compute + shifts[:, 1:]), params, flops))))
-
+    law = _Law(reference_params, learning_rate, batch_size, dataset_size, test_eigenvalues, flops)
     log_compute = np.log(compute)
     if start is None:
-        start = _start(loss_at, compute, batch_size, flops)
+        start = _start(lambda params, tokens: law.loss(parameters, params, tokens), compute, batch_size, flops)
     log_params = np.log(start)
     for _ in range(NEWTON_STEPS):
-        below, here, above = log_loss(STENCIL * np.array([[-1, 0], [0, 0], [1, 0]]))
-        slope, curvature = (above - below) / (2 * STENCIL), (above - 2 * here + below) / STENCIL**2
+        here, ahead = law.slope(parameters, log_params + STENCIL * np.array([[0.0], [1.0]]), log_compute)[1]
+        curvature = (ahead - here) / STENCIL
         # Where the loss curves the other way, go downhill; near the optimum this is Newton's method.
-        step = np.where(curvature > 0, -slope / np.where(curvature > 0, curvature, 1.0), -np.sign(slope) * NEWTON_REACH)
+        step = np.where(curvature > 0, -here / np.where(curvature > 0, curvature, 1.0), -np.sign(here) * NEWTON_REACH)
         step = np.clip(step, -NEWTON_REACH, NEWTON_REACH)
         log_params = log_params + step
         if np.abs(step).max() < NEWTON_TOLERANCE:
@@ -160,15 +150,23 @@ def frontier(
             f"compute: no optimal size was found at {where:.3g} FLOPs; pass a compute nearer to the runs'"
         )
     tokens = tokens_for(compute, np.exp(log_params), flops)
+    # Slopes of a loss near the theory's numerical error, far below its target power, are not those of the loss.
+    beside = np.exp(log_params + CHECK * np.array([[-1.0], [0.0], [1.0]]))
+    losses = law.loss(parameters, beside, tokens_for(compute, beside, flops))
+    if (wrong := losses[1] > losses.min(axis=0)).any():
+        raise ConvergenceError(
+            f"compute: at {compute[wrong][0]:.3g} FLOPs the loss is too near to its numerical error to find the optimal size; "
+            "pass a compute nearer to the runs'"
+        )
     # Along the optimum d ln L / d ln C is the partial derivative (envelope theorem); the size moves so that the
     # slope in size stays zero.
-    stencil = log_loss(STENCIL * np.array([[i, j] for i in (-1, 0, 1) for j in (-1, 0, 1)])).reshape(3, 3, -1)
-    loss_exponent = (stencil[1, 2] - stencil[1, 0]) / (2 * STENCIL)
-    mixed = (stencil[2, 2] - stencil[2, 0] - stencil[0, 2] + stencil[0, 0]) / 4
-    size_exponent = -mixed / (stencil[2, 1] - 2 * stencil[1, 1] + stencil[0, 1])
+    log_loss, _, loss_exponent = law.slope(parameters, log_params, log_compute)
+    shifts = STENCIL * np.array([[-1.0], [1.0]])
+    mixed = np.subtract(*law.slope(parameters, log_params, log_compute + shifts)[1]) / (-2 * STENCIL)
+    size_exponent = -mixed / law.curvature(parameters, log_params, log_compute)
     ahead = tokens_for(np.exp(log_compute + STENCIL), np.exp(log_params + size_exponent * STENCIL), flops)
     return Frontier(
-        loss=np.exp(stencil[1, 1]),
+        loss=np.exp(log_loss),
         params=np.exp(log_params),
         tokens=tokens,
         size_exponent=size_exponent,
@@ -251,26 +249,19 @@ def frontier_band(
     derivative = np.zeros((len(fields(Frontier)), compute.size, len(names)))
     if uncertain:
         nodes = _nodes(np.log(compute), BAND_NODES)
-        flops = plan.get("flops", FLOPS_RULES["6ND"])
-        law = _law(**{name: value for name, value in plan.items() if name not in ("flops", "start")})
+        law = _Law(**{name: value for name, value in plan.items() if name != "start"})
         order = np.argsort(compute)
         start = np.exp(np.interp(nodes, np.log(compute[order]), np.log(best.params[order])))
-        there = frontier(values, np.exp(nodes), **{**plan, "start": start})
-        sizes = np.log(there.params) + STENCIL * np.array([[-1.0], [0.0], [1.0]])
-        tokens = tokens_for(np.exp(nodes), np.exp(sizes), flops)
-        here = np.log(law(values, np.exp(sizes), tokens))
-        curvature = (here[2] - 2 * here[1] + here[0]) / STENCIL**2
+        sizes = np.log(frontier(values, np.exp(nodes), **{**plan, "start": start}).params)
+        curvature = law.curvature(values, sizes, nodes)
         log_compute, log_params = np.log(compute), np.log(best.params)
         # Slope of tokens in size at fixed compute and, along the frontier, in compute.
-        shift = np.log(tokens_for(compute, np.exp(log_params + STENCIL), flops) / best.tokens) / STENCIL
+        shift = np.log(tokens_for(compute, np.exp(log_params + RULE_STEP), law.flops) / best.tokens) / RULE_STEP
         for name in uncertain:
             step = BAND_STEP * max(abs(values[name]), 1e-3)
-            sides = (
-                np.log(law({**values, name: values[name] + sign * step}, np.exp(sizes), tokens)) for sign in (1, -1)
-            )
-            change = np.subtract(*sides) / (2 * step)
-            mixed = (change[2] - change[0]) / (2 * STENCIL)
-            moves = CubicSpline(nodes, np.stack([change[1], -mixed / curvature], axis=1))
+            sides = (law.slope({**values, name: values[name] + sign * step}, sizes, nodes) for sign in (1, -1))
+            change, mixed, _ = np.subtract(*sides) / (2 * step)
+            moves = CubicSpline(nodes, np.stack([change, -mixed / curvature], axis=1))
             of_loss, of_params = moves(log_compute).T
             of_loss_exponent, of_size_exponent = moves(log_compute, 1).T
             derivative[:, :, names.index(name)] = [
@@ -289,26 +280,68 @@ def _nodes(log_compute: Floats, fewest: int) -> Floats:
     return np.linspace(low, high, max(fewest, int(np.ceil((high - low) / NODE_STEP)) + 1))
 
 
-def _law(
-    *,
-    reference_params: float,
-    learning_rate: float,
-    batch_size: float,
-    dataset_size: float = np.inf,
-    test_eigenvalues: Floats | None = None,
-) -> Callable[[Mapping[str, float], Floats, Floats], Floats]:
-    """Loss of parameters at a constant rate, in the shape of tokens: params (size,) at several (size, T), or both alike."""
+@dataclass(frozen=True)
+class _Law:
+    """Runs at a constant rate, and the slopes of their loss along a compute."""
 
-    def loss(parameters: Mapping[str, float], params: Floats, tokens: Floats) -> Floats:
+    reference_params: float
+    learning_rate: float
+    batch_size: float
+    dataset_size: float = np.inf
+    test_eigenvalues: Floats | None = None
+    flops: FlopsRule = FLOPS_RULES["6ND"]
+
+    def _settings(self, params: Floats, tokens: Floats) -> Settings:
         size = params.ravel()
         one = np.ones(size.size)
-        settings = Settings(
-            tokens.reshape(size.size, -1) / batch_size, size, learning_rate * one, batch_size * one, dataset_size * one,
-            test_eigenvalues=test_eigenvalues,
+        return Settings(
+            tokens.reshape(size.size, -1) / self.batch_size, size, self.learning_rate * one, self.batch_size * one,
+            self.dataset_size * one, test_eigenvalues=self.test_eigenvalues,
         )  # fmt: skip
-        return twopoint.predict(parameters, settings, reference_params).reshape(tokens.shape)
 
-    return loss
+    def loss(self, parameters: Mapping[str, float], params: Floats, tokens: Floats) -> Floats:
+        """Loss in the shape of tokens: params (size,) at several (size, T), or both alike."""
+        losses = twopoint.predict(parameters, self._settings(params, tokens), self.reference_params)
+        return losses.reshape(tokens.shape)
+
+    def slope(
+        self, parameters: Mapping[str, float], log_params: Floats, log_compute: Floats
+    ) -> tuple[Floats, Floats, Floats]:
+        """Log loss (...), and its derivatives in log params at a given compute and in log compute at given params."""
+        log_params, log_compute = np.broadcast_arrays(log_params, log_compute)
+        # Tokens against params and against compute, from the rule alone.
+        log_tokens, of_params, of_compute = (
+            np.log(tokens_for(np.exp(log_compute + in_compute), np.exp(log_params + in_params), self.flops))
+            for in_params, in_compute in ((0.0, 0.0), (RULE_STEP, 0.0), (0.0, RULE_STEP))
+        )
+        log_loss, by_params, by_tokens = self._partial(parameters, log_params, log_tokens)
+        along, across = ((moved - log_tokens) / RULE_STEP for moved in (of_params, of_compute))
+        return log_loss, by_params + by_tokens * along, by_tokens * across
+
+    def _partial(
+        self, parameters: Mapping[str, float], log_params: Floats, log_tokens: Floats
+    ) -> tuple[Floats, Floats, Floats]:
+        """Log loss (...) and its derivatives in log params and log tokens."""
+        if twopoint.spectrum_of_test(parameters, self.test_eigenvalues) is None:
+            settings = self._settings(np.exp(log_params), np.exp(log_tokens))
+            found = twopoint.log_loss_slopes(parameters, settings, self.reference_params)
+            return (
+                found[0].reshape(log_params.shape),
+                found[1].reshape(log_params.shape),
+                found[2].reshape(log_params.shape),
+            )
+        # Under covariate shift the theory has no derivatives: central differences.
+        in_params, in_tokens = STENCIL * np.array([[0, 1, -1, 0, 0], [0, 0, 0, 1, -1]])
+        params = np.exp(log_params[..., None] + in_params)
+        log_loss = np.log(self.loss(parameters, params, np.exp(log_tokens[..., None] + in_tokens)))
+        here, *moved = np.moveaxis(log_loss, -1, 0)
+        return here, (moved[0] - moved[1]) / (2 * STENCIL), (moved[2] - moved[3]) / (2 * STENCIL)
+
+    def curvature(self, parameters: Mapping[str, float], log_params: Floats, log_compute: Floats) -> Floats:
+        """Second derivative (...) of the log loss in log params at a given compute."""
+        shifts = STENCIL * np.array([[-1.0], [1.0]])
+        low, high = self.slope(parameters, log_params + shifts, log_compute)[1]
+        return np.asarray((high - low) / (2 * STENCIL))
 
 
 def _size_for_one_step(compute: float, batch_size: float, flops: FlopsRule) -> float:

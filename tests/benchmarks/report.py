@@ -22,7 +22,7 @@ class Collector:
         self.rows, self.recorded = [], {"peak_mb": {}, "growth": {}, "accuracy": {}}
         self.recorded["memory"] = {}
         self.measured = {"schedules": {}, "parameters": {}, "noise": {}}
-        self.frontiers = {"supercollapse": {}, "isoflop": {}}
+        self.frontiers = {"supercollapse": {}, "constant": {}, "isoflop": {}}
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report):
@@ -79,7 +79,7 @@ def main():
     return status
 
 
-def frontiers(supercollapse, isoflop):
+def frontiers(supercollapse, constant, isoflop):
     """Lines about frontiers beside published ones."""
     return [
         "# Frontiers beside published ones",
@@ -95,6 +95,8 @@ def frontiers(supercollapse, isoflop):
         "would. The theory is `ds.twopoint.fit()` of one run a size, its frontier at the geometric mean of the ends.",
         "",
         *table("task", supercollapse, str),
+        "",
+        *table("constant rate", constant, str),
         "",
         "## Tables of final losses",
         "",

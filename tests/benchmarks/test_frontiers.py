@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import scalingeq
 from scalingeq.accessors.groups import read_parameters
 from scalingeq.inference.planning import Limits, Planner
 
@@ -54,10 +55,12 @@ def test_isoflop_minima_of_porian_et_al(record_property):
     assert np.abs(np.median(apart)) < 0.03
 
 
-def supercollapse(task, *, points=30, first_only=False):
-    """Loss curves of a ladder of models (arXiv:2507.02119), each trained to the compute that its size is planned for."""
-    runs = rows(f"supercollapse/{task}_linear_runs.csv")
-    table = np.loadtxt(DATA / f"supercollapse/{task}_linear_curves.csv", delimiter=",", skiprows=1)
+def supercollapse(name, *, points=30, first_only=False, schedule=None):
+    """Loss curves of models of several sizes (arXiv:2507.02119), the longest or the first of each size or all."""
+    runs = [row for row in rows(f"supercollapse/{name}_runs.csv") if schedule in (None, row["schedule"])]
+    if first_only:
+        runs.sort(key=lambda row: -float(row["horizon_tokens"] or 0))
+    table = np.loadtxt(DATA / f"supercollapse/{name}_curves.csv", delimiter=",", skiprows=1)
     kept, curves = [], []
     for row in runs:
         if first_only and row["width"] in {each["width"] for each in kept}:
@@ -68,9 +71,10 @@ def supercollapse(task, *, points=30, first_only=False):
         )
         kept.append(row)
         curves.append(run[chosen])
-    step, loss, rate = np.concatenate(curves)[:, 1:].T
+    step, loss, rate = np.concatenate(curves)[:, 1:4].T
+    sizes = [len(curve) for curve in curves]
     coords = {
-        "step": ("obs", step), "learning_rate": ("obs", rate), "row_size": ("run", [len(curve) for curve in curves]),
+        "step": ("obs", step), "learning_rate": ("obs", np.maximum(rate, 0.0)), "row_size": ("run", sizes),
         "run": [f"{row['width']} {row['run']}" for row in kept], "params": ("run", [float(row["params"]) for row in kept]),
         "batch_size": ("run", [float(row["tokens_per_step"]) for row in kept]),
     }  # fmt: skip
@@ -82,16 +86,12 @@ def supercollapse(task, *, points=30, first_only=False):
 @pytest.mark.parametrize("task", LADDER)
 def test_frontiers_of_supercollapse(record_property, task):
     """Envelope and IsoFLOP minima of the curves as logged, and the frontier of the theory fitted to one run a size."""
-    everything = supercollapse(task, points=300)
-    row = {"published": f"{LADDER[task]:.3f}"}
-    for name in ("isoflop", "envelope"):
-        found = getattr(everything.twopoint, name)()
-        exponent, error = (found[n].sel(quantity="params").item() for n in ("exponent", "exponent_stderr"))
-        row[f"{name} of the curves"] = f"{exponent:.3f} ± {error:.3f}"
+    everything = supercollapse(f"{task}_linear", points=300)
+    row = {"published": f"{LADDER[task]:.3f}", **measured(everything, "the curves")}
     ends = np.cumsum(everything.row_size.values) - 1
     size, compute = np.log(everything.params.values), np.log(_compute(everything)[ends])
     row["ends of the runs"] = f"{np.polyfit(compute, size, 1)[0]:.3f}"
-    ladder = supercollapse(task, first_only=True)
+    ladder = supercollapse(f"{task}_linear", first_only=True)
     tree = ladder.twopoint.fit()
     batch = float(np.median(ladder.batch_size))
     rate = float(ladder.learning_rate.max())
@@ -112,6 +112,27 @@ def test_frontiers_of_supercollapse(record_property, task):
     row["RMS log error of the fit"] = f"{tree['prediction'].fitted_error.sel(law='twopoint').item():.4f}"
     record_property("supercollapse", {task: row})
     assert 0.2 < values[0] < 0.9
+
+
+@needs_data
+def test_three_sizes_of_constant_rate(record_property):
+    """Multilayer perceptrons of three widths at a constant rate, where points within runs may be compared."""
+    found = measured(supercollapse("mlp_schedules", points=300, first_only=True, schedule="const"), "the curves")
+    record_property("constant", {"mlp, three sizes": {"published": f"{LADDER['mlp']:.3f}"} | found})
+
+
+def measured(ds, what):
+    """Exponents of IsoFLOP minima and envelope as text."""
+    found = {}
+    for name, words in (("isoflop", "IsoFLOP minima"), ("envelope", "envelope")):
+        try:
+            frontier = getattr(ds.twopoint, name)()
+        except scalingeq.DataError:
+            found[f"{words} of {what}"] = "none: the best size is never between others"
+            continue
+        exponent, error = (frontier[n].sel(quantity="params").item() for n in ("exponent", "exponent_stderr"))
+        found[f"{words} of {what}"] = f"{exponent:.3f} ± {error:.3f}"
+    return found
 
 
 def _compute(ds):
