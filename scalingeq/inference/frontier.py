@@ -22,7 +22,7 @@ FLOPS_RULES: dict[str, FlopsRule] = {"6ND": lambda params, tokens: np.asarray(6.
 SCAN_STEP = 0.35  # in log size, of the scan whose lowest point starts Newton's method
 STENCIL = 0.02  # in log size and log compute, of the derivatives at the optimum
 NEWTON_STEPS, NEWTON_REACH, NEWTON_TOLERANCE = 30, 0.7, 1e-5
-CHECK = 0.3  # in log size, on both sides of an optimum, where the loss has to be higher
+LEAST_LOSS = 1e-6  # of the target power: below it the numerical error of the slopes, 2e-10 of that, would be felt
 RULE_STEP = 1e-4  # likewise, of derivatives of the rule of compute
 BAND_STEP = 1e-2  # relative, of the difference quotients in a parameter
 BAND_NODES, NODE_STEP = (
@@ -150,17 +150,14 @@ def frontier(
             f"compute: no optimal size was found at {where:.3g} FLOPs; pass a compute nearer to the runs'"
         )
     tokens = tokens_for(compute, np.exp(log_params), flops)
-    # Slopes of a loss near the theory's numerical error, far below its target power, are not those of the loss.
-    beside = np.exp(log_params + CHECK * np.array([[-1.0], [0.0], [1.0]]))
-    losses = law.loss(parameters, beside, tokens_for(compute, beside, flops))
-    if (wrong := losses[1] > losses.min(axis=0)).any():
-        raise ConvergenceError(
-            f"compute: at {compute[wrong][0]:.3g} FLOPs the loss is too near to its numerical error to find the optimal size; "
-            "pass a compute nearer to the runs'"
-        )
     # Along the optimum d ln L / d ln C is the partial derivative (envelope theorem); the size moves so that the
     # slope in size stays zero.
     log_loss, _, loss_exponent = law.slope(parameters, log_params, log_compute)
+    if (low := np.exp(log_loss) < LEAST_LOSS * parameters["scale"]).any():
+        raise ConvergenceError(
+            f"compute: at {compute[low][0]:.3g} FLOPs the loss is too near to its numerical error to find the optimal size; "
+            "pass a compute nearer to the runs'"
+        )
     shifts = STENCIL * np.array([[-1.0], [1.0]])
     mixed = np.subtract(*law.slope(parameters, log_params, log_compute + shifts)[1]) / (-2 * STENCIL)
     size_exponent = -mixed / law.curvature(parameters, log_params, log_compute)

@@ -91,7 +91,7 @@ def test_frontiers_of_supercollapse(record_property, task):
     ends = np.cumsum(everything.row_size.values) - 1
     size, compute = np.log(everything.params.values), np.log(_compute(everything)[ends])
     row["ends of the runs"] = f"{np.polyfit(compute, size, 1)[0]:.3f}"
-    ladder = supercollapse(f"{task}_linear", first_only=True)
+    ladder = supercollapse(f"{task}_linear", points=15, first_only=True)
     tree = ladder.twopoint.fit()
     batch = float(np.median(ladder.batch_size))
     rate = float(ladder.learning_rate.max())

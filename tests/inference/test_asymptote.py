@@ -9,7 +9,7 @@ from scalingeq.inference.frontier import frontier
 from scalingeq.inference.twopoint import Settings, complete
 from scalingeq.theory.phases import phase
 
-COMPUTE = 1e20  # far into the power laws, and losses still far above numerical error
+COMPUTE = 1e16  # far into the power laws, and losses still far above numerical error
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_a_plain_law_has_the_exponents_of_its_phase(alpha, r):
         dict(alpha=1.6, r=0.3, width_scale=200.0, width_exponent=0.6),
         dict(alpha=1.6, r=0.3, width_scale=200.0, width_exponent=1.4, noise_scale=0.1),
         dict(alpha=1.6, r=0.3, unlearnable=0.5, unlearnable_exponent=0.3),
-        dict(alpha=2.5, r=0.65, width_scale=200.0, width_exponent=0.8, unlearnable=1e-3, unlearnable_exponent=2.0),
+        dict(alpha=2.5, r=0.4, width_scale=200.0, width_exponent=0.8, unlearnable=1e-3, unlearnable_exponent=0.5),
     ],
 )
 def test_frontiers_at_huge_compute_have_these_exponents(parts):
@@ -38,8 +38,8 @@ def test_frontiers_at_huge_compute_have_these_exponents(parts):
     plan = dict(reference_params=1e4, learning_rate=0.1, batch_size=1.0)
     best = frontier(law, np.array([COMPUTE]), **plan)
     found = asymptote(law)
-    assert best.size_exponent[0] == pytest.approx(found.size_exponent, abs=0.03)
-    assert best.loss_exponent[0] == pytest.approx(found.loss_exponent, abs=0.03)
+    assert best.size_exponent[0] == pytest.approx(found.size_exponent, abs=0.002)
+    assert best.loss_exponent[0] == pytest.approx(found.loss_exponent, abs=0.002)
 
 
 def test_the_floor_is_the_loss_of_huge_models_after_a_long_time():

@@ -164,6 +164,12 @@ def test_compute_too_small_for_an_optimum_is_refused():
         frontier(LAW, np.array([2e4]), **PLAN)
 
 
+def test_losses_within_the_numerical_error_are_refused():
+    law = complete(dict(alpha=1.6, r=0.3, width_scale=200.0, width_exponent=1.4))
+    with pytest.raises(ConvergenceError, match="numerical error"):
+        frontier(law, np.array([1e22]), reference_params=1e4, learning_rate=0.1, batch_size=1.0)
+
+
 def test_compute_that_pays_for_nothing_is_refused():
     with pytest.raises(ParameterError, match="one step"):
         frontier(LAW, np.array([10.0]), **PLAN)
