@@ -176,9 +176,8 @@ class AnalysisTwoPoint:
         units = {"loss": observed["loss"].attrs["units"], "tokens": observed["batch_size"].attrs["units"]}
         ds = groups.frontier_dataset(compute, quantile, best, stderr, units, plan["batch_size"])
         if data_limit is not None:
-            setting: dict[str, Any] = {"reference_params": law.reference_params, "flops": rule}
-            setting["test_eigenvalues"] = curves.test_eigenvalues
-            unlimited = optimal_frontier(law.values, compute, **setting, **plan)
+            setting: dict[str, Any] = {"reference_params": law.reference_params, "flops": rule, **plan}
+            unlimited = optimal_frontier(law.values, compute, test_eigenvalues=curves.test_eigenvalues, **setting)
             ds = groups.add_data_limit(ds, data_limit, unlimited, units["tokens"])
         name = flops if isinstance(flops, str) else getattr(flops, "__name__", "function")
         ds.attrs |= {"flops": name, "learning_rate": plan["learning_rate"], "batch_size": plan["batch_size"]}

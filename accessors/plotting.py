@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
 import xarray as xr
@@ -301,8 +301,8 @@ class AnalysisPlots:
         law = read_parameters(self._tree["parameters"].to_dataset())
         place = law.values["alpha"], law.values["r"]
         regions = phase_diagram(ax, mark=[place])
-        axes = regions[0].axes
-        if law.covariance is not None and axes is not None:
+        axes = cast("Axes", regions[0].axes)
+        if law.covariance is not None:
             position = [list(law.values).index(name) for name in ("alpha", "r")]
             size, direction = np.linalg.eigh(law.covariance[np.ix_(position, position)])
             angle = np.linspace(0, 2 * np.pi, 200)

@@ -256,8 +256,10 @@ def frontier_band(
         shift = np.log(tokens_for(compute, np.exp(log_params + RULE_STEP), law.flops) / best.tokens) / RULE_STEP
         for name in uncertain:
             step = BAND_STEP * max(abs(values[name]), 1e-3)
-            sides = (law.slope({**values, name: values[name] + sign * step}, sizes, nodes) for sign in (1, -1))
-            change, mixed, _ = np.subtract(*sides) / (2 * step)
+            above, below = (
+                np.stack(law.slope({**values, name: values[name] + sign * step}, sizes, nodes)) for sign in (1, -1)
+            )
+            change, mixed, _ = (above - below) / (2 * step)
             moves = CubicSpline(nodes, np.stack([change, -mixed / curvature], axis=1))
             of_loss, of_params = moves(log_compute).T
             of_loss_exponent, of_size_exponent = moves(log_compute, 1).T

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import ConvergenceError, ParameterError
 from ..theory.schedule import Schedule
@@ -221,7 +222,7 @@ class Planner:
         tokens = float(tokens_for(np.asarray(self.compute), np.asarray(params), self.flops))
         steps = tokens / batch
         one = np.ones(1)
-        schedules = ()
+        schedules: tuple[tuple[Schedule, NDArray[np.int64]], ...] = ()
         if shape != "constant":
             schedules = ((planned_schedule(shape, rate, batch, steps, decay), np.zeros(1, np.int64)),)
         return Settings(
