@@ -82,23 +82,34 @@ def supercollapse(name, *, points=30, first_only=False, schedule=None):
 
 
 @needs_data
+@pytest.mark.parametrize("task", LADDER)
+def test_ladders_of_supercollapse(record_property, task):
+    """Envelope and IsoFLOP minima of the curves as logged, and the line through the ends of the runs."""
+    everything = supercollapse(f"{task}_linear", points=300)
+    ends = ends_of(everything)
+    found = {
+        "published": f"{LADDER[task]:.3f}",
+        "ends of the runs": f"{ends:.3f}",
+        **measured(everything, "the curves"),
+    }
+    record_property("ladders", {f"{task}, linear decay": found})
+    if task == "mlp":  # the ends of c5m, as logged, lie on another line than the one they are said to be planned by
+        assert ends == pytest.approx(LADDER[task], abs=0.002)
+
+
+@needs_data
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("task", LADDER)
-def test_frontiers_of_supercollapse(record_property, task):
-    """Envelope and IsoFLOP minima of the curves as logged, and the frontier of the theory fitted to one run a size."""
-    everything = supercollapse(f"{task}_linear", points=300)
-    row = {"published": f"{LADDER[task]:.3f}", **measured(everything, "the curves")}
-    ends = np.cumsum(everything.row_size.values) - 1
-    size, compute = np.log(everything.params.values), np.log(_compute(everything)[ends])
-    row["ends of the runs"] = f"{np.polyfit(compute, size, 1)[0]:.3f}"
+def test_theory_fitted_to_ladders(record_property, task):
+    """The frontier of the theory fitted to one run a size, at the geometric mean of the ends."""
     ladder = supercollapse(f"{task}_linear", points=15, first_only=True)
     tree = ladder.twopoint.fit()
     batch = float(np.median(ladder.batch_size))
     rate = float(ladder.learning_rate.max())
-    middle = float(np.exp(compute.mean()))
+    middle = float(np.exp(np.log(_compute(ladder)[np.cumsum(ladder.row_size.values) - 1]).mean()))
     phase = tree.twopoint.phase(middle, learning_rate=rate, batch_size=batch)
     values = [phase[f"local_size_exponent{end}"].item() for end in ("", "_stderr")]
-    row["theory, constant rate"] = "{:.3f} ± {:.3f}".format(*values)
+    row = {"published": f"{LADDER[task]:.3f}", "theory, constant rate": "{:.3f} ± {:.3f}".format(*values)}
     law = read_parameters(tree["parameters"].to_dataset())
     sizes = [
         Planner(law.values, None, at, law.reference_params, Limits((rate, rate), (batch, batch), 0.999))
@@ -110,7 +121,7 @@ def test_frontiers_of_supercollapse(record_property, task):
     row["theory, limit"] = f"{phase.asymptote_size_exponent.item():.3f}"
     row["phase"] = phase.phase.item()
     row["RMS log error of the fit"] = f"{tree['prediction'].fitted_error.sel(law='twopoint').item():.4f}"
-    record_property("supercollapse", {task: row})
+    record_property("fitted", {task: row})
     assert 0.2 < values[0] < 0.9
 
 
@@ -118,7 +129,16 @@ def test_frontiers_of_supercollapse(record_property, task):
 def test_three_sizes_of_constant_rate(record_property):
     """Multilayer perceptrons of three widths at a constant rate, where points within runs may be compared."""
     found = measured(supercollapse("mlp_schedules", points=300, first_only=True, schedule="const"), "the curves")
-    record_property("constant", {"mlp, three sizes": {"published": f"{LADDER['mlp']:.3f}"} | found})
+    record_property(
+        "ladders",
+        {"mlp, three sizes of constant rate": {"published": f"{LADDER['mlp']:.3f}", "ends of the runs": "-"} | found},
+    )
+
+
+def ends_of(ds):
+    """Exponent of the sizes in the compute of the ends of the runs."""
+    ends = np.cumsum(ds.row_size.values) - 1
+    return np.polyfit(np.log(_compute(ds)[ends]), np.log(ds.params.values), 1)[0]
 
 
 def measured(ds, what):
