@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +15,19 @@ from scalingeq.datasets.schema import to_curves
 from scalingeq.errors import ArchiveError, DataError, ParameterError, raise_problems
 from scalingeq.inference import twopoint
 from scalingeq.inference.algorithms import Algorithm
+from scalingeq.inference.curves import TrainingCurves
 from scalingeq.inference.frontier import FLOPS_RULES, FlopsRule
 from scalingeq.inference.laws import Plan, law
+from scalingeq.inference.planning import SHAPES
 from scalingeq.theory.curves import Kind
 from scalingeq.theory.spectrum import AnySpectrum
 from scalingeq.theory.training import Dynamics
 
 from . import archive, drawing, groups
 from .checking import QUANTILES
+from .envelopes import compute_problems, flops_problems, units_of
+from .fitted_phase import phase_dataset
+from .planned import plan_dataset, plan_problems
 from .predicting import predicted
 
 if TYPE_CHECKING:
@@ -97,7 +103,10 @@ class Analysis:
         -------
         xarray.Dataset
             ``loss, params, steps, tokens`` and the local exponents ``size_exponent, data_exponent, loss_exponent``
-            over ``(compute, quantile)``; ``best_loss, best_params, ...`` over ``compute`` at the best fit.
+            over ``(compute, quantile)``; ``best_loss, best_params, ...`` over ``compute`` at the best fit. Under a
+            limit of data also ``epochs``, ``unlimited_loss``, ``limit_cost`` (share by which the limit raises the loss),
+            ``limit_compute``, from which on it costs 1, 5 and 10 %, and in the attribute ``repeat_or_enlarge`` what
+            more compute is spent on.
 
         Raises
         ------
@@ -119,22 +128,9 @@ class Analysis:
         observed = tree["observed"].to_dataset()
         compute = np.atleast_1d(np.asarray(compute, float))
         problems = _frontier_problems(compute, quantile, flops, data_limit)
-        fitted = law(archive.law_of(tree))
-        curves, plan = to_curves(observed), {}
-        every = np.arange(curves.name.size)
-        constant = np.setdiff1d(every, list(curves.schedules))
-        for name, value in (("learning_rate", learning_rate), ("batch_size", batch_size)):
-            found = np.unique(getattr(curves, name)[constant if constant.size else every] if value is None else value)
-            if found.size != 1:
-                if name in fitted.needs:
-                    problems.append(
-                        f"{name}: the observed runs have {', '.join(f'{v:g}' for v in found)}; pass {name}=... for the runs planned"
-                    )
-            elif not (np.isfinite(found[0]) and found[0] > 0):
-                problems.append(f"{name}: {found[0]:g} is not a positive number; pass one")
-            else:
-                plan[name] = float(found[0])
-        raise_problems(problems, ParameterError)
+        fitted, curves = law(archive.law_of(tree)), to_curves(observed)
+        plan, more = _constant_plan(curves, learning_rate, batch_size, fitted.needs)
+        raise_problems(problems + more, ParameterError)
         rule = FLOPS_RULES[flops] if isinstance(flops, str) else flops
         group = tree["parameters"].to_dataset()
         values, covariance = groups.read_values(group, fitted)
@@ -149,8 +145,11 @@ class Analysis:
         units = {"loss": observed["loss"].attrs["units"], "tokens": observed["batch_size"].attrs["units"]}
         # Without one batch size for all runs, tokens do not say steps.
         ds = groups.frontier_dataset(compute, quantile, best, stderr, units, plan.get("batch_size", np.nan))
+        if data_limit is not None:
+            unlimited = fitted.frontier(values, compute, replace(runs, dataset_size=np.inf))
+            ds = groups.add_data_limit(ds, data_limit, unlimited, units["tokens"])
         name = flops if isinstance(flops, str) else getattr(flops, "__name__", "function")
-        ds.attrs = {"flops": name} | {key: plan.get(key, np.nan) for key in ("learning_rate", "batch_size")}
+        ds.attrs |= {"flops": name} | {key: plan.get(key, np.nan) for key in ("learning_rate", "batch_size")}
         ds.attrs["data_limit"] = np.inf if data_limit is None else float(data_limit)
         if draws is not None:
             ds = drawing.with_frontier_bands(ds, draws, group, fitted, best, runs)
@@ -301,6 +300,134 @@ class AnalysisTwoPoint(Analysis):
         fitted = groups.read_parameters(group)
         out = predicted(ds, fitted, "an analysis", algorithm, components)
         return drawing.with_loss_bands(out, ds, draws, fitted, group, algorithm, quantile)
+
+    def plan(
+        self,
+        compute: Any,
+        *,
+        learning_rate: float | tuple[float, float] | None = None,
+        batch_size: float | tuple[float, float] | None = None,
+        schedules: Sequence[str] = SHAPES,
+        data_limit: float | None = None,
+        stability: float = 0.5,
+        flops: str | FlopsRule = "6ND",
+    ) -> xr.Dataset:
+        """Best size, tokens, batch size and learning rate at each compute, for several shapes of schedule.
+
+        Parameters
+        ----------
+        compute : array_like
+            FLOPs.
+        learning_rate, batch_size : float or (float, float), optional
+            Lowest and highest that may be planned, or one value; default: from the lowest to the highest of the runs.
+        schedules : sequence of str
+            Of ``"constant"``, ``"linear"`` and ``"cosine"`` (decay to zero) and ``"wsd"`` (constant, then linear to zero
+            in a share of the steps that is chosen too).
+        data_limit : float, optional
+            Unique tokens that exist.
+        stability : float
+            The rate stays below this share of the largest at which the theory's discrete steps are stable, and the noise
+            below this share of that at which it feeds on itself.
+        flops : str or callable
+            As in :meth:`frontier`.
+
+        Returns
+        -------
+        xarray.Dataset
+            Over ``(compute, schedule)``: ``loss`` at the end, ``params, tokens, steps, batch_size, learning_rate, decay``
+            that reach it, ``excess`` over the best schedule with its standard error, ``stability``, and in words what is
+            ``at_limit``; ``best_schedule`` over ``compute``. ``attrs["notes"]`` says what the data cannot tell: where the
+            fit does not know the noise of batches, no batch size, rate or schedule is recommended.
+
+        Raises
+        ------
+        ParameterError
+            If an argument is outside its domain; or noise is not known, and rate and batch are not one value each.
+        ConvergenceError
+            If no size is optimal.
+
+        Notes
+        -----
+        At given tokens the gradient flow knows rate and batch by their ratio alone. Of all pairs of the best ratio this is
+        the one with the highest rate: the largest batch, and the fewest steps.
+
+        Examples
+        --------
+        >>> import scalingeq
+        >>> ds = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), [0, 4, 7])
+        >>> tree = ds.twopoint.fit(alpha=2.0, r=0.17, width_exponent=0.4)
+        >>> found = tree.twopoint.plan(1e13)
+        >>> found.schedule.values.tolist(), found.attrs["notes"]
+        (['constant'], 'the runs do not tell the noise of their batches (noise_scale held at 0): no batch size, ...')
+        """
+        tree = require_twopoint(self._tree)
+        observed = tree["observed"].to_dataset()
+        at = np.atleast_1d(np.asarray(compute, float))
+        ranges = {"learning_rate": learning_rate, "batch_size": batch_size}
+        raise_problems(
+            _frontier_problems(at, QUANTILES, flops, data_limit) + plan_problems(schedules, stability, ranges),
+            ParameterError,
+        )
+        curves, fitted = to_curves(observed), groups.read_parameters(tree["parameters"].to_dataset())
+        limit = Plan(dataset_size=np.inf if data_limit is None else data_limit)
+        raise_problems(law(twopoint.LAW_NAME).plan_problems(fitted.values, limit), ParameterError)
+        found = plan_dataset(
+            fitted,
+            curves,
+            at,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            schedules=schedules,
+            data_limit=data_limit,
+            stability=stability,
+            flops=FLOPS_RULES[flops] if isinstance(flops, str) else flops,
+            units=units_of(observed),
+        )
+        return note(found, "twopoint.plan")
+
+    def phase(
+        self, compute: Any = None, *, learning_rate: float | None = None, batch_size: float | None = None
+    ) -> xr.Dataset:
+        """Phase of compute-optimal scaling of the fit, how sure it is, and how far the data are from its power laws.
+
+        Parameters
+        ----------
+        compute : array_like, optional
+            FLOPs at which to take the frontier's local exponents; default: those of the cheapest and the dearest run,
+            and a hundred and ten thousand times the latter.
+        learning_rate, batch_size : float, optional
+            Of the frontier, as in :meth:`frontier`.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``phase`` with its balance and exponents (those of a model of features, arXiv:2405.15074); the same at
+            infinite compute for this law, with its width exponent and unlearnable part, as ``asymptote_...``;
+            ``probability`` of each phase and the distance of each boundary under the fit's covariance;
+            ``local_size_exponent, local_data_exponent, local_loss_exponent`` of the frontier over ``compute`` with
+            standard errors, the loss without what is irreducible.
+
+        Raises
+        ------
+        ParameterError, ConvergenceError
+            If compute is given and there is no frontier, as :meth:`frontier`.
+
+        Examples
+        --------
+        >>> import scalingeq
+        >>> ds = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), [0, 4, 7])
+        >>> found = ds.twopoint.fit(alpha=2.0, r=0.17, width_exponent=0.4).twopoint.phase()
+        >>> found.phase.item(), found.local_size_exponent.dims
+        ('Ia', ('compute',))
+        """
+        tree = require_twopoint(self._tree)
+        curves = to_curves(tree["observed"].to_dataset())
+        plan, problems = _constant_plan(curves, learning_rate, batch_size, ("learning_rate", "batch_size"))
+        at = None if compute is None else np.atleast_1d(np.asarray(compute, float))
+        if at is not None:
+            raise_problems(compute_problems(at) + problems, ParameterError)
+        fitted = groups.read_parameters(tree["parameters"].to_dataset())
+        return note(phase_dataset(fitted, curves, at, "; ".join(problems) or plan), "twopoint.phase")
 
     def profile(
         self,
@@ -492,17 +619,36 @@ def _quantile_problems(quantile: Sequence[float]) -> list[str]:
     return [f"quantile: {tuple(quantile)} are not all between 0 and 1; pass shares such as 0.16, 0.5, 0.84"]
 
 
+def _constant_plan(
+    curves: TrainingCurves, learning_rate: float | None, batch_size: float | None, needs: Collection[str]
+) -> tuple[dict[str, float], list[str]]:
+    """Learning rate and batch size of runs planned, those of the observed runs where not given, and what is wrong.
+
+    Those that are not unique are left out where they are not among the ``needs``.
+    """
+    plan: dict[str, float] = {}
+    problems = []
+    every = np.arange(curves.name.size)
+    constant = np.setdiff1d(every, list(curves.schedules))
+    for name, value in (("learning_rate", learning_rate), ("batch_size", batch_size)):
+        found = np.unique(getattr(curves, name)[constant if constant.size else every] if value is None else value)
+        if found.size != 1:
+            if name not in needs:
+                continue
+            problems.append(
+                f"{name}: the observed runs have {', '.join(f'{v:g}' for v in found)}; pass {name}=... for the runs planned"
+            )
+        elif not (np.isfinite(found[0]) and found[0] > 0):
+            problems.append(f"{name}: {found[0]:g} is not a positive number; pass one")
+        else:
+            plan[name] = float(found[0])
+    return plan, problems
+
+
 def _frontier_problems(
     compute: np.ndarray, quantile: Sequence[float], flops: Any, data_limit: float | None
 ) -> list[str]:
-    problems = []
-    if compute.ndim != 1 or compute.size == 0 or not (np.isfinite(compute) & (compute > 0)).all():
-        problems.append("compute: not all positive and finite FLOPs; pass numbers such as np.geomspace(1e18, 1e24, 49)")
-    problems += _quantile_problems(quantile)
-    if isinstance(flops, str) and flops not in FLOPS_RULES:
-        problems.append(
-            f"flops: no rule {flops!r}; known are {', '.join(FLOPS_RULES)}, or pass a function of (params, tokens)"
-        )
+    problems = compute_problems(compute) + _quantile_problems(quantile) + flops_problems(flops)
     if data_limit is not None and not data_limit > 0:
         problems.append(
             f"data_limit: {data_limit:g} is not a positive number of tokens; pass one, or None for no limit"

@@ -318,6 +318,16 @@ def frontier(
     tree = open_analysis(analysis)
     found = tree.laws.frontier(np.unique(np.geomspace(*compute, points)), **plan)
     click.echo(_frontier_table(found))
+    if "limit_compute" in found:
+        known = found["limit_compute"].dropna("cost")
+        costs = [
+            f"{100 * cost:g} % from {at:.3g} FLOP on"
+            for cost, at in zip(known["cost"].values, known.values, strict=True)
+        ]
+        click.echo(
+            f"The limit of data raises the loss by {', '.join(costs) or 'less than 1 % here, or more everywhere'};"
+        )
+        click.echo(f"{found.attrs['repeat_or_enlarge']}.")
     if output is not None:
         with _written_beside(output) as temporary:
             found.to_netcdf(temporary)

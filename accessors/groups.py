@@ -12,6 +12,7 @@ from scalingeq.datasets.schema import from_curves
 from scalingeq.datasets.shapes import find_layout
 from scalingeq.inference.algorithms import PLAIN, Algorithm, algorithm_components
 from scalingeq.inference.curves import Floats, TrainingCurves
+from scalingeq.inference.frontier import compute_of_cost
 from scalingeq.inference.laws import Law, LawFit
 from scalingeq.inference.laws import law as law_named
 from scalingeq.inference.laws.additive import AdditiveLaw
@@ -285,6 +286,36 @@ def frontier_dataset(
     for prefix in ("", "best_"):
         ds[f"{prefix}steps"] = ds[f"{prefix}tokens"] / batch_size
         ds[f"{prefix}steps"].attrs = _about("optimiser steps on the frontier" + ", best fit" * bool(prefix), "1")
+    return ds
+
+
+COSTS = (0.01, 0.05, 0.1)
+"""Shares by which a limit of data raises the loss, whose compute is stated."""
+
+
+def add_data_limit(ds: xr.Dataset, limit: float, unlimited: Frontier, token_units: str) -> xr.Dataset:
+    """Add to a frontier under a limit of unique tokens how often these are seen, and what the limit costs."""
+    for prefix, words in (("", ""), ("best_", ", best fit")):
+        ds[f"{prefix}epochs"] = ds[f"{prefix}tokens"] / limit
+        ds[f"{prefix}epochs"].attrs = _about(f"times that each unique token is seen on the frontier{words}", "1")
+    about = _about("test loss on the frontier without the limit of data, best fit", ds["loss"].attrs["units"])
+    ds["unlimited_loss"] = ("compute", unlimited.loss, about)
+    ds["unlimited_params"] = ("compute", unlimited.params, _about("model size on the frontier without the limit", "1"))
+    cost = ds["best_loss"].values / unlimited.loss - 1
+    ds["limit_cost"] = ("compute", cost, _about("share by which the limit of data raises the loss", "1"))
+    ds = ds.assign_coords(cost=("cost", list(COSTS), _about("share by which the limit of data raises the loss", "1")))
+    order = np.argsort(ds["compute"].values)
+    found = compute_of_cost(ds["compute"].values[order], cost[order], np.array(COSTS))
+    about = _about("training compute from which the limit costs more (NaN: not among those asked for)", "FLOP")
+    ds["limit_compute"] = ("cost", found, about)
+    end = ds.isel(compute=order[-1])
+    size, data = (float(end[f"best_{name}_exponent"]) for name in ("size", "data"))
+    advice = ("enlarge the model", "repeat the data") if size > data else ("repeat the data", "enlarge the model")
+    ds.attrs["repeat_or_enlarge"] = (
+        f"at {float(end['compute']):.3g} FLOP the {limit:.3g} unique {token_units} are seen {float(end['best_epochs']):.3g} "
+        f"times; more compute goes as compute^{size:.2f} into params and as compute^{data:.2f} into tokens: "
+        f"{advice[0]} rather than {advice[1]}"
+    )
     return ds
 
 

@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import xarray as xr
 
 from scalingeq.datasets import cleaning, seeds, thinning
-from scalingeq.datasets.schema import check, label
+from scalingeq.datasets.history import note
+from scalingeq.datasets.schema import check, label, to_curves
 from scalingeq.errors import DataError
 from scalingeq.inference import twopoint
 from scalingeq.inference.algorithms import Algorithm
+from scalingeq.inference.envelope import REACH
+from scalingeq.inference.frontier import FlopsRule
 from scalingeq.inference.validation import Task
 from scalingeq.theory.curves import Kind
 from scalingeq.theory.spectrum import AnySpectrum
 from scalingeq.theory.training import Dynamics
 
 from . import groups
+from .envelopes import envelope_dataset, isoflop_dataset, units_of
 from .fitted import fit_record
 from .predicting import RECORDED, predicted, smallest_size
 
@@ -299,6 +303,92 @@ class MeasuredTwoPoint:
             tree = self.fit()
             law, history = groups.read_parameters(tree["parameters"].to_dataset()), "a default fit to these curves"
         return predicted(ds, law, history, algorithm, components)
+
+    def envelope(self, compute: Any = None, *, flops: str | FlopsRule = "6ND", last: bool = False) -> xr.Dataset:
+        """Lower envelope of the measured curves against compute: the best run at each compute, without any law.
+
+        Parameters
+        ----------
+        compute : array_like, optional
+            FLOPs; the default is the range in which three or more model sizes were measured.
+        flops : str or callable
+            ``"6ND"``, or the compute of arrays (params, tokens).
+        last : bool, default False
+            Take the end of each run alone: where the rate falls, a loss before that is not what a run planned for this
+            compute would have reached.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``loss, params, tokens, run`` of the best run over ``compute``, interpolated between its points, NaN where
+            nothing was measured; ``loss_stderr``; ``params_low, params_high``, the sizes that errors do not tell from
+            the best; ``is_inside``, 0 where no smaller or no larger model was measured. ``exponent`` and
+            ``exponent_stderr`` of power laws through those inside over ``quantity``.
+
+        Raises
+        ------
+        DataError
+            If the record cannot be used, or three sizes were nowhere measured at one compute.
+        ParameterError
+            If compute or rule are outside their domains.
+
+        Notes
+        -----
+        Approach 1 of Hoffmann et al. (arXiv:2203.15556). :mod:`scalingeq.inference.envelope` says what the errors know.
+
+        Examples
+        --------
+        >>> import scalingeq
+        >>> ds = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), list(range(8)))
+        >>> ds.twopoint.envelope([2e11, 4e12]).run.values.tolist()
+        ['width-32', 'width-48']
+        """
+        ds = check(self._ds)
+        return note(envelope_dataset(to_curves(ds), compute, flops, last, units_of(ds)), "twopoint.envelope")
+
+    def isoflop(
+        self, compute: Any = None, *, flops: str | FlopsRule = "6ND", reach: float = REACH, last: bool = False
+    ) -> xr.Dataset:
+        """Minima of IsoFLOP curves: at each compute, of the parabola in log size through the runs' losses.
+
+        Parameters
+        ----------
+        compute : array_like, optional
+            FLOPs; the default is 12 log-spaced ones where three or more sizes were measured, or those of a table of
+            final losses.
+        flops : str or callable
+            ``"6ND"``, or the compute of arrays (params, tokens).
+        reach : float
+            A parabola goes through the sizes within this factor of the best, and the two nearest on either side.
+        last : bool, default False
+            Take the end of each run alone, as in :meth:`envelope`.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``loss, params, tokens`` at the minimum over ``compute``, NaN where it is not inside the sizes measured, with
+            ``loss_stderr`` and ``params_stderr`` of their logarithms; ``run_loss`` and ``is_used`` over
+            ``(compute, run)``; ``exponent`` and ``exponent_stderr`` of power laws through the minima over ``quantity``.
+
+        Raises
+        ------
+        DataError, ParameterError
+            As :meth:`envelope`.
+
+        Notes
+        -----
+        Approach 2 of Hoffmann et al. (arXiv:2203.15556).
+
+        Examples
+        --------
+        >>> import scalingeq
+        >>> ds = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), list(range(8)))
+        >>> best = ds.twopoint.isoflop([2e11, 4.9e12])
+        >>> bool(best.params[1] > best.params[0]), best.run_loss.dims
+        (True, ('compute', 'run'))
+        """
+        ds = check(self._ds)
+        return note(isoflop_dataset(to_curves(ds), compute, flops, reach, last, units_of(ds)), "twopoint.isoflop")
 
     @property
     def plot(self) -> MeasuredPlots:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
 import xarray as xr
 
+from scalingeq.accessors.frontier_plot import MINIMA_LABEL, draw_isoflops, draw_measured_frontier
 from scalingeq.accessors.style import INK, styled_axes
 from scalingeq.datasets.schema import label, to_curves
 from scalingeq.datasets.shapes import find_layout
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.cm import ScalarMappable
     from matplotlib.lines import Line2D
+    from matplotlib.patches import Polygon
     from numpy.typing import NDArray
 
     from scalingeq.inference.curves import Floats, TrainingCurves
@@ -93,6 +95,27 @@ class MeasuredPlots:
                 title = None if few else f"first {NAMED_RUNS} of {len(lines)} runs"
                 ax.legend(handles=lines[:NAMED_RUNS], title=title)
             _log_axes(ax, _label(ds[across]), _label(ds["loss"]))
+        return lines
+
+    def isoflop(self, isoflop: xr.Dataset | None = None, ax: Axes | None = None) -> list[Line2D]:
+        """Draw the losses of the runs at each compute against model size, the parabolas through them and their minima.
+
+        Parameters
+        ----------
+        isoflop : xarray.Dataset, optional
+            From ``ds.twopoint.isoflop(...)``; the default calls it.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; the default is a new figure of one column's width.
+
+        Returns
+        -------
+        list of matplotlib.lines.Line2D
+            One line of points for each compute.
+        """
+        found = self._ds.twopoint.isoflop() if isoflop is None else isoflop
+        with styled_axes(ax) as ax:
+            lines = draw_isoflops(ax, found)
+            _log_axes(ax, _label(found["run_params"]), _label(found["run_loss"]))
         return lines
 
 
@@ -206,6 +229,7 @@ class AnalysisPlots:
         with styled_axes(ax) as ax:
             _draw_measured(ax, record.curves, quantity, str(frontier.attrs.get("flops", "")))
             _draw_optima(ax, self._tree, quantity)
+            draw_measured_frontier(ax, record.curves, quantity, str(frontier.attrs.get("flops", "")))
             shades = BAND_COLOURS if len(pairs) > 1 else BAND_COLOURS[1:]
             for number, (low, high) in enumerate(pairs):
                 band = frontier[quantity].sel(quantile=[low, high]).transpose("quantile", "compute").values
@@ -217,7 +241,10 @@ class AnalysisPlots:
             _log_axes(ax, _label(frontier["compute"]), _label(frontier[quantity]))
             _annotate_exponents(ax, compute, best, frontier[f"best_{EXPONENTS[quantity]}"].values)
             handles, texts = ax.get_legend_handles_labels()
-            ax.legend(handles[::-1], texts[::-1], loc="lower left" if quantity == "loss" else "upper left")
+            # What was measured last.
+            order = sorted(range(len(texts)), key=lambda number: (texts[number] == MINIMA_LABEL, -number))
+            handles, texts = ([each[number] for number in order] for each in (handles, texts))
+            ax.legend(handles, texts, loc="upper right" if quantity == "loss" else "lower right")
         return line
 
     def residuals(self, ax: Axes | None = None) -> list[Line2D]:
@@ -260,6 +287,40 @@ class AnalysisPlots:
             ax.set_ylabel("log (measured / predicted loss)")
             _legend_above(ax)
         return lines
+
+    def phase(self, ax: Axes | None = None) -> list[Polygon]:
+        """Draw the phases of compute-optimal scaling with the fit in its place: 68 and 95 % of its errors as ellipses.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; the default is a new figure of one column's width.
+
+        Returns
+        -------
+        list of matplotlib.patches.Polygon
+            The regions, as :func:`scalingeq.phase_diagram`.
+        """
+        from .groups import read_parameters
+        from .phase_plot import phase_diagram
+
+        law = read_parameters(self._tree["parameters"].to_dataset())
+        place = law.values["alpha"], law.values["r"]
+        regions = phase_diagram(ax, mark=[place])
+        axes = cast("Axes", regions[0].axes)
+        if law.covariance is not None:
+            position = [list(law.values).index(name) for name in ("alpha", "r")]
+            size, direction = np.linalg.eigh(law.covariance[np.ix_(position, position)])
+            angle = np.linspace(0, 2 * np.pi, 200)
+            circle = np.stack([np.cos(angle), np.sin(angle)])
+            for share, dashes in ((0.68, "-"), (0.95, HELD_OUT_DASHES)):
+                radius = np.sqrt(-2 * np.log(1 - share))
+                outline = radius * direction @ (np.sqrt(np.maximum(size, 0.0))[:, None] * circle)
+                axes.set_xlim(right=max(axes.get_xlim()[1], 1.03 * (place[0] + outline[0].max())))
+                axes.plot(
+                    *(outline.T + place).T, color=INK, linewidth=0.8, linestyle=dashes, label=f"{100 * share:g} %"
+                )
+        return regions
 
     def _own_frontier(self, curves: TrainingCurves) -> xr.Dataset:
         """The frontier that the analysis holds, or one over the range of the observed runs and beyond."""

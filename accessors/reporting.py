@@ -85,6 +85,7 @@ class Report:
             _parameters(parameters),
             *([_scores(prediction)] if "law" in prediction else []),
             *_check(self._tree),
+            _frontier(self._tree),
             *([Section("Notes", sentences=notes)] if notes else []),
             _data(observed),
             _provenance(self._tree),
@@ -213,6 +214,56 @@ def _reading(error: dict[str, float]) -> str:
     return f"On the held-out points both laws do equally well: {texts} RMS."
 
 
+def _frontier(tree: xr.DataTree) -> Section:
+    """Measured exponents of the optimal size, the law's own, and the asymptote of its phase."""
+    from scalingeq.errors import DataError
+
+    rows, sentences = [], []
+    observed = tree["observed"].to_dataset()
+    for name, text in (("isoflop", "measured, IsoFLOP minima"), ("envelope", "measured, lower envelope")):
+        try:
+            found = getattr(observed.twopoint, name)()
+        except DataError:
+            sentences = ["No frontier was measured: at no compute was the best size between others."]
+            continue
+        at = found["compute"].values[np.isfinite(found["params"].values)]
+        values = (found[each].sel(quantity="params").item() for each in ("exponent", "exponent_stderr"))
+        if at.size > 1:
+            rows.append((text, _span(at, 2), *_with_error(*values), ""))
+        if "note" in found.attrs:
+            sentences = [f"In what is measured {found.attrs['note']}."]
+    phase = tree.twopoint.phase()
+    for compute, point in ((value, phase.sel(compute=value)) for value in phase["compute"].values):
+        exponents = [
+            _with_error(*(point[f"local_{name}_exponent{end}"].item() for end in ("", "_stderr")))
+            for name in ("size", "loss")
+        ]
+        if np.isfinite(point["local_size_exponent"]):
+            rows.append(("this fit", f"{compute:.2g}", *exponents[0], " ".join(exponents[1])))
+    limits = (f"{phase[f'asymptote_{name}_exponent'].item():.3g}" for name in ("size", "loss"))
+    size, loss = limits
+    rows.append(("its limit", "infinite", size, "", loss))
+    if "note" in phase.attrs:
+        sentences.append(str(phase.attrs["note"]) + ".")
+    likely = [(name, share) for name, share in zip(*_probabilities(phase), strict=True) if share >= 0.005]
+    sentences += [
+        f"Phase {phase['phase'].item()} ({phase['phase_balance'].item()}) of arXiv:2405.15074; under the fit's errors "
+        + ", ".join(f"{name} {100 * share:.3g} %" for name, share in likely)
+        + ".",
+        f"In the limit, with the fitted width exponent and unlearnable part, {phase['asymptote_balance'].item()}.",
+    ]
+    heads = ("frontier", "compute [FLOP]", "size exponent", "std. error", "exponent of the reducible loss")
+    return Section("Frontier and phase", heads, rows, sentences)
+
+
+def _probabilities(phase: xr.Dataset) -> tuple[list[str], list[float]]:
+    return phase["phase_name"].values.tolist(), phase["probability"].values.tolist()
+
+
+def _with_error(value: float, error: float) -> tuple[str, str]:
+    return f"{value:.3g}", _error(error)
+
+
 def _data(observed: xr.Dataset) -> Section:
     curves = to_curves(observed)
     sizes = np.unique(curves.params)
@@ -250,8 +301,8 @@ def _error(value: float) -> str:
     return f"± {value:.2g}" if np.isfinite(value) and value > 0 else "-"
 
 
-def _span(values: np.ndarray) -> str:
-    low, high = f"{np.min(values):.4g}", f"{np.max(values):.4g}"
+def _span(values: np.ndarray, digits: int = 4) -> str:
+    low, high = f"{np.min(values):.{digits}g}", f"{np.max(values):.{digits}g}"
     return low if low == high else f"{low} to {high}"
 
 

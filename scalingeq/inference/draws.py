@@ -79,7 +79,7 @@ def frontier_over_draws(
     Examples
     --------
     >>> from . import twopoint
-    >>> from .frontier import frontier
+    >>> from .twopoint_frontier import frontier
     >>> law = twopoint.complete(dict(alpha=1.5, r=0.3, width_scale=100.0, width_exponent=1.0))
     >>> plan = dict(reference_params=1e4, learning_rate=0.1, batch_size=100.0)
     >>> draws = [law, law | {"width_exponent": 0.9}]

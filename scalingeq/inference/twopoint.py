@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -261,17 +262,60 @@ def basis_losses(parameters: Mapping[str, float], settings: Settings, reference_
     runs = settings.constant
     if test_spectrum is None and runs.size:
         # About ten times as fast.
-        rate = effective_rate(settings.learning_rate[runs], settings.batch_size[runs], parameters)
-        steps = settings.intrinsic_steps(value_of(parameters, "rate_exponent"))[runs]
         losses[:, runs] = flow_loss(
-            parameters["time_scale"] * rate[:, None] * steps,
-            PowerLaw(alpha, r),
-            noise_rate=parameters["noise_scale"] * rate / settings.batch_size[runs],
-            width=width[runs],
-            samples=samples[runs],
-            noise_variance=noise,
+            noise_variance=noise, **flow_arguments(parameters, settings, runs, reference_params)
         )
     return losses[0], losses[1] - losses[0]
+
+
+def flow_arguments(
+    parameters: Mapping[str, float], settings: Settings, runs: NDArray[np.int64], reference_params: float
+) -> dict[str, Any]:
+    """Arguments of :func:`scalingeq.theory.flow_loss` for ``runs`` at constant rates, all but the label noise.
+
+    Examples
+    --------
+    >>> one = np.ones(1)
+    >>> settings = Settings(np.array([[10.0]]), 1e4 * one, 0.1 * one, 8 * one, np.inf * one)
+    >>> flow_arguments(complete(dict(alpha=1.5, r=0.4, noise_scale=2.0)), settings, np.array([0]), 1e4)["noise_rate"]
+    array([0.025])
+    """
+    rate = effective_rate(settings.learning_rate[runs], settings.batch_size[runs], parameters)
+    steps = settings.intrinsic_steps(value_of(parameters, "rate_exponent"))[runs]
+    return {
+        "time": parameters["time_scale"] * rate[:, None] * steps,
+        "spectrum": PowerLaw(parameters["alpha"], parameters["r"]),
+        "noise_rate": parameters["noise_scale"] * rate / settings.batch_size[runs],
+        "width": effective_width(parameters, settings.params[runs], reference_params),
+        "samples": parameters["samples_scale"] * settings.dataset_size[runs],
+    }
+
+
+def log_loss_slopes(
+    parameters: Mapping[str, float], settings: Settings, reference_params: float
+) -> tuple[Floats, Floats, Floats]:
+    """Log loss (run, T) at constant rates without warm-up, and its derivatives in log params and in log steps.
+
+    Examples
+    --------
+    >>> one = np.ones(1)
+    >>> settings = Settings(np.array([[1e4]]), 1e4 * one, 0.1 * one, np.inf * one, np.inf * one)
+    >>> log_loss, by_params, by_steps = log_loss_slopes(complete(dict(alpha=1.5, r=0.3)), settings, 1e4)
+    >>> abs(by_params).tolist(), by_steps.round(2).tolist()  # no effect of size, and a time exponent of 2 r
+    ([[0.0]], [[-0.6]])
+    """
+    arguments = flow_arguments(parameters, settings, settings.constant, reference_params)
+    shape = unlearnable_shape(parameters, settings.params, reference_params)
+    unlearnable = parameters["unlearnable"] * shape / parameters["scale"]
+    loss, slopes = flow_loss(
+        noise_variance=parameters["irreducible"] / parameters["scale"] + unlearnable, jacobian=True, **arguments
+    )
+    width = arguments["width"]
+    # An infinite width has no slope.
+    by_width = slopes["width"] * np.where(np.isfinite(width), width, 0.0)[:, None]
+    by_noise = slopes["noise_variance"] * unlearnable[:, None]
+    by_params = parameters["width_exponent"] * by_width - parameters["unlearnable_exponent"] * by_noise
+    return np.log(parameters["scale"] * loss), by_params / loss, slopes["time"] * arguments["time"] / loss
 
 
 def _scheduled(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..curves import Floats, TrainingCurves
-from ..frontier import FLOPS_RULES, FlopsRule, Frontier, optimal_sizes, propagated
+from ..frontier import FLOPS_RULES, FlopsRule, Frontier, LossSurface, optimal_sizes, propagated
 from ..twopoint import ParameterInfo
 from ..uncertainty import propagate
 
@@ -210,11 +210,7 @@ class Law(ABC):
         ConvergenceError
             If no size is optimal.
         """
-
-        def loss_at(params: Floats, steps: Floats) -> Floats:
-            return self.loss(values, planned_runs(params, steps, plan)).reshape(steps.shape)
-
-        return optimal_sizes(loss_at, compute, batch_size=plan.batch_size, flops=plan.flops, start=start)
+        return optimal_sizes(_PlannedRuns(plan.batch_size, plan.flops, self, values, plan), compute, start)
 
     def frontier_band(
         self, values: Mapping[str, float], covariance: Floats | None, compute: Floats, plan: Plan
@@ -236,6 +232,22 @@ class Law(ABC):
         if np.isfinite(plan.dataset_size):
             return [f"data_limit: the {self.title} does not know repeated data; pass None"]
         return []
+
+
+@dataclass(frozen=True)
+class _PlannedRuns(LossSurface):
+    """Losses that a law predicts for planned runs."""
+
+    batch_size: float
+    flops: FlopsRule
+    law: Law
+    values: Mapping[str, float]
+    plan: Plan
+
+    def loss(self, params: Floats, tokens: Floats) -> Floats:
+        size = params.ravel()
+        steps = tokens.reshape(size.size, -1) / self.batch_size
+        return self.law.loss(self.values, planned_runs(size, steps, self.plan)).reshape(tokens.shape)
 
 
 def planned_runs(params: Floats, steps: Floats, plan: Plan) -> TrainingCurves:

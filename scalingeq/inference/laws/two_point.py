@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from .. import twopoint
 from ..curves import Floats, TrainingCurves
-from ..frontier import Frontier, frontier
+from ..frontier import Frontier
+from ..twopoint_frontier import frontier, frontier_band
 from ..uncertainty import predicted_band
 from .interface import Law, Plan
 
@@ -71,19 +72,16 @@ class TwoPoint(Law):
     def frontier(
         self, values: Mapping[str, float], compute: Floats, plan: Plan, *, start: Floats | None = None
     ) -> Frontier:
-        """As :func:`scalingeq.inference.frontier.frontier`."""
+        """As :func:`scalingeq.inference.twopoint_frontier.frontier`."""
         parameters, reference_params = _split(values)
-        return frontier(
-            parameters,
-            compute,
-            reference_params=reference_params,
-            learning_rate=plan.learning_rate,
-            batch_size=plan.batch_size,
-            dataset_size=plan.dataset_size,
-            test_eigenvalues=plan.test_eigenvalues,
-            flops=plan.flops,
-            start=start,
-        )
+        return frontier(parameters, compute, start=start, **_keywords(plan, reference_params))
+
+    def frontier_band(
+        self, values: Mapping[str, float], covariance: Floats | None, compute: Floats, plan: Plan
+    ) -> tuple[Frontier, Frontier]:
+        """As :func:`scalingeq.inference.twopoint_frontier.frontier_band`."""
+        parameters, reference_params = _split(values)
+        return frontier_band(parameters, covariance, compute, **_keywords(plan, reference_params))
 
     def plan_problems(self, values: Mapping[str, float], plan: Plan) -> list[str]:
         """A limit of data needs a fit that saw repeated data."""
@@ -98,3 +96,15 @@ class TwoPoint(Law):
 def _split(values: Mapping[str, float]) -> tuple[dict[str, float], float]:
     """Parameters in the order of ``values``, and the size that amplitudes refer to."""
     return {name: value for name, value in values.items() if name in twopoint.PARAMETERS}, values["reference_params"]
+
+
+def _keywords(plan: Plan, reference_params: float) -> dict[str, Any]:
+    """What :func:`scalingeq.inference.twopoint_frontier.frontier` needs of a plan."""
+    return {
+        "reference_params": reference_params,
+        "learning_rate": plan.learning_rate,
+        "batch_size": plan.batch_size,
+        "dataset_size": plan.dataset_size,
+        "test_eigenvalues": plan.test_eigenvalues,
+        "flops": plan.flops,
+    }
