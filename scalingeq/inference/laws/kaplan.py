@@ -23,7 +23,7 @@ class Kaplan(LossLaw):
     >>> from .interface import Plan, planned_runs
     >>> published = {"Nc": 6.4e13, "Dc": 1.8e13, "aN": 0.076, "aD": 0.103}
     >>> Kaplan().loss(published, planned_runs(np.array([1.5e9]), np.array([[22e9]]), Plan())).round(3)
-    array([2.388])
+    array([2.313])
     """
 
     name: ClassVar[str] = "kaplan"
