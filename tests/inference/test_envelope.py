@@ -6,7 +6,7 @@ import pytest
 from scalingeq import DataError
 from scalingeq.inference.curves import TrainingCurves
 from scalingeq.inference.envelope import Losses, budgets, isoflop_minima, losses_at, lower_envelope
-from scalingeq.inference.laws import AdditiveLaw
+from scalingeq.inference.laws.additive import AdditiveLaw
 
 LAW = AdditiveLaw(1.0, 0.5, 0.5, 0.35, 0.45, 1e5, 1e7)
 SIZES = np.geomspace(1e4, 1e7, 13)
