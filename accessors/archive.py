@@ -227,7 +227,8 @@ def provenance(ds: xr.Dataset, law: str, version: str, seed: int) -> str:
     Returns
     -------
     str
-        JSON with the keys ``layout, law, law_version, data_sha256, seed, time`` (UTC, ISO 8601) and ``versions``.
+        JSON with the keys ``layout, law, law_version, data_sha256`` (null for chunked data), ``seed, time`` (UTC,
+        ISO 8601) and ``versions``.
 
     Examples
     --------
@@ -238,7 +239,8 @@ def provenance(ds: xr.Dataset, law: str, version: str, seed: int) -> str:
         "layout": LAYOUT_VERSION,
         "law": law,
         "law_version": version,
-        "data_sha256": checksum(ds),
+        # Chunked data are not computed for it.
+        "data_sha256": None if ds.chunks else checksum(ds),
         "seed": seed,
         "time": now(),
         "versions": {"python": platform.python_version()} | {name: installed_version(name) for name in PACKAGES},

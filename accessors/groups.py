@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     from scalingeq.inference.frontier import Frontier
 
 NOT_USED, FITTED, HELD_OUT = 0, 1, 2
+ROLE_FLAGS = {
+    "flag_values": np.array([NOT_USED, FITTED, HELD_OUT], float),
+    "flag_meanings": "not_used fitted held_out",
+}
 LAWS = ("twopoint", "additive")
+SCORES = {
+    "fitted_error": "RMS log error of the fitted observations",
+    "held_out_error": "RMS log error of the held-out observations",
+    "held_out_end_error": "log error at the end of the longest held-out run",
+}
 
 
 class FittedLaw(NamedTuple):
@@ -123,18 +132,20 @@ def prediction_group(
     units = ds["loss"].attrs["units"]
     loss, stderr = predicted_band(law.values, law.covariance, curves, law.reference_params)
     other = additive.loss(curves.params[curves.run], curves.tokens)
-    labels = {
-        "additive_loss": ("test loss predicted by the additive law", units),
+    labels = prediction_labels(law, units)
+    values = {"additive_loss": other, "log_residual": np.log(curves.loss / loss), "role": role}
+    out = _losses(ds, loss, stderr, labels).merge(from_curves(ds, values, labels))
+    out["role"].attrs |= ROLE_FLAGS
+    return out.merge(scores(curves, {"twopoint": loss, "additive": other}, role))
+
+
+def prediction_labels(law: FittedLaw, loss_units: str) -> dict[str, tuple[str, str]]:
+    """Label, as ``long_name`` and ``units``, what :func:`prediction_group` has for each observation."""
+    return loss_labels(law, loss_units) | {
+        "additive_loss": ("test loss predicted by the additive law", loss_units),
         "log_residual": ("log of measured over predicted loss", "1"),
         "role": ("what the observation was used for", "1"),
     }
-    values = {"additive_loss": other, "log_residual": np.log(curves.loss / loss), "role": role}
-    out = _losses(ds, loss, stderr, loss_labels(law, units)).merge(from_curves(ds, values, labels))
-    out["role"].attrs |= {
-        "flag_values": np.array([NOT_USED, FITTED, HELD_OUT], float),
-        "flag_meanings": "not_used fitted held_out",
-    }
-    return out.merge(scores(curves, {"twopoint": loss, "additive": other}, role))
 
 
 def additive_group(law: AdditiveLaw, loss_units: str, token_units: str) -> xr.Dataset:
@@ -207,23 +218,27 @@ def read_parameters(group: xr.Dataset) -> FittedLaw:
 
 def scores(curves: TrainingCurves, predicted: dict[str, Floats], role: Floats) -> xr.Dataset:
     """RMS log error of each law on the fitted and the held-out part, and at the end of the longest held-out run."""
-    laws = xr.DataArray(list(LAWS), dims="law", attrs=_about("law", "1"))
-    ds = xr.Dataset(coords={"law": laws})
+    ds = xr.Dataset(coords={"law": law_coordinate()})
     misfit = {law: np.log(predicted[law] / curves.loss) for law in LAWS}
-    for name, value, text in (("fitted", FITTED, "fitted"), ("held_out", HELD_OUT, "held-out")):
+    for name, value in (("fitted_error", FITTED), ("held_out_error", HELD_OUT)):
         mask = role == value
         if mask.any():
             errors = [float(np.sqrt(np.mean(misfit[law][mask] ** 2))) for law in LAWS]
-            ds[f"{name}_error"] = ("law", errors, _about(f"RMS log error of the {text} observations", "1"))
+            ds[name] = ("law", errors, _about(SCORES[name], "1"))
     held = np.flatnonzero(role == HELD_OUT)
     if held.size:
         last = held[np.argmax(curves.tokens[held])]
         ds["held_out_end_error"] = (
             "law",
             [float(misfit[law][last]) for law in LAWS],
-            _about(f"log error at the end of the longest held-out run, {curves.name[curves.run[last]]}", "1"),
+            _about(f"{SCORES['held_out_end_error']}, {curves.name[curves.run[last]]}", "1"),
         )
     return ds
+
+
+def law_coordinate() -> xr.DataArray:
+    """Names of the laws that are compared."""
+    return xr.DataArray(list(LAWS), dims="law", attrs=_about("law", "1"))
 
 
 def stored_expressions(group: xr.Dataset) -> dict[str, str]:

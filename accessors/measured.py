@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import xarray as xr
 
 from scalingeq.datasets import cleaning, seeds, thinning
-from scalingeq.datasets.schema import check, label, to_curves
-from scalingeq.datasets.shapes import find_layout
-from scalingeq.errors import DataError, raise_problems
+from scalingeq.datasets.schema import check, label
+from scalingeq.errors import DataError
 from scalingeq.inference import twopoint
 from scalingeq.inference.algorithms import Algorithm
 from scalingeq.theory.curves import Kind
@@ -20,9 +18,9 @@ from scalingeq.theory.spectrum import AnySpectrum
 from scalingeq.theory.training import Dynamics
 
 from . import groups
-from .archive import provenance, self_contained
+from .bulk import fit_elements
+from .fitting import analysis_tree, fitted_groups
 from .predicting import RECORDED, predicted, smallest_size
-from .selection import selected
 
 if TYPE_CHECKING:
     from lmfit import Parameter, Parameters
@@ -71,6 +69,7 @@ class MeasuredTwoPoint:
 
         Examples
         --------
+        >>> import numpy as np
         >>> step = np.arange(1, 101)
         >>> dense = xr.Dataset({"loss": ("step", 2 + 1 / step)}, {"step": step})
         >>> dense.twopoint.thin(per_decade=5).sizes["step"]
@@ -127,6 +126,7 @@ class MeasuredTwoPoint:
 
         Examples
         --------
+        >>> import numpy as np
         >>> losses = {"loss": ("step", [np.nan, 2.5]), "train_loss": ("step", [3.0, np.nan])}
         >>> test, train = xr.Dataset(losses, {"step": [1, 2]}).twopoint.separate()
         >>> test.loss.values, train.loss.values
@@ -150,6 +150,7 @@ class MeasuredTwoPoint:
         self,
         params: Parameters | None = None,
         *,
+        dim: str | Sequence[str] | None = None,
         hold_out: Mapping[str, Any] | None = None,
         weights: xr.DataArray | None = None,
         progress: bool = False,
@@ -164,6 +165,9 @@ class MeasuredTwoPoint:
         ----------
         params : lmfit.Parameters, optional
             All parameters of the law with their bounds; the default frees what the runs can determine.
+        dim : str or sequence of str, optional
+            Dimensions (tasks, seeds, draws) of the losses, coordinates or weights whose elements are records of their
+            own, each fitted alone.
         hold_out : mapping, optional
             Selection kept out of the fit and scored in ``/prediction``: ``{"params": "largest"}``,
             ``{"step": slice(1000, None)}``, ``{"seed": [1, 2]}``, entries combined with "and".
@@ -171,7 +175,7 @@ class MeasuredTwoPoint:
             Weight of each observation (zero: left out), in the shape of ``loss`` or broadcasting to it. The default
             leaves out the warm-up and the first 2 % of each run, and weighs every run as 4 points.
         progress : bool, default False
-            Show a progress bar.
+            Show a progress bar; that of a chunked record is dask's own (see Notes).
         **parameters : float or lmfit.Parameter
             By name: a number holds the parameter at it, an ``lmfit.Parameter`` replaces it whole. ``shift`` says that
             the capacity exponent of the test inputs is ``alpha + shift``.
@@ -180,13 +184,28 @@ class MeasuredTwoPoint:
         -------
         xarray.DataTree
             Groups ``observed``, ``parameters``, ``prediction`` and ``additive`` (the additive law on the same points).
+            With ``dim`` the groups have these dimensions too, and ``parameters`` has ``success`` and ``message``, the
+            error of an element that could not be fitted; ``tree.sel(task="a")`` is the analysis of one element.
 
         Raises
         ------
         DataError
             If the record is not a training record, or ``hold_out`` selects nothing or all.
         FitError
-            If there is too little to fit.
+            If there is too little to fit. With ``dim`` errors of single elements are recorded and not raised.
+
+        Notes
+        -----
+        With ``dim`` and a chunked record nothing is computed until it is asked for, and then by any scheduler of dask,
+        one task a chunk, with dask's own progress::
+
+            tree = ds.chunk(task=10).twopoint.fit(dim="task")
+            with dask.diagnostics.ProgressBar():                  # threads or processes of this machine
+                tree = tree.compute(scheduler="processes")
+
+            client = distributed.Client(...)                      # or a cluster
+            tree = tree.persist()
+            distributed.progress(tree["parameters"].to_dataset())
 
         Examples
         --------
@@ -196,46 +215,24 @@ class MeasuredTwoPoint:
         >>> tree = few.twopoint.fit(alpha=1.5, r=0.2)
         >>> float(tree["parameters"].value.sel(parameter="alpha"))
         1.5
+
+        Tasks in bulk, one of which diverged:
+
+        >>> tasks = xr.concat([few, few.assign(loss=-few.loss)], xr.Variable("task", ["a", "b"]), data_vars="minimal")
+        >>> tree = tasks.twopoint.fit(dim="task", alpha=1.5, r=0.2)
+        >>> tree["parameters"].success.values, tree["parameters"].value.dims
+        (array([ True, False]), ('task', 'parameter'))
+        >>> print(str(tree["parameters"].message.sel(task="b").values)[:50])
+        DataError: loss: not a positive number in run '...
         """
         from tqdm import tqdm
 
-        from scalingeq.inference.fitting import default_parameters, default_weights, fit_two_point
-
-        ds = check(self._ds)
-        curves = to_curves(ds)
-        held = selected(ds, curves, hold_out)
-        weight = default_weights(curves) if weights is None else _flat_weights(ds, weights)
-        training = np.where(held, 0.0, weight)
-        # What the weights leave out of a fit, the transient by default, is no test of the law either.
-        held &= weight > 0
-        if not (training > 0).any():
-            raise DataError("weights: no observation outside hold_out has a weight above zero; pass some that have")
-        if params is None:
-            params, notes = default_parameters(curves.select(training > 0))
-        else:
-            params, notes = params.copy(), ()
-        _set_parameters(params, parameters)
+        given = {"params": params, "hold_out": hold_out, "weights": weights, "parameters": parameters}
+        if dim is not None:
+            return fit_elements(self._ds, [dim] if isinstance(dim, str) else list(dim), progress=progress, **given)
         with tqdm(total=100, desc="fit", unit="%", disable=not progress, bar_format="{desc} {bar} {n:.0f} %") as bar:
-            fit = fit_two_point(
-                curves, params, weights=training, progress=lambda share: bar.update(100 * share - bar.n)
-            )
-
-        role = np.where(held, groups.HELD_OUT, np.where(training > 0, groups.FITTED, groups.NOT_USED))
-        units, tokens = ds["loss"].attrs["units"], str(ds["batch_size"].attrs["units"])
-        fitted = groups.parameters_group(fit, units, tokens, notes)
-        law = groups.read_parameters(fitted)
-        tree = xr.DataTree.from_dict(
-            {
-                "observed": ds,
-                "parameters": fitted,
-                "prediction": groups.prediction_group(ds, curves, law, fit.additive, role.astype(float)),
-                "additive": groups.additive_group(fit.additive, units, tokens),
-            },
-            name="two-point analysis",
-        )
-        tree.attrs["title"] = "Two-point theory fitted to measured loss curves"
-        tree.attrs["provenance"] = provenance(ds, twopoint.LAW_NAME, twopoint.LAW_VERSION, seed=0)
-        return self_contained(tree)
+            found = fitted_groups(self._ds, progress=lambda share: bar.update(100 * share - bar.n), **given)
+        return analysis_tree(found)
 
     def predict(
         self,
@@ -326,33 +323,3 @@ class MeasuredTwoPoint:
         from .plotting import MeasuredPlots
 
         return MeasuredPlots(self._ds)
-
-
-def _flat_weights(ds: xr.Dataset, weights: xr.DataArray) -> np.ndarray:
-    """Weights (obs,) in the order of the curves."""
-    try:
-        aligned = weights.reindex_like(ds["loss"]) if weights.indexes else weights
-        flat = find_layout(ds).spread(aligned).astype(float)
-    except (KeyError, ValueError, IndexError) as error:
-        raise DataError(
-            f"weights: dimensions {dict(weights.sizes)} do not fit those of loss, {dict(ds['loss'].sizes)}"
-        ) from error
-    if not (np.isfinite(flat) & (flat >= 0)).all():
-        raise DataError(
-            "weights: negative or missing values; pass a finite weight of zero or more for every observation"
-        )
-    return np.asarray(flat)
-
-
-def _set_parameters(params: Parameters, given: Mapping[str, float | Parameter]) -> None:
-    """Hold a parameter at a number, or replace it by the lmfit parameter given."""
-    from lmfit import Parameter
-
-    numbers = {name: value for name, value in given.items() if not isinstance(value, Parameter)}
-    whole = {name: value for name, value in given.items() if isinstance(value, Parameter)}
-    raise_problems(twopoint.unknown_problems(whole) + twopoint.value_problems(numbers), DataError)
-    for name, value in whole.items():
-        params[name].set(value=value.value, vary=value.vary, min=value.min, max=value.max, expr=value.expr or "")
-    for name, number in numbers.items():
-        info = twopoint.PARAMETERS[name]
-        params[name].set(value=float(number), vary=False, min=info.minimum, max=info.maximum)
