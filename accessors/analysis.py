@@ -31,8 +31,11 @@ if TYPE_CHECKING:
 QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
 
 
-def require_twopoint(tree: xr.DataTree) -> xr.DataTree:
-    """Return the analysis that a node belongs to, or refuse what is not a two-point analysis."""
+def require_twopoint(tree: xr.DataTree, *, single: bool = True) -> xr.DataTree:
+    """Return the analysis that a node belongs to, or refuse what is not a two-point analysis.
+
+    With ``single`` also one of fits in bulk, of which one has to be chosen.
+    """
     if not isinstance(tree, xr.DataTree):
         raise DataError(f"an analysis is an xarray.DataTree from ds.twopoint.fit(), not {type(tree).__name__}")
     root = tree.root
@@ -40,6 +43,10 @@ def require_twopoint(tree: xr.DataTree) -> xr.DataTree:
     law = archive.law_of(root)
     if law != twopoint.LAW_NAME:
         raise DataError(f"this is an analysis of the law {law!r}; .twopoint reads those of {twopoint.LAW_NAME!r}")
+    more = [str(dim) for dim in root["parameters/value"].dims if dim != "parameter"]
+    if more and single:
+        chosen = ", ".join(f"{dim}=0" for dim in more)
+        raise DataError(f"this analysis has many fits, over {', '.join(more)}; choose one: tree.isel({chosen})")
     return root
 
 
@@ -255,7 +262,7 @@ class AnalysisTwoPoint:
         >>> scalingeq.open_analysis("fit.nc").twopoint.predict().loss.equals(tree.twopoint.predict().loss)
         True
         """
-        archive.save(require_twopoint(self._tree), path)
+        archive.save(require_twopoint(self._tree, single=False), path)
 
     @property
     def plot(self) -> AnalysisPlots:
@@ -287,7 +294,7 @@ def open_analysis(path: str | PathLike[str]) -> xr.DataTree:
         raise ArchiveError(f"{path}: no such file; pass an analysis written by fit") from error
     except (OSError, ValueError, RuntimeError) as error:
         raise ArchiveError(f"{path}: not a readable NetCDF file ({error}); pass an analysis written by fit") from error
-    return require_twopoint(tree)
+    return require_twopoint(tree, single=False)
 
 
 def _frontier_problems(

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from scalingeq.datasets.schema import from_curves
+from scalingeq.errors import DataError
 from scalingeq.inference.algorithms import PLAIN, Algorithm, algorithm_components
 from scalingeq.inference.curves import Floats, TrainingCurves
 from scalingeq.inference.laws import AdditiveLaw
@@ -203,8 +204,16 @@ def frontier_dataset(
 
 
 def read_parameters(group: xr.Dataset) -> FittedLaw:
-    """Return what predictions need of :func:`parameters_group`; evaluates no stored expression."""
+    """Return what predictions need of :func:`parameters_group`; evaluates no stored expression.
+
+    Raises
+    ------
+    DataError
+        If it is that of a fit in bulk which failed.
+    """
     group = group.load()
+    if not group.get("success", True):
+        raise DataError(f"this fit failed ({group['message'].item()}); choose one with success")
     names = [str(name) for name in group["parameter"].values]
     keep = [number for number, name in enumerate(names) if name in PARAMETERS]
     names = [names[number] for number in keep]

@@ -218,7 +218,7 @@ class MeasuredTwoPoint:
 
         Tasks in bulk, one of which diverged:
 
-        >>> tasks = xr.concat([few, few.assign(loss=-few.loss)], xr.Variable("task", ["a", "b"]), data_vars="minimal")
+        >>> tasks = few.assign(loss=few.loss * xr.DataArray([1, -1], {"task": ["a", "b"]}, "task"))
         >>> tree = tasks.twopoint.fit(dim="task", alpha=1.5, r=0.2)
         >>> tree["parameters"].success.values, tree["parameters"].value.dims
         (array([ True, False]), ('task', 'parameter'))

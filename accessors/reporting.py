@@ -75,7 +75,9 @@ class Report:
         parameters, prediction, observed = (
             self._tree[name].to_dataset() for name in ("parameters", "prediction", "observed")
         )
-        notes = [line for line in str(parameters.attrs.get("notes", "")).splitlines() if line]
+        # One of many fits has its notes in a variable.
+        stored = parameters["notes"].item() if "notes" in parameters else parameters.attrs.get("notes", "")
+        notes = [line for line in str(stored).splitlines() if line]
         return [
             _identified(parameters),
             _parameters(parameters),
