@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,8 @@ from scalingeq.theory.curves import Kind
 from scalingeq.theory.spectrum import AnySpectrum
 from scalingeq.theory.training import Dynamics
 
-from . import archive, groups
-from .predicting import predicted
+from . import archive, groups, saving
+from .predicting import lazy_frontier, predicted
 
 if TYPE_CHECKING:
     from lmfit import Parameters
@@ -118,7 +119,7 @@ class AnalysisTwoPoint:
         Parameters
         ----------
         compute : array_like
-            FLOPs.
+            FLOPs; a chunked DataArray (dask) gives a lazy frontier.
         flops : str or callable
             ``"6ND"``, or the compute of arrays (params, tokens).
         learning_rate, batch_size : float, optional
@@ -153,8 +154,10 @@ class AnalysisTwoPoint:
         """
         tree = require_twopoint(self._tree)
         observed = tree["observed"].to_dataset()
-        compute = np.atleast_1d(np.asarray(compute, float))
-        problems = _frontier_problems(compute, quantile, flops, data_limit)
+        lazy = getattr(compute, "chunks", None) is not None
+        # What is not computed yet cannot be checked: a value that is fine stands for it.
+        compute = compute if lazy else np.atleast_1d(np.asarray(compute, float))
+        problems = _frontier_problems(np.ones(1) if lazy else compute, quantile, flops, data_limit)
         curves, plan = to_curves(observed), {}
         every = np.arange(curves.name.size)
         constant = np.setdiff1d(every, list(curves.schedules))
@@ -176,10 +179,10 @@ class AnalysisTwoPoint:
                 "data_limit: this fit saw no run that repeats its data (samples_scale is infinite), so it cannot tell "
                 "what a limit costs; fit runs with a finite dataset_size, or pass None"
             )
-        best, stderr = frontier_band(
+        band = partial(
+            frontier_band,
             law.values,
             law.covariance,
-            compute,
             reference_params=law.reference_params,
             dataset_size=np.inf if data_limit is None else data_limit,
             flops=rule,
@@ -187,7 +190,8 @@ class AnalysisTwoPoint:
             **plan,
         )
         units = {"loss": observed["loss"].attrs["units"], "tokens": observed["batch_size"].attrs["units"]}
-        ds = groups.frontier_dataset(compute, quantile, best, stderr, units, plan["batch_size"])
+        labelled = partial(groups.frontier_dataset, quantile=quantile, units=units, batch_size=plan["batch_size"])
+        ds = lazy_frontier(compute, band, labelled) if lazy else labelled(compute, *band(compute))
         name = flops if isinstance(flops, str) else getattr(flops, "__name__", "function")
         ds.attrs = {"flops": name, "learning_rate": plan["learning_rate"], "batch_size": plan["batch_size"]}
         ds.attrs["data_limit"] = np.inf if data_limit is None else float(data_limit)
@@ -245,13 +249,21 @@ class AnalysisTwoPoint:
 
         return Report(require_twopoint(self._tree))
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the analysis to NetCDF; an existing file is replaced whole or not at all.
+    def save(self, path: str | PathLike[str], *, append_dim: str | None = None) -> None:
+        """Write the analysis to NetCDF, or to Zarr; an existing archive is replaced whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path
+            File; or folder, whose name ends in ``.zarr``.
+        append_dim : str, optional
+            Put what this analysis has along that dimension (tasks or draws of a fit in bulk) after what is in the archive
+            already; all else in it has to be the same.
 
         Raises
         ------
         ArchiveError
-            If it cannot be written there; a file that was there is as it was.
+            If it cannot be written there, or does not continue what is there; an archive that was there is as it was.
 
         Examples
         --------
@@ -262,7 +274,7 @@ class AnalysisTwoPoint:
         >>> scalingeq.open_analysis("fit.nc").twopoint.predict().loss.equals(tree.twopoint.predict().loss)
         True
         """
-        archive.save(require_twopoint(self._tree, single=False), path)
+        saving.save(require_twopoint(self._tree, single=False), path, append_dim=append_dim)
 
     @property
     def plot(self) -> AnalysisPlots:
@@ -273,7 +285,7 @@ class AnalysisTwoPoint:
 
 
 def open_analysis(path: str | PathLike[str]) -> xr.DataTree:
-    """Open an archived analysis into memory, or say what the file is instead.
+    """Open an archived analysis, a NetCDF file or a Zarr folder, into memory, or say what it is instead.
 
     Raises
     ------
@@ -287,13 +299,11 @@ def open_analysis(path: str | PathLike[str]) -> xr.DataTree:
         ...
     scalingeq.errors.ArchiveError: nothing.nc: no such file; pass an analysis written by fit
     """
-    try:
-        tree = xr.open_datatree(path, engine="netcdf4").load()
-        tree.close()
-    except FileNotFoundError as error:
-        raise ArchiveError(f"{path}: no such file; pass an analysis written by fit") from error
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ArchiveError(f"{path}: not a readable NetCDF file ({error}); pass an analysis written by fit") from error
+    with saving.open_tree(path) as opened:
+        try:
+            tree = opened.load()
+        except saving.READING as error:
+            raise ArchiveError(f"{path}: damaged ({error}); pass an analysis written by fit") from error
     return require_twopoint(tree, single=False)
 
 

@@ -168,9 +168,9 @@ def additive_group(law: AdditiveLaw, loss_units: str, token_units: str) -> xr.Da
 
 def frontier_dataset(
     compute: Floats,
-    quantile: Sequence[float],
     best: Frontier,
     stderr: Frontier,
+    quantile: Sequence[float],
     units: Mapping[str, str],
     batch_size: float,
 ) -> xr.Dataset:
