@@ -20,11 +20,13 @@ from scalingeq.theory.curves import Kind
 from scalingeq.theory.spectrum import AnySpectrum
 from scalingeq.theory.training import Dynamics
 
-from . import archive, groups, saving
+from . import archive, drawing, groups, saving
 from .predicting import lazy_frontier, predicted
 
 if TYPE_CHECKING:
     from lmfit import Parameters
+
+    from scalingeq.inference.objective import Objective
 
     from .plotting import AnalysisPlots
     from .reporting import Report
@@ -69,6 +71,8 @@ class AnalysisTwoPoint:
         ensemble: tuple[int, int] = (1, 1),
         test_spectrum: AnySpectrum | None = None,
         components: bool = False,
+        draws: xr.Dataset | None = None,
+        quantile: Sequence[float] = QUANTILES,
     ) -> xr.Dataset:
         """Predict the observed curves, or those of another dataset, which needs no loss.
 
@@ -79,6 +83,11 @@ class AnalysisTwoPoint:
             over the steps.
         kind, dynamics, momentum, ridge, ensemble, test_spectrum, components
             As in :meth:`scalingeq.accessors.MeasuredTwoPoint.predict`.
+        draws : xarray.Dataset, optional
+            From :meth:`bootstrap`, :meth:`sample` or :meth:`profile`: adds ``loss_quantile`` over them, and takes
+            ``loss_stderr`` from them; one prediction a draw.
+        quantile : sequence of float
+            Of ``loss_quantile``.
 
         Returns
         -------
@@ -102,7 +111,12 @@ class AnalysisTwoPoint:
         algorithm = Algorithm(dynamics, momentum, ridge, ensemble, test_spectrum, kind)
         tree = require_twopoint(self._tree)
         law = groups.read_parameters(tree["parameters"].to_dataset())
-        return predicted(tree["observed"].to_dataset() if ds is None else ds, law, "an analysis", algorithm, components)
+        ds = tree["observed"].to_dataset() if ds is None else ds
+        out = predicted(ds, law, "an analysis", algorithm, components)
+        if draws is None:
+            return out
+        raise_problems(_quantile_problems(quantile), ParameterError)
+        return drawing.with_loss_bands(out, ds, draws, law, tree["parameters"].to_dataset(), algorithm, quantile)
 
     def frontier(
         self,
@@ -113,6 +127,7 @@ class AnalysisTwoPoint:
         batch_size: float | None = None,
         data_limit: float | None = None,
         quantile: Sequence[float] = QUANTILES,
+        draws: xr.Dataset | None = None,
     ) -> xr.Dataset:
         """Lowest predicted loss at each compute, and the model size and duration that reach it.
 
@@ -128,7 +143,10 @@ class AnalysisTwoPoint:
         data_limit : float, optional
             Unique tokens that exist; more are repeats of them. Default: no limit.
         quantile : sequence of float
-            Of the bands from the fit's covariance.
+            Of the bands from the fit's covariance, or from ``draws``.
+        draws : xarray.Dataset, optional
+            From :meth:`bootstrap`, :meth:`sample` or :meth:`profile`: the bands are quantiles over one frontier a draw; of
+            a profile, over draws with its margins and the covariance's correlations.
 
         Returns
         -------
@@ -158,6 +176,8 @@ class AnalysisTwoPoint:
         # What is not computed yet cannot be checked: a value that is fine stands for it.
         compute = compute if lazy else np.atleast_1d(np.asarray(compute, float))
         problems = _frontier_problems(np.ones(1) if lazy else compute, quantile, flops, data_limit)
+        if lazy and draws is not None:
+            problems.append("draws: bands over draws are not lazy; pass compute in memory, such as compute.values")
         curves, plan = to_curves(observed), {}
         every = np.arange(curves.name.size)
         constant = np.setdiff1d(every, list(curves.schedules))
@@ -179,23 +199,180 @@ class AnalysisTwoPoint:
                 "data_limit: this fit saw no run that repeats its data (samples_scale is infinite), so it cannot tell "
                 "what a limit costs; fit runs with a finite dataset_size, or pass None"
             )
-        band = partial(
-            frontier_band,
-            law.values,
-            law.covariance,
-            reference_params=law.reference_params,
-            dataset_size=np.inf if data_limit is None else data_limit,
-            flops=rule,
-            test_eigenvalues=curves.test_eigenvalues,
-            **plan,
-        )
+        plan |= {
+            "reference_params": law.reference_params,
+            "dataset_size": np.inf if data_limit is None else data_limit,
+            "flops": rule,
+            "test_eigenvalues": curves.test_eigenvalues,
+        }
+        band = partial(frontier_band, law.values, law.covariance if draws is None else None, **plan)
         units = {"loss": observed["loss"].attrs["units"], "tokens": observed["batch_size"].attrs["units"]}
         labelled = partial(groups.frontier_dataset, quantile=quantile, units=units, batch_size=plan["batch_size"])
-        ds = lazy_frontier(compute, band, labelled) if lazy else labelled(compute, *band(compute))
+        if lazy:
+            ds = lazy_frontier(compute, band, labelled)
+        else:
+            best, stderr = band(compute)
+            ds = labelled(compute, best, stderr)
         name = flops if isinstance(flops, str) else getattr(flops, "__name__", "function")
         ds.attrs = {"flops": name, "learning_rate": plan["learning_rate"], "batch_size": plan["batch_size"]}
         ds.attrs["data_limit"] = np.inf if data_limit is None else float(data_limit)
+        if draws is not None:
+            ds = drawing.with_frontier_bands(ds, draws, law, tree["parameters"].to_dataset(), best, plan)
         return note(ds, "twopoint.frontier")
+
+    def profile(
+        self,
+        quantities: Sequence[str] | None = None,
+        *,
+        levels: Sequence[float] = (0.68, 0.95),
+        progress: bool = False,
+    ) -> xr.Dataset:
+        """Intervals of parameters and identified combinations by profile likelihood, through lmfit's ``conf_interval``.
+
+        Parameters
+        ----------
+        quantities : sequence of str, optional
+            Free parameters, ``"2 r"``, ``"2 alpha r"``, ``"2 alpha r width_exponent"``; default: all of them. Each costs
+            some thirty fits that start at the best one.
+        levels : sequence of float
+            Probabilities of the intervals.
+        progress : bool, default False
+            Show a progress bar.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``lower`` and ``upper`` over ``(quantity, level)``, ``value`` and ``stderr`` over ``quantity``. Assign it to a
+            group to archive it: ``tree["profile"] = xr.DataTree(profile)``.
+
+        Raises
+        ------
+        ParameterError
+            If a quantity is not free, or a level is not between 0 and 1.
+
+        Examples
+        --------
+        >>> step = np.geomspace(100, 1e4, 12).round()
+        >>> loss = (0.4 + 3 * step**-0.3) * np.exp(0.01 * np.random.default_rng(0).standard_normal(12))
+        >>> about = {"step": step, "params": 1e4, "learning_rate": 0.01, "batch_size": 64.0}
+        >>> ds = xr.Dataset({"loss": ("step", loss)}, about)
+        >>> tree = ds.twopoint.fit(alpha=1.5, irreducible=0.4, time_scale=50.0)
+        >>> found = tree.twopoint.profile(["2 r"], levels=[0.68])
+        >>> bool(found.lower.item() < found.value.item() < found.upper.item())
+        True
+        """
+        from scalingeq.inference.profile import profile, profiled_by_default
+
+        tree, params, objective = self._fit()
+        chosen = profiled_by_default(objective, params) if quantities is None else list(quantities)
+        with _bar("profile", len(chosen), progress) as bar:
+            found = profile(objective, params, chosen, levels, lambda share: bar.update(share * len(chosen) - bar.n))
+        ds = drawing.profile_dataset(chosen, levels, found, tree["parameters"].to_dataset())
+        return note(ds, "twopoint.profile")
+
+    def bootstrap(
+        self, draws: int = 200, *, seed: int = 0, chunk: int | None = None, progress: bool = False
+    ) -> xr.Dataset:
+        """Refit curves whose residuals are resampled in blocks along the runs.
+
+        Parameters
+        ----------
+        draws : int
+            Number of refits.
+        seed : int
+            Of the random numbers; draw ``i`` of a seed is the same whatever their number.
+        chunk : int, optional
+            Draws a task: nothing is computed then until it is asked for, by any scheduler of dask (threads, processes,
+            a cluster), with dask's own progress.
+        progress : bool, default False
+            Show a progress bar while draws are made here.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``value`` over ``(draw, parameter)``, ``combined`` over ``(draw, combination)``, and ``failure`` over ``draw``:
+            why a draw is NaN, else empty.
+
+        Raises
+        ------
+        ParameterError
+            If draws is not positive.
+
+        Examples
+        --------
+        >>> step = np.geomspace(100, 1e4, 12).round()
+        >>> loss = (0.4 + 3 * step**-0.3) * np.exp(0.01 * np.random.default_rng(0).standard_normal(12))
+        >>> about = {"step": step, "params": 1e4, "learning_rate": 0.01, "batch_size": 64.0}
+        >>> ds = xr.Dataset({"loss": ("step", loss)}, about)
+        >>> tree = ds.twopoint.fit(alpha=1.5, irreducible=0.4, time_scale=50.0)
+        >>> tree.twopoint.bootstrap(draws=3).value.dims
+        ('draw', 'parameter')
+        """
+        from scalingeq.inference.bootstrap import draw_seeds, resampling
+
+        if draws < 1:
+            raise ParameterError(f"draws: {draws} is not a positive number; pass one")
+        tree, params, objective = self._fit()
+        seeds = xr.DataArray(np.array(draw_seeds(seed, draws), np.uint64), dims="draw")
+        if chunk is not None:
+            seeds = seeds.chunk(draw=chunk)
+        found = drawing.bootstrap_variables(resampling(objective, params), seeds, progress)
+        failed = 0 if chunk is not None else int((found["failure"].values != "").sum())
+        notes = [f"{failed} of {draws} draws failed"] * bool(failed)
+        group = tree["parameters"].to_dataset()
+        ds = drawing.draws_dataset(found["value"].data, group, "block bootstrap", seed, notes)
+        ds["failure"] = found["failure"]
+        return note(ds, "twopoint.bootstrap")
+
+    def sample(
+        self, draws: int = 4000, *, walkers: int | None = None, seed: int = 0, progress: bool = False
+    ) -> xr.Dataset:
+        """Draw parameters from the posterior, likelihood and priors of the fit, with emcee through lmfit.
+
+        Parameters
+        ----------
+        draws : int
+            Draws kept, of all walkers together, rounded up to whole steps; half as many are made and dropped before.
+        walkers : int, optional
+            Chains; default four for each free parameter.
+        seed : int
+            Of the random numbers.
+        progress : bool, default False
+            Show a progress bar.
+
+        Returns
+        -------
+        xarray.Dataset
+            As :meth:`bootstrap` gives it, with ``walker`` and ``log_probability`` over ``draw``,
+            ``acceptance_fraction`` over ``walkers`` and ``autocorrelation_time`` over ``parameter``.
+
+        Raises
+        ------
+        ParameterError
+            If emcee is not installed, or draws or walkers are too few.
+
+        Examples
+        --------
+        >>> step = np.geomspace(100, 1e4, 12).round()
+        >>> loss = (0.4 + 3 * step**-0.3) * np.exp(0.01 * np.random.default_rng(0).standard_normal(12))
+        >>> about = {"step": step, "params": 1e4, "learning_rate": 0.01, "batch_size": 64.0}
+        >>> ds = xr.Dataset({"loss": ("step", loss)}, about)
+        >>> tree = ds.twopoint.fit(alpha=1.5, irreducible=0.4, time_scale=50.0)
+        >>> tree.twopoint.sample(draws=16, walkers=8).value.dims
+        ('draw', 'parameter')
+        """
+        from scalingeq.inference.sampling import sample
+
+        tree, params, objective = self._fit()
+        found = sample(objective, params, draws, walkers, seed, progress=progress)
+        ds = drawing.draws_dataset(found.values, tree["parameters"].to_dataset(), "Markov chains", seed, found.notes)
+        return note(drawing.with_chains(ds, found), "twopoint.sample")
+
+    def _fit(self) -> tuple[xr.DataTree, Parameters, Objective]:
+        """Analysis, its parameters, and what its fit minimised."""
+        tree = require_twopoint(self._tree)
+        params = self.parameters()
+        return tree, params, drawing.objective_of(tree, params)
 
     def parameters(self, *, evaluate_expressions: bool = False) -> Parameters:
         """Parameters of the fit as lmfit's, to refit with: ``ds.twopoint.fit(params=...)``.
@@ -307,14 +484,25 @@ def open_analysis(path: str | PathLike[str]) -> xr.DataTree:
     return require_twopoint(tree, single=False)
 
 
+def _bar(name: str, total: int, progress: bool) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=total, desc=name, disable=not progress)
+
+
+def _quantile_problems(quantile: Sequence[float]) -> list[str]:
+    if len(quantile) and all(0 < q < 1 for q in quantile):
+        return []
+    return [f"quantile: {tuple(quantile)} are not all between 0 and 1; pass shares such as 0.16, 0.5, 0.84"]
+
+
 def _frontier_problems(
     compute: np.ndarray, quantile: Sequence[float], flops: Any, data_limit: float | None
 ) -> list[str]:
     problems = []
     if compute.ndim != 1 or compute.size == 0 or not (np.isfinite(compute) & (compute > 0)).all():
         problems.append("compute: not all positive and finite FLOPs; pass numbers such as np.geomspace(1e18, 1e24, 49)")
-    if not len(quantile) or not all(0 < q < 1 for q in quantile):
-        problems.append(f"quantile: {tuple(quantile)} are not all between 0 and 1; pass shares such as 0.16, 0.5, 0.84")
+    problems += _quantile_problems(quantile)
     if isinstance(flops, str) and flops not in FLOPS_RULES:
         problems.append(
             f"flops: no rule {flops!r}; known are {', '.join(FLOPS_RULES)}, or pass a function of (params, tokens)"

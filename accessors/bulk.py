@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +107,7 @@ def _templates(
     """Outputs and coordinates of each group, labelled as those of one fit are."""
     from lmfit import Parameters
 
+    from scalingeq.inference.covariance import Noise
     from scalingeq.inference.fitting import TwoPointFit
 
     params = Parameters()
@@ -113,7 +115,10 @@ def _templates(
         params.add(name)
     units, tokens = str(ds["loss"].attrs["units"]), str(ds["batch_size"].attrs["units"])
     nothing = AdditiveLaw(*[np.nan] * 7)
-    fit = TwoPointFit(params, np.zeros((len(names),) * 2), np.nan, np.nan, nothing, np.zeros(0, bool), ())
+    fit = TwoPointFit(
+        params=params, covariance=np.zeros((len(names),) * 2), reference_params=np.nan, residual_scale=np.nan,
+        noise=Noise(*[np.nan] * len(fields(Noise))), additive=nothing, weight=np.zeros(0), misfit_scale=np.nan, notes=(),
+    )  # fmt: skip
     labelled = {
         "parameters": groups.parameters_group(fit, units, tokens, ()),
         "additive": groups.additive_group(nothing, units, tokens),

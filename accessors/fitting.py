@@ -71,7 +71,7 @@ def fitted_groups(
     return {
         "observed": ds,
         "parameters": fitted,
-        "prediction": groups.prediction_group(ds, curves, law, fit.additive, role.astype(float)),
+        "prediction": groups.prediction_group(ds, curves, law, fit.additive, role.astype(float), fit.weight),
         "additive": groups.additive_group(fit.additive, units, tokens),
     }
 

@@ -82,6 +82,12 @@ def parameters_group(fit: TwoPointFit, loss_units: str, token_units: str, notes:
     ds["meaning"].attrs = _about("meaning of each parameter", "1")
     ds["reference_params"] = ((), fit.reference_params, _about("model size that amplitudes refer to", "1"))
     ds["residual_scale"] = ((), fit.residual_scale, _about("spread of the log residuals", "1"))
+    ds["misfit_scale"] = ((), fit.misfit_scale, _about("log residual of weight one, without measurement error", "1"))
+    ds["residual_correlation"] = (
+        (),
+        fit.noise.correlation,
+        _about("correlation of neighbouring log residuals of a run", "1"),
+    )
     ds.attrs["notes"] = "\n".join((*notes, *fit.notes))
     return ds
 
@@ -127,14 +133,14 @@ def component_coordinate() -> tuple[str, list[str], dict[str, str]]:
 
 
 def prediction_group(
-    ds: xr.Dataset, curves: TrainingCurves, law: FittedLaw, additive: AdditiveLaw, role: Floats
+    ds: xr.Dataset, curves: TrainingCurves, law: FittedLaw, additive: AdditiveLaw, role: Floats, weight: Floats
 ) -> xr.Dataset:
     """Label the predictions of both laws for the observed curves, what each point was used for, and the scores."""
     units = ds["loss"].attrs["units"]
     loss, stderr = predicted_band(law.values, law.covariance, curves, law.reference_params)
     other = additive.loss(curves.params[curves.run], curves.tokens)
     labels = prediction_labels(law, units)
-    values = {"additive_loss": other, "log_residual": np.log(curves.loss / loss), "role": role}
+    values = {"additive_loss": other, "log_residual": np.log(curves.loss / loss), "role": role, "weight": weight}
     out = _losses(ds, loss, stderr, labels).merge(from_curves(ds, values, labels))
     out["role"].attrs |= ROLE_FLAGS
     return out.merge(scores(curves, {"twopoint": loss, "additive": other}, role))
@@ -146,6 +152,7 @@ def prediction_labels(law: FittedLaw, loss_units: str) -> dict[str, tuple[str, s
         "additive_loss": ("test loss predicted by the additive law", loss_units),
         "log_residual": ("log of measured over predicted loss", "1"),
         "role": ("what the observation was used for", "1"),
+        "weight": ("weight of the observation in the fit", "1"),
     }
 
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import FitError, raise_problems
 from . import twopoint
+from .covariance import Noise, covariance_of
 from .curves import Floats, TrainingCurves
 from .laws import AdditiveLaw, fit_additive
-from .objective import LINEAR, NO_LOSS, UNSTABLE, Objective, moved_parameters
+from .objective import LINEAR, NO_LOSS, UNSTABLE, Objective
 from .robust import point_weights
 from .twopoint import PARAMETERS
 
@@ -44,11 +46,15 @@ class TwoPointFit:
     reference_params : float
         Model size that the amplitudes refer to: the smallest of the fit.
     residual_scale : float
-        Spread of the log residuals, each curve counted as 4 points.
+        Spread of the log residuals.
+    noise : Noise
+        Autocorrelated noise of the residuals along the runs, on which the covariance rests.
     additive : AdditiveLaw
         The additive law fitted to the same points with the same weights.
-    used : ndarray of bool, shape (obs,)
-        Observations with a weight above zero.
+    weight : ndarray, shape (obs,)
+        Weight of each observation in the end, data balanced against priors; zero: not used.
+    misfit_scale : float
+        Spread of the additive law's log residuals, in units of which those of the fit are weighed.
     notes : tuple of str
         What a reader of the parameters must know: parameters held, at a bound, or not determined.
     """
@@ -57,9 +63,16 @@ class TwoPointFit:
     covariance: Floats
     reference_params: float
     residual_scale: float
+    noise: Noise
     additive: AdditiveLaw
-    used: np.ndarray
+    weight: Floats
+    misfit_scale: float
     notes: tuple[str, ...]
+
+    @property
+    def used(self) -> NDArray[np.bool_]:
+        """Observations (obs,) with a weight above zero."""
+        return self.weight > 0
 
 
 def default_weights(curves: TrainingCurves) -> Floats:
@@ -225,12 +238,12 @@ def fit_two_point(
         best = _best_of_many(objective, params, additive, starts, tell)
     if _cost(objective, best) >= 0.5 * (UNSTABLE**2):
         raise FitError(NO_START)
-    if not set(curves.schedules).isdisjoint(np.unique(chosen.run).tolist()):
-        # Tokens do not tell schedules apart: what the additive law misses there is no error of the losses.
-        objective = Objective(curves, weight, _spread(objective.misfit(best.valuesdict()), objective.weight), params)
-        best = _refine(objective, best, FINE)
+    # What the additive law misses is no error of the losses: the residuals themselves say how data weigh beside priors.
+    weight = weight * np.sqrt(covariance_of(objective, best).noise.balance)
+    objective = Objective(curves, weight, scale, params)
+    best = _refine(objective, best, FINE)
     tell(1.0)
-    covariance, residual_scale, at_bound = _covariance(objective, best)
+    covariance, noise, at_bound = covariance_of(objective, best)
     notes += tuple(
         f"{name} stopped at its bound {best[name].value:.4g}: its standard error is not defined" for name in at_bound
     )
@@ -239,9 +252,11 @@ def fit_two_point(
         params=best,
         covariance=covariance,
         reference_params=objective.reference_params,
-        residual_scale=residual_scale,
+        residual_scale=float(np.sqrt(noise.variance * np.mean(objective.spread**2))),
+        noise=noise,
         additive=additive,
-        used=weight > 0,
+        weight=weight,
+        misfit_scale=scale,
         notes=notes,
     )
 
@@ -361,42 +376,6 @@ def _refine(objective: Objective, start: Parameters, effort: tuple[float, int]) 
     return result.params
 
 
-def _covariance(objective: Objective, params: Parameters) -> tuple[Floats, float, list[str]]:
-    """Covariance of all parameters, spread of the residuals, and names of those at a bound; sets ``stderr``.
-
-    The curvature of the penalised misfit at its minimum, scaled by the misfit per degree of freedom where each curve
-    counts as 4 points.
-    """
-    names = list(params)
-    at_bound = [name for name in objective.free if _is_at_bound(params[name])]
-    inside = [name for name in objective.free if name not in at_bound]
-    for parameter in params.values():
-        parameter.stderr = None  # the optimiser's own knows neither the priors nor the correlation along a run
-    # What stopped at a bound counts as held there.
-    jacobian = objective.jacobian(params)[:, [objective.free.index(name) for name in inside]]
-    residuals = objective.residuals(params)
-    observations = objective.weight.size
-    effective = float(np.sum(objective.weight**2))
-    freedom = max(effective - len(inside), 1.0)
-    variance = float(np.sum(residuals[:observations] ** 2)) / freedom
-    # The priors' rows are information of their own, not to be rescaled with the misfit.
-    information = jacobian[:observations].T @ jacobian[:observations] / max(variance, 1e-12)
-    information += jacobian[observations:].T @ jacobian[observations:]
-    unit = 1 / np.sqrt(np.maximum(np.diag(information), 1e-300))
-    inverse = np.linalg.pinv(information * np.outer(unit, unit), rcond=1e-12, hermitian=True) * np.outer(unit, unit)
-    # Parameters tied by constraints move with the free ones.
-    values = np.array(list(params.valuesdict().values()))
-    tied = np.zeros((len(names), len(inside)))
-    for column, (moved, step) in enumerate(moved_parameters(params, inside)):
-        change = np.array(list(moved.valuesdict().values())) - np.where(np.isfinite(values), values, 0.0)
-        tied[:, column] = np.where(np.isfinite(values), change, 0.0) / step
-    covariance = tied @ inverse @ tied.T
-    for name, stderr in zip(names, np.sqrt(np.diag(covariance)), strict=True):
-        if name in inside or params[name].expr:
-            params[name].stderr = float(stderr)
-    return covariance, float(np.sqrt(variance * np.mean(objective.spread**2))), at_bound
-
-
 def _missed_runs(objective: Objective, params: Parameters) -> tuple[str, ...]:
     """Name the runs that the law describes far worse than the others: what sets them apart is not in the law."""
     misfit = objective.misfit(params.valuesdict())
@@ -410,9 +389,3 @@ def _missed_runs(objective: Objective, params: Parameters) -> tuple[str, ...]:
     named = ", ".join(f"{objective.used.name[runs[one]]} ({error[one]:.1%} RMS)" for one in worst)
     few = "" if missed.size <= 3 else f"{missed.size} runs, the worst being "
     return (f"the law misses {few}{named}; the median run by {typical:.1%}",)
-
-
-def _is_at_bound(parameter: object) -> bool:
-    value, low, high = (getattr(parameter, name) for name in ("value", "min", "max"))
-    near = [abs(value - bound) <= 1e-3 * max(abs(bound), 1e-3) for bound in (low, high) if np.isfinite(bound)]
-    return any(near)

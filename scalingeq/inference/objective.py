@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InstabilityError, ParameterError
 from . import twopoint
@@ -61,6 +62,11 @@ class Objective:
         self.first_time = float(np.median(self.settings.time[:, 0]))
         self.free = [name for name in params if params[name].vary]
         self._last_columns: tuple[dict[str, float], Floats] | None = None
+
+    @property
+    def run(self) -> NDArray[np.int64]:
+        """Run (obs,) of each observation."""
+        return self.used.run
 
     def _size(self, values: Mapping[str, float]) -> Floats:
         return unlearnable_shape(values, self.used.params[self.used.run], self.reference_params)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from . import twopoint
 from .algorithms import PLAIN, Algorithm, algorithm_loss
 from .curves import Floats, TrainingCurves
+
+COMBINATIONS = {
+    "2 r": ("r",),
+    "2 alpha r": ("alpha", "r"),
+    "2 alpha r width_exponent": ("alpha", "r", "width_exponent"),
+}
+"""Combinations that curves determine better than the parameters themselves: twice the product of these parameters."""
 
 
 def identified_combinations(values: Mapping[str, float], covariance: Floats) -> dict[str, tuple[float, float]]:
@@ -23,19 +32,35 @@ def identified_combinations(values: Mapping[str, float], covariance: Floats) -> 
     >>> identified_combinations(values, np.zeros((len(names), len(names))))["2 alpha r"]
     (1.0, 0.0)
     """
-    alpha, r, exponent = (values[name] for name in ("alpha", "r", "width_exponent"))
-    gradients: dict[str, tuple[float, Sequence[float]]] = {
-        "2 r": (2 * r, (0.0, 2.0, 0.0)),
-        "2 alpha r": (2 * alpha * r, (2 * r, 2 * alpha, 0.0)),
-        "2 alpha r width_exponent": (2 * alpha * r * exponent, (2 * r * exponent, 2 * alpha * exponent, 2 * alpha * r)),
-    }
-    names = list(values)
-    position = [names.index(name) for name in ("alpha", "r", "width_exponent")]
-    block = covariance[np.ix_(position, position)]
-    return {
-        name: (float(value), float(np.sqrt(max(np.array(gradient) @ block @ np.array(gradient), 0.0))))
-        for name, (value, gradient) in gradients.items()
-    }
+    moved = {name: combination(name, list(values), values) for name in COMBINATIONS}
+    return {name: (value, float(propagate(gradient, covariance))) for name, (value, gradient) in moved.items()}
+
+
+def combination(quantity: str, names: Sequence[str], values: Mapping[str, float]) -> tuple[float, Floats]:
+    """Value of a combination or of a single parameter, and its derivatives with respect to the parameters ``names``.
+
+    Examples
+    --------
+    >>> value, gradient = combination("2 alpha r", ["alpha", "r"], {"alpha": 2.0, "r": 0.25})
+    >>> value, gradient.tolist()
+    (1.0, [0.5, 4.0])
+    """
+    factors = COMBINATIONS.get(quantity, (quantity,))
+    slopes = {name: value_of_combination(quantity, {**values, name: 1.0}) for name in factors}  # linear in each
+    return float(value_of_combination(quantity, values)), np.array([slopes.get(name, 0.0) for name in names])
+
+
+def value_of_combination(quantity: str, values: Mapping[str, Any]) -> Any:
+    """Value of a combination or of a single parameter, of numbers or of arrays of any kind.
+
+    Examples
+    --------
+    >>> value_of_combination("2 r", {"r": np.array([0.25, 0.5])}).tolist()
+    [0.5, 1.0]
+    """
+    if quantity not in COMBINATIONS:
+        return values[quantity]
+    return 2.0 * math.prod(values[name] for name in COMBINATIONS[quantity])
 
 
 def propagate(derivative: Floats, covariance: Floats) -> Floats:
