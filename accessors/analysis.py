@@ -225,6 +225,7 @@ class AnalysisTwoPoint:
         quantities: Sequence[str] | None = None,
         *,
         levels: Sequence[float] = (0.68, 0.95),
+        chunk: int | None = None,
         progress: bool = False,
     ) -> xr.Dataset:
         """Intervals of parameters and identified combinations by profile likelihood, through lmfit's ``conf_interval``.
@@ -236,8 +237,10 @@ class AnalysisTwoPoint:
             some thirty fits that start at the best one.
         levels : sequence of float
             Probabilities of the intervals.
+        chunk : int, optional
+            Quantities a task: nothing is computed then until it is asked for, by any scheduler of dask.
         progress : bool, default False
-            Show a progress bar.
+            Show a progress bar while the profile is computed here.
 
         Returns
         -------
@@ -261,12 +264,11 @@ class AnalysisTwoPoint:
         >>> bool(found.lower.item() < found.value.item() < found.upper.item())
         True
         """
-        from scalingeq.inference.profile import profile, profiled_by_default
+        from scalingeq.inference.profile import profiled_by_default
 
         tree, params, objective = self._fit()
         chosen = profiled_by_default(objective, params) if quantities is None else list(quantities)
-        with _bar("profile", len(chosen), progress) as bar:
-            found = profile(objective, params, chosen, levels, lambda share: bar.update(share * len(chosen) - bar.n))
+        found = drawing.profile_variables(objective, params, chosen, levels, chunk, progress)
         ds = drawing.profile_dataset(chosen, levels, found, tree["parameters"].to_dataset())
         return note(ds, "twopoint.profile")
 
@@ -482,12 +484,6 @@ def open_analysis(path: str | PathLike[str]) -> xr.DataTree:
         except saving.READING as error:
             raise ArchiveError(f"{path}: damaged ({error}); pass an analysis written by fit") from error
     return require_twopoint(tree, single=False)
-
-
-def _bar(name: str, total: int, progress: bool) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(total=total, desc=name, disable=not progress)
 
 
 def _quantile_problems(quantile: Sequence[float]) -> list[str]:

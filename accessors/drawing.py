@@ -92,6 +92,48 @@ def _bootstrap_element(given: dict[str, np.ndarray], made: Resampling) -> dict[s
     return {"value": value, "failure": failure}
 
 
+def profile_variables(
+    objective: Objective, params: Parameters, quantities: Sequence[str], levels: Sequence[float], chunk: int | None,
+    progress: bool,
+) -> Profile:  # fmt: skip
+    """Profile of each quantity by itself; lazy, ``chunk`` quantities a task, where that is given.
+
+    Raises
+    ------
+    ParameterError
+        As :func:`scalingeq.inference.profile.profile`.
+    """
+    from tqdm import tqdm
+
+    from scalingeq.inference.profile import Profile, profile, profiled_by_default
+
+    known = profiled_by_default(objective, params)
+    # Refused before any work; of no quantity a profile is its checks alone.
+    profile(objective, params, [name for name in quantities if name not in known], levels)
+    names = xr.DataArray(list(quantities), dims="quantity")
+    sizes = {"level": len(levels)}
+    outputs = {name: Output((), "f8", {}) for name in ("value", "stderr")}
+    outputs |= {name: Output(("level",), "f8", {}) for name in ("lower", "upper")} | {"notes": Output((), TEXT, {})}
+    found = map_elements(
+        partial(_profile_element, objective=objective, params=params, levels=tuple(levels)),
+        {"quantity": names if chunk is None else names.chunk(quantity=chunk)}, ["quantity"], outputs, sizes,
+        progress=partial(tqdm, desc="profile", disable=not progress),
+    )  # fmt: skip
+    notes = [] if chunk is not None else [*found["notes"].values.tolist(), *found["message"].values.tolist()]
+    values = [found[name].data for name in ("value", "stderr", "lower", "upper")]
+    return Profile(*values, notes=tuple(filter(None, notes)))
+
+
+def _profile_element(
+    given: dict[str, np.ndarray], objective: Objective, params: Parameters, levels: tuple[float, ...]
+) -> dict[str, Any]:
+    from scalingeq.inference.profile import profile
+
+    found = profile(objective, params, [str(given["quantity"])], levels)
+    ends = {"lower": found.lower[0], "upper": found.upper[0]}
+    return {"value": found.value[0], "stderr": found.stderr[0], **ends, "notes": "\n".join(found.notes)}
+
+
 def draws_dataset(values: Any, group: xr.Dataset, method: str, seed: int, notes: Iterable[str]) -> xr.Dataset:
     """Label draws: ``value`` over ``(draw, parameter)``, and the identified combinations; lazy where the values are."""
     kept = ("parameter", "parameter_units", "meaning")

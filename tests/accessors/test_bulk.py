@@ -9,7 +9,7 @@ import xarray as xr
 
 import scalingeq
 from scalingeq.accessors.mapping import Output, map_elements
-from scalingeq.errors import DataError, FitError
+from scalingeq.errors import DataError, FitError, ParameterError
 
 HELD = {"alpha": 1.5, "r": 0.3, "time_scale": 1.0, "width_scale": 100.0, "width_exponent": 0.7}
 STEP = np.unique(np.geomspace(10, 8000, 12).round())
@@ -160,6 +160,33 @@ def test_archives_hold_fits_in_bulk(tasks, fitted, tmp_path):
     lazy.twopoint.save(tmp_path / "lazy.nc")
     opened = scalingeq.open_analysis(tmp_path / "lazy.nc")
     xr.testing.assert_identical(opened["parameters"].to_dataset(), fitted["parameters"].to_dataset())
+
+
+def test_bootstraps_are_lazy_in_chunks(tasks):
+    dask = pytest.importorskip("dask")
+    tree = tasks.sel(task="a").drop_vars("task").twopoint.fit(**HELD)
+    eager = tree.twopoint.bootstrap(draws=3, seed=5)
+    with dask.config.set(scheduler=forbidden):
+        lazy = tree.twopoint.bootstrap(draws=3, seed=5, chunk=2)
+        assert all(lazy[name].chunksizes["draw"] == (2, 1) for name in lazy.data_vars)
+    done = lazy.compute(scheduler="threads")
+    xr.testing.assert_identical(done.drop_attrs(deep=False), eager.drop_attrs(deep=False))
+    r, alpha = (eager.value.sel(parameter=name) for name in ("r", "alpha"))
+    np.testing.assert_allclose(eager.combined.sel(combination="2 alpha r"), 2 * alpha * r, rtol=1e-12)
+    assert eager.value.sel(parameter="scale").std() > 0
+
+
+def test_profiles_are_lazy_in_chunks(tasks):
+    dask = pytest.importorskip("dask")
+    tree = tasks.sel(task="a").drop_vars("task").twopoint.fit(**HELD)
+    eager = tree.twopoint.profile(["scale", "irreducible"], levels=[0.68])
+    with dask.config.set(scheduler=forbidden):
+        lazy = tree.twopoint.profile(["scale", "irreducible"], levels=[0.68], chunk=1)
+        with pytest.raises(ParameterError, match="alpha: not free"):
+            tree.twopoint.profile(["alpha"], chunk=1)
+    done = lazy.compute(scheduler="threads")
+    xr.testing.assert_identical(done.drop_attrs(deep=False), eager.drop_attrs(deep=False))
+    assert (eager.lower.squeeze() < eager.value).all()
 
 
 def double(given, factor=2.0):

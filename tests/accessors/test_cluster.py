@@ -46,6 +46,9 @@ def test_a_cluster_fits_what_one_process_does(client):
     for group in ("parameters", "prediction", "additive"):
         xr.testing.assert_identical(tree[group].to_dataset().compute(), expected[group].to_dataset())
     assert expected["parameters"].success.all()
+    one = ds.twopoint.fit(**HELD)
+    lazy = one.twopoint.bootstrap(draws=4, chunk=1)
+    np.testing.assert_array_equal(lazy.value.compute(), one.twopoint.bootstrap(draws=4).value)
 
 
 @pytest.mark.exhaustive
