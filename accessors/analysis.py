@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from scalingeq.datasets.schema import to_curves
 from scalingeq.errors import ArchiveError, DataError, ParameterError, raise_problems
 from scalingeq.inference import twopoint
 from scalingeq.inference.algorithms import Algorithm
-from scalingeq.inference.frontier import FLOPS_RULES, FlopsRule, frontier_band
+from scalingeq.inference.frontier import FLOPS_RULES, FlopsRule, Frontier, frontier_band
 from scalingeq.theory.curves import Kind
 from scalingeq.theory.spectrum import AnySpectrum
 from scalingeq.theory.training import Dynamics
@@ -199,13 +199,15 @@ class AnalysisTwoPoint:
                 "data_limit: this fit saw no run that repeats its data (samples_scale is infinite), so it cannot tell "
                 "what a limit costs; fit runs with a finite dataset_size, or pass None"
             )
-        plan |= {
+        whole: dict[str, Any] = {
+            **plan,
             "reference_params": law.reference_params,
             "dataset_size": np.inf if data_limit is None else data_limit,
             "flops": rule,
             "test_eigenvalues": curves.test_eigenvalues,
         }
-        band = partial(frontier_band, law.values, law.covariance if draws is None else None, **plan)
+        covariance = law.covariance if draws is None else None
+        band: Callable[[Any], tuple[Frontier, Frontier]] = partial(frontier_band, law.values, covariance, **whole)
         units = {"loss": observed["loss"].attrs["units"], "tokens": observed["batch_size"].attrs["units"]}
         labelled = partial(groups.frontier_dataset, quantile=quantile, units=units, batch_size=plan["batch_size"])
         if lazy:
@@ -217,7 +219,7 @@ class AnalysisTwoPoint:
         ds.attrs = {"flops": name, "learning_rate": plan["learning_rate"], "batch_size": plan["batch_size"]}
         ds.attrs["data_limit"] = np.inf if data_limit is None else float(data_limit)
         if draws is not None:
-            ds = drawing.with_frontier_bands(ds, draws, law, tree["parameters"].to_dataset(), best, plan)
+            ds = drawing.with_frontier_bands(ds, draws, law, tree["parameters"].to_dataset(), best, whole)
         return note(ds, "twopoint.frontier")
 
     def profile(

@@ -77,7 +77,7 @@ def fit_elements(
     templates = _templates(ds, points, list(PARAMETERS) if params is None else list(params), hold_out is not None)
     outputs = {f"{group}/{name}": output for group, (named, _) in templates.items() for name, output in named.items()}
     sizes = {dim: coord.size for _, coords in templates.values() for dim, coord in coords.items()}
-    about = {str(name): (tuple(d for d in v.dims if d not in dims), v.attrs) for name, v in own.items()}
+    about = {name: (tuple(str(dim) for dim in v.dims if dim not in dims), v.attrs) for name, v in own.items()}
     fit = partial(_fit_element, about=about, params=params, hold_out=hold_out, parameters=parameters)
     if weights is not None:
         fit = partial(fit, weight_dims=tuple(dim for dim in weights.dims if dim not in dims))

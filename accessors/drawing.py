@@ -120,8 +120,8 @@ def profile_variables(
         progress=partial(tqdm, desc="profile", disable=not progress),
     )  # fmt: skip
     notes = [] if chunk is not None else [*found["notes"].values.tolist(), *found["message"].values.tolist()]
-    values = [found[name].data for name in ("value", "stderr", "lower", "upper")]
-    return Profile(*values, notes=tuple(filter(None, notes)))
+    value, stderr, lower, upper = (found[name].data for name in ("value", "stderr", "lower", "upper"))
+    return Profile(value, stderr, lower, upper, tuple(filter(None, notes)))
 
 
 def _profile_element(
@@ -143,7 +143,8 @@ def draws_dataset(values: Any, group: xr.Dataset, method: str, seed: int, notes:
     of_parameter = {str(name): ds["value"].variable[:, at] for at, name in enumerate(group["parameter"].values)}
     combined = [value_of_combination(name, of_parameter) for name in COMBINATIONS]
     ds = ds.assign_coords(combination=("combination", list(COMBINATIONS), _about("combination of parameters", "1")))
-    ds["combined"] = xr.Variable.concat(combined, "combination").transpose("draw", "combination")
+    stacked = xr.Variable.concat(combined, "combination")  # type: ignore[no-untyped-call]
+    ds["combined"] = stacked.transpose("draw", "combination")
     ds["combined"].attrs = _about("what curves determine best", "1")
     ds.attrs = {"method": method, "seed": seed, "notes": "\n".join(notes)}
     return ds

@@ -85,13 +85,13 @@ def map_elements(
         array.variable.chunk(dict.fromkeys(own, -1)) if array.chunks else array.variable
         for array, own in zip(inputs.values(), core, strict=True)
     ]
-    sizes = {dim: size for array in inputs.values() for dim, size in array.sizes.items()} | dict(sizes or {})
+    size_of = {str(dim): size for array in inputs.values() for dim, size in array.sizes.items()} | dict(sizes or {})
     known = {dim for own in core for dim in own}
-    new = {dim: sizes[dim] for output in outputs.values() for dim in output.dims if dim not in known}
+    new = {dim: size_of[dim] for output in outputs.values() for dim in output.dims if dim not in known}
     results = xr.apply_ufunc(
         partial(
             _map_block, function=function, ranks={name: len(own) for name, own in zip(inputs, core, strict=True)},
-            outputs={name: (tuple(sizes[dim] for dim in o.dims), o.dtype) for name, o in outputs.items()},
+            outputs={name: (tuple(size_of[dim] for dim in o.dims), o.dtype) for name, o in outputs.items()},
             progress=progress,
         ),
         *variables,

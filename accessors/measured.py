@@ -227,7 +227,7 @@ class MeasuredTwoPoint:
         """
         from tqdm import tqdm
 
-        given = {"params": params, "hold_out": hold_out, "weights": weights, "parameters": parameters}
+        given: dict[str, Any] = {"params": params, "hold_out": hold_out, "weights": weights, "parameters": parameters}
         if dim is not None:
             return fit_elements(self._ds, [dim] if isinstance(dim, str) else list(dim), progress=progress, **given)
         with tqdm(total=100, desc="fit", unit="%", disable=not progress, bar_format="{desc} {bar} {n:.0f} %") as bar:

@@ -93,10 +93,11 @@ def extended(before: xr.DataTree, after: xr.DataTree, dim: str) -> xr.DataTree:
             found = _differences(old, new, dim)
             problems += [f"group {path}, {problem}" for problem in found]
             groups[path] = old if found or dim not in old.dims else _joined(old, new, dim)
-        else:
-            groups[path] = old if new is None else new
-            if dim in groups[path].dims:
-                problems.append(f"group {path}: only in {'the archive' if new is None else 'what is appended'}")
+            continue
+        for lonely, where in ((old, "the archive"), (new, "what is appended")):
+            if lonely is not None:
+                groups[path] = lonely
+                problems += [f"group {path}: only in {where}"] * (dim in lonely.dims)
     if not any(dim in ds.dims for ds in new_groups.values()):
         problems.append(f"append_dim: nothing of this analysis lies along {dim!r}")
     raise_problems(problems, ArchiveError)
@@ -117,7 +118,7 @@ def _differences(old: xr.Dataset, new: xr.Dataset, dim: str) -> list[str]:
         sizes = [{d: size for d, size in variable.sizes.items() if d != dim} for variable in (one, other)]
         if one.dims != other.dims or sizes[0] != sizes[1]:
             problems.append(f"variable {name!r}: has {dict(other.sizes)}, in the archive {dict(one.sizes)}")
-        elif dim not in one.dims and not one.equals(other):
+        elif dim not in one.dims and not one.equals(other):  # type: ignore[no-untyped-call]
             problems.append(f"variable {name!r}: has other values than in the archive")
     if dim in old.variables and dim in new.variables:
         twice = np.intersect1d(old[dim].values.astype(str), new[dim].values.astype(str))
