@@ -92,7 +92,8 @@ class AnalysisTwoPoint:
         Returns
         -------
         xarray.Dataset
-            ``loss`` and ``loss_stderr``, labelled like ``ds``; ``measured_loss`` where ``ds`` has one.
+            ``loss`` and ``loss_stderr``, labelled like ``ds``; ``measured_loss`` where ``ds`` has one. Lazy where ``ds`` is
+            chunked, as :meth:`scalingeq.accessors.MeasuredTwoPoint.predict` says.
 
         Raises
         ------

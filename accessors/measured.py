@@ -275,8 +275,7 @@ class MeasuredTwoPoint:
         -------
         xarray.Dataset
             ``loss`` (and ``loss_stderr`` from a fit) in the shape of the dataset, ``measured_loss`` where there is one;
-            which parameters it comes from is in ``attrs["twopoint_parameters"]`` and ``attrs["history"]``. Chunked
-            (dask) runs give lazy predictions.
+            which parameters it comes from is in ``attrs["twopoint_parameters"]`` and ``attrs["history"]``.
 
         Raises
         ------
@@ -284,6 +283,14 @@ class MeasuredTwoPoint:
             If the record lacks what a prediction needs, or a parameter is unknown; says what to pass.
         ParameterError, InstabilityError
             If an option is outside its domain, or discrete steps diverge: as :func:`scalingeq.loss_curve`.
+
+        Notes
+        -----
+        A chunked (dask) dataset gives a lazy prediction, made chunk by chunk in some 300 bytes of memory for each point
+        of the chunks at work, more with standard errors. Chunks of runs stay apart, and chunks of steps or observations
+        where ``learning_rate`` and ``batch_size`` are numbers of a run, as losses at one step then need no other. Where
+        they vary over the observations, a schedule, the observations of a run are put in one chunk; a ragged record, whose
+        rows no chunk knows, is put in one altogether: pad it, ``(run, obs)``, to go beyond the memory.
 
         Examples
         --------

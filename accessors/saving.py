@@ -180,7 +180,8 @@ def write(tree: xr.DataTree, path: str | os.PathLike[str]) -> None:
             even.to_zarr(temporary, mode="w-", zarr_format=2, consolidated=True, write_inherited_coords=True)
         else:
             safe.to_netcdf(temporary, engine="netcdf4", write_inherited_coords=True)
-        _to_disk(temporary)
+        for written in (*temporary.rglob("*"), temporary):
+            _to_disk(written)
         _put_in_place(temporary, target)
         _to_disk(target.parent)
     except WRITING as error:
@@ -221,12 +222,9 @@ def _remove(path: Path) -> None:
 
 
 def _to_disk(path: Path) -> None:
-    """Force a file, or a folder and all in it, to the disk; where folders cannot be opened, the rename has to do."""
-    if path.is_dir():
-        for inside in path.iterdir():
-            _to_disk(inside)
-        if os.name == "nt":
-            return
+    """Force a file, or the entries of a folder, to the disk; where folders cannot be opened, the rename has to do."""
+    if path.is_dir() and os.name == "nt":
+        return
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)

@@ -293,6 +293,16 @@ def test_a_failed_write_leaves_the_old_folder_and_no_litter(tmp_path, monkeypatc
         np.testing.assert_array_equal(opened["observed/loss"], make_analysis()["observed/loss"])
 
 
+def test_saving_touches_nothing_beside(path, monkeypatch):
+    (path.parent / "other").mkdir()
+    (path.parent / "other" / "data.bin").write_text("mine")
+    opened, opens = [], os.open
+    monkeypatch.setattr(saving.os, "open", lambda name, *args: opened.append(str(name)) or opens(name, *args))
+    saving.save(make_analysis(), path)
+    assert opened
+    assert not any("other" in name.removeprefix(str(path.parent)) for name in opened)
+
+
 def test_folders_that_are_no_archives_are_safe(tmp_path):
     pytest.importorskip("zarr")
     (tmp_path / "mine.zarr").mkdir()
