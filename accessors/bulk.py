@@ -64,11 +64,15 @@ def fit_elements(
     needed = ({*ROLES} - {"train_loss"}) | {"test_eigenvalues", "offset_stderr"}
     of_runs = {name for name, coord in ds.coords.items() if "run" in coord.dims}  # hold_out may name any of these
     own = {str(name): ds[name] for name in ds.variables if name not in dims and name in needed | of_runs}
+    if weights is not None and weights.indexes:
+        weights = weights.reindex_like(ds["loss"])  # by its labels, as in a single fit
     inputs = own | ({} if weights is None else {WEIGHTS: weights})
     lazy = any(array.chunks for array in inputs.values())
     problems = [f"dim: the observations of a run lie along {dim!r}; pass others" for dim in dims if dim in POINTS]
     problems += [f"{name}: missing; label({name}=...)" for name in REQUIRED if name not in ds]
     problems += parameter_problems(parameters or {})
+    if weights is not None and any(weights.sizes[dim] != ds.sizes.get(dim, weights.sizes[dim]) for dim in weights.dims):
+        problems.append(f"weights: dimensions {dict(weights.sizes)} do not fit those of the record, {dict(ds.sizes)}")
     if lazy and progress:
         problems.append("progress: chunked fits run where they are computed; use dask.diagnostics.ProgressBar there")
     raise_problems(problems, DataError)

@@ -100,6 +100,9 @@ def test_draws_by_weights(tasks):
     alone = record.twopoint.fit(weights=weights[2], **HELD)
     np.testing.assert_array_equal(tree["parameters"].value[2], alone["parameters"].value)
     np.testing.assert_array_equal(tree["prediction"].role[2], alone["prediction"].role)
+    by_label = weights[2].assign_coords(step=STEP).isel(step=slice(None, None, -1)).expand_dims("draw")
+    tree = record.twopoint.fit(dim="draw", weights=by_label, **HELD)
+    np.testing.assert_array_equal(tree["parameters"].value[0], alone["parameters"].value)
 
 
 def test_padded_elements_and_two_dimensions(tasks):
@@ -140,6 +143,8 @@ def test_bad_requests_are_refused_before_any_work(tasks, fitted):
     pytest.importorskip("dask")
     with pytest.raises(DataError, match=r"progress: .*ProgressBar"):
         tasks.chunk(task=1).twopoint.fit(dim="task", progress=True)
+    with pytest.raises(DataError, match="weights: dimensions"):
+        tasks.twopoint.fit(dim="task", weights=xr.DataArray(np.ones((3, 5)), dims=("task", "step")))
     for use in ("predict", "report", "parameters"):
         with pytest.raises(DataError, match=r"many fits, over task; choose one: tree.isel\(task=0\)"):
             getattr(fitted.twopoint, use)()
