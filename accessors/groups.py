@@ -73,6 +73,7 @@ def parameters_group(fit: TwoPointFit, loss_units: str, token_units: str, notes:
         fit.covariance,
         _about("covariance of the parameters (zero: held, or at a bound)", "products of parameter_units"),
     )
+    ds["prior_share"] = ("parameter", fit.prior_share, _about("share of the variance that the weak priors have", "1"))
     ds = ds.assign_coords(
         parameter_=("parameter_", names, _about("parameter of the two-point law", "1")),
         parameter_units=("parameter", [_units(name, loss_units, token_units) for name in names]),

@@ -89,13 +89,18 @@ class Report:
 
 
 def _identified(parameters: xr.Dataset) -> Section:
+    from scalingeq.inference.identifiability import findings
     from scalingeq.inference.uncertainty import identified_combinations
 
     names = [str(name) for name in parameters["parameter"].values]
     values = dict(zip(names, map(float, parameters["value"].values), strict=True))
     found = identified_combinations(values, parameters["covariance"].values)
     rows = [(name, f"{value:.4g}", _error(error), COMBINATIONS[name]) for name, (value, error) in found.items()]
-    return Section("What the curves determine best", ("combination", "value", "std. error", "meaning"), rows)
+    # An analysis from before the share of the priors was kept says nothing of it.
+    share = parameters["prior_share"].values if "prior_share" in parameters else np.zeros(len(names))
+    heads = ("combination", "value", "std. error", "meaning")
+    said = findings(values, parameters["covariance"].values, share)
+    return Section("What the curves determine best", heads, rows, said)
 
 
 def _parameters(parameters: xr.Dataset) -> Section:

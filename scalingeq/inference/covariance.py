@@ -64,11 +64,15 @@ class Noise:
 
 
 class Covariance(NamedTuple):
-    """Covariance of all parameters, the noise it rests on, and the free parameters that are at a bound."""
+    """Covariance of all parameters, the noise it rests on, and the free parameters that are at a bound.
+
+    ``prior_share`` (parameter,) is the share of each variance that the priors have, zero for what is not free.
+    """
 
     matrix: Floats
     noise: Noise
     at_bound: list[str]
+    prior_share: Floats
 
 
 def covariance_of(objective: PenalisedLeastSquares, params: Parameters) -> Covariance:
@@ -104,7 +108,10 @@ def covariance_of(objective: PenalisedLeastSquares, params: Parameters) -> Covar
     for name, stderr in zip(names, np.sqrt(np.diag(matrix)), strict=True):
         if name in inside or params[name].expr:
             params[name].stderr = float(stderr)
-    return Covariance(matrix, noise, at_bound)
+    pull = tied @ curvature_inverse(jacobian) @ jacobian[objective.weight.size :].T
+    variance = np.diag(matrix)
+    share = np.divide(np.sum(pull**2, axis=1), variance, out=np.zeros(len(names)), where=variance > 0)
+    return Covariance(matrix, noise, at_bound, share)
 
 
 def sandwich(jacobian: Floats, residuals: Floats, weight: Floats, run: Ints) -> tuple[Floats, Noise]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import ScalingEqError
+from ..errors import ParameterError, ScalingEqError
 from .curves import Floats
 from .frontier import Frontier, frontier
 
@@ -41,7 +41,7 @@ def bands(
 
     Raises
     ------
-    ValueError
+    ParameterError
         If no draw gives the quantity.
 
     Examples
@@ -57,7 +57,7 @@ def bands(
         except FAILURES:
             continue
     if not found:
-        raise ValueError("none of the draws gives a prediction")
+        raise ParameterError("draws: none of the draws gives a prediction; look at their notes and failures")
     stack = np.stack(found)
     return Bands(np.quantile(stack, quantile, axis=0), stack.std(axis=0), len(values) - len(found))
 

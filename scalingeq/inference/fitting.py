@@ -43,6 +43,8 @@ class TwoPointFit:
         Values, bounds and standard errors.
     covariance : ndarray, shape (parameter, parameter)
         Of all parameters in the order of ``params``; zero where a parameter was held or stopped at a bound.
+    prior_share : ndarray, shape (parameter,)
+        Share of each variance that the weak priors have.
     reference_params : float
         Model size that the amplitudes refer to: the smallest of the fit.
     residual_scale : float
@@ -61,6 +63,7 @@ class TwoPointFit:
 
     params: Parameters
     covariance: Floats
+    prior_share: Floats
     reference_params: float
     residual_scale: float
     noise: Noise
@@ -243,7 +246,7 @@ def fit_two_point(
     objective = Objective(curves, weight, scale, params)
     best = _refine(objective, best, FINE)
     tell(1.0)
-    covariance, noise, at_bound = covariance_of(objective, best)
+    covariance, noise, at_bound, prior_share = covariance_of(objective, best)
     notes += tuple(
         f"{name} stopped at its bound {best[name].value:.4g}: its standard error is not defined" for name in at_bound
     )
@@ -251,6 +254,7 @@ def fit_two_point(
     return TwoPointFit(
         params=best,
         covariance=covariance,
+        prior_share=prior_share,
         reference_params=objective.reference_params,
         residual_scale=float(np.sqrt(noise.variance * np.mean(objective.spread**2))),
         noise=noise,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -104,9 +106,18 @@ def sample(
     minimizer = Minimizer(objective.residuals, params, calc_covar=False)
     start = _scattered(params, free, covariance, walkers, seed)
     with np.errstate(all="ignore"):  # a proposal outside the theory's domain has no finite loss, and is not taken
-        result = minimizer.emcee(
-            steps=burn + steps, nwalkers=walkers, burn=burn, pos=start, seed=seed, is_weighted=True, progress=progress
-        )
+        # lmfit prints that chains are short; the notes say it.
+        with contextlib.redirect_stdout(io.StringIO()):
+            result = minimizer.emcee(
+                steps=burn + steps,
+                nwalkers=walkers,
+                burn=burn,
+                pos=start,
+                seed=seed,
+                is_weighted=True,
+                progress=progress,
+            )
+        measured = minimizer.sampler.get_autocorr_time(discard=burn, quiet=True, tol=0)
     chain = result.chain  # (step, walker, free)
     values = np.tile(np.array(list(params.valuesdict().values())), (steps * walkers, 1))
     values[:, [list(params).index(name) for name in free]] = chain.reshape(-1, len(free))
@@ -114,7 +125,6 @@ def sample(
         if parameter.expr:
             values[:, list(params).index(parameter.name)] = _followed(params, free, chain, parameter.name)
     time = np.full(len(params), np.nan)
-    measured = minimizer.sampler.get_autocorr_time(discard=burn, quiet=True, tol=0)
     time[[list(params).index(name) for name in free]] = measured
     fraction = np.asarray(minimizer.sampler.acceptance_fraction)
     return Chains(
@@ -157,7 +167,7 @@ def _followed(params: Parameters, free: list[str], chain: Floats, name: str) -> 
 
 def _notes(steps: int, time: Floats, fraction: Floats) -> tuple[str, ...]:
     notes = []
-    if not steps > 50 * np.max(time):
+    if not steps > 50 * np.max(time):  # too short to tell is NaN
         notes.append(
             f"chains of {steps} steps are short beside their autocorrelation time of about {np.max(time):.0f} steps: "
             "more draws, to 50 such times, give steadier quantiles"

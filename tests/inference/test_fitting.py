@@ -102,7 +102,10 @@ def test_derivatives_agree_with_central_differences():
 
 
 def test_repeated_data_determine_the_samples():
-    """One run sees its data once, two repeat theirs: the scale of the samples is found within 4 standard errors."""
+    """One run sees its data once, two repeat theirs: the scale of the samples is found within 4 standard errors.
+
+    Relative ones: a scale is positive, and the runs of one size know it to a factor, along with the scale of time.
+    """
     from dataclasses import replace
 
     truth = TRUTH | {"samples_scale": 1e-3, "unlearnable": 0.0, "noise_scale": 0.0, "width_scale": np.inf}
@@ -113,8 +116,8 @@ def test_repeated_data_determine_the_samples():
     fit = fit_two_point(replace(plan, loss=loss * np.exp(0.002 * noise)))
     found = fit.params["samples_scale"]
     assert found.vary
-    assert abs(found.value - 1e-3) < 4 * found.stderr
-    assert found.stderr < 0.5e-3
+    assert abs(np.log(found.value / 1e-3)) < 4 * found.stderr / found.value
+    assert found.stderr < 0.5 * found.value
 
 
 def test_a_law_that_falls_to_zero_is_no_accident():
