@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import scalingeq  # noqa: F401  (registers the accessor)
+
 distributed = pytest.importorskip("distributed")
 import dask  # noqa: E402
 

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import scalingeq  # noqa: F401  (registers the accessor)
+
 HELD = {"alpha": 1.5, "r": 0.3, "time_scale": 1.0, "width_scale": 100.0, "width_exponent": 0.7}
 STEP = np.unique(np.geomspace(10, 8000, 12).round())
 FASTER, LIMIT = 1.5, 2000  # times as fast with two workers as with one; MB
