@@ -119,10 +119,10 @@ def _templates(
         params.add(name)
     units, tokens = str(ds["loss"].attrs["units"]), str(ds["batch_size"].attrs["units"])
     nothing = AdditiveLaw(*[np.nan] * 7)
-    fit = TwoPointFit(
-        params=params, covariance=np.zeros((len(names),) * 2), reference_params=np.nan, residual_scale=np.nan,
-        noise=Noise(*[np.nan] * len(fields(Noise))), additive=nothing, weight=np.zeros(0), misfit_scale=np.nan, notes=(),
-    )  # fmt: skip
+    numbers: dict[str, Any] = {field.name: np.nan for field in fields(TwoPointFit)}
+    noise = Noise(*[np.nan] * len(fields(Noise)))
+    whole = {"params": params, "covariance": np.zeros((len(names),) * 2), "noise": noise, "notes": ()}
+    fit = TwoPointFit(**numbers | whole)
     labelled = {
         "parameters": groups.parameters_group(fit, units, tokens, ()),
         "additive": groups.additive_group(nothing, units, tokens),
