@@ -121,7 +121,8 @@ def _templates(
     nothing = AdditiveLaw(*[np.nan] * 7)
     numbers: dict[str, Any] = {field.name: np.nan for field in fields(TwoPointFit)}
     noise = Noise(*[np.nan] * len(fields(Noise)))
-    whole = {"params": params, "covariance": np.zeros((len(names),) * 2), "noise": noise, "notes": ()}
+    square, column = np.zeros((len(names),) * 2), np.full(len(names), np.nan)
+    whole = {"params": params, "covariance": square, "prior_share": column, "noise": noise, "notes": ()}
     fit = TwoPointFit(**numbers | whole)
     labelled = {
         "parameters": groups.parameters_group(fit, units, tokens, ()),
