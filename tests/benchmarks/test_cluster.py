@@ -35,7 +35,7 @@ def lazy_fits(count, chunk):
 def test_two_workers_beside_one(benchmark, tmp_path, count):
     """The draws in four parts, each on one worker and on two in turn, so that what disturbs the machine hits both."""
     dask, distributed = pytest.importorskip("dask"), pytest.importorskip("distributed")
-    options = {"threads_per_worker": 1, "dashboard_address": None, "local_directory": str(tmp_path)}
+    options = {"threads_per_worker": 1, "dashboard_address": ":0", "local_directory": str(tmp_path)}
     parts = 4
     fits = lazy_fits(count, max(1, count // 200))
     size = count // parts
