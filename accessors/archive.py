@@ -161,7 +161,7 @@ def check_analysis(tree: xr.DataTree) -> None:
     Traceback (most recent call last):
         ...
     scalingeq.errors.ArchiveError: not an analysis: the groups observed, parameters, prediction and the attribute
-    provenance are missing; pass a tree that ds.twopoint.fit() made
+    provenance are missing; pass a tree that ds.twopoint.fit() or ds.laws.fit() made
     """
     missing = [group for group in REQUIRED if group not in tree.children]
     problems = []
@@ -170,7 +170,7 @@ def check_analysis(tree: xr.DataTree) -> None:
         parts += ["the attribute provenance"] if "provenance" not in tree.attrs else []
         verb = "is" if len(missing) + ("provenance" not in tree.attrs) == 1 else "are"
         problems.append(
-            f"not an analysis: {' and '.join(parts)} {verb} missing; pass a tree that ds.twopoint.fit() made"
+            f"not an analysis: {' and '.join(parts)} {verb} missing; pass a tree that ds.twopoint.fit() or ds.laws.fit() made"
         )
     for group, names in REQUIRED.items():
         if group not in missing:

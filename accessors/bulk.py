@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,53 +14,52 @@ from scalingeq.datasets.labels import ROLES, label
 from scalingeq.datasets.schema import REQUIRED
 from scalingeq.datasets.shapes import POINTS
 from scalingeq.errors import DataError, raise_problems
-from scalingeq.inference.laws import AdditiveLaw
-from scalingeq.inference.twopoint import PARAMETERS
+from scalingeq.inference.laws import Law, LawFit, law
+from scalingeq.inference.laws.additive import AdditiveLaw
+from scalingeq.inference.twopoint import LAW_NAME
 
 from . import groups
-from .fitting import analysis_tree, fitted_groups, parameter_problems
+from .fitted import analysis_tree, fitted_groups, parameter_problems
 from .mapping import TEXT, Output, map_elements
 
 if TYPE_CHECKING:
     from lmfit import Parameter, Parameters
 
 WEIGHTS = "weights of the fit"  # no name of a variable
-GROUPS = ("parameters", "prediction", "additive")
 NOTES = Output((), TEXT, {"long_name": "what a reader of the parameters must know", "units": "1"})
 
 
 def fit_elements(
     ds: xr.Dataset,
-    dims: list[str],
-    params: Parameters | None = None,
+    name: str,
+    dim: str | Sequence[str],
+    params: Parameters | None,
     *,
-    hold_out: Mapping[str, Any] | None = None,
-    weights: xr.DataArray | None = None,
-    parameters: Mapping[str, float | Parameter] | None = None,
-    progress: bool = False,
+    hold_out: Mapping[str, Any] | None,
+    weights: xr.DataArray | None,
+    parameters: Mapping[str, float | Parameter],
+    progress: bool,
 ) -> xr.DataTree:
-    """Fit every element of ``dims``; lazy where the record, or the weights, are chunked.
+    """Fit the law ``name`` to every element of ``dim``; lazy where the record, or the weights, are chunked.
 
     Parameters
     ----------
     ds : xarray.Dataset
-        Measured curves with ``dims`` beside those of the schema, on any of its variables.
-    dims : list of str
-        Dimensions whose elements are records of their own.
-    params, hold_out, weights, parameters, progress
-        As in :meth:`scalingeq.accessors.MeasuredTwoPoint.fit`.
+        Measured curves with ``dim`` beside the dimensions of the schema, on any of its variables.
+    name, dim, params, hold_out, weights, parameters, progress
+        As in :meth:`scalingeq.accessors.MeasuredLaws.fit`.
 
     Returns
     -------
     xarray.DataTree
-        An analysis whose groups have ``dims`` too; ``success`` and ``message`` in ``parameters`` say which fits failed.
+        An analysis whose groups have ``dim`` too; ``success`` and ``message`` in ``parameters`` say which fits failed.
 
     Raises
     ------
     DataError
-        If ``dims`` or a variable is missing, or a parameter is unknown.
+        If ``dim`` or a variable is missing, or a parameter is unknown.
     """
-    ds = label(ds)
+    ds, chosen, dims = label(ds), law(name), [dim] if isinstance(dim, str) else list(dim)
     needed = ({*ROLES} - {"train_loss"}) | {"test_eigenvalues", "offset_stderr"}
     of_runs = {name for name, coord in ds.coords.items() if "run" in coord.dims}  # hold_out may name any of these
     own = {str(name): ds[name] for name in ds.variables if name not in dims and name in needed | of_runs}
@@ -70,7 +69,11 @@ def fit_elements(
     lazy = any(array.chunks for array in inputs.values())
     problems = [f"dim: the observations of a run lie along {dim!r}; pass others" for dim in dims if dim in POINTS]
     problems += [f"{name}: missing; label({name}=...)" for name in REQUIRED if name not in ds]
-    problems += parameter_problems(parameters or {})
+    problems += parameter_problems(chosen, parameters)
+    if not chosen.has_loss:
+        problems.append(
+            f"dim: the {chosen.title} give a frontier alone, each record its own; fit the elements one by one"
+        )
     if weights is not None and any(weights.sizes[dim] != ds.sizes.get(dim, weights.sizes[dim]) for dim in weights.dims):
         problems.append(f"weights: dimensions {dict(weights.sizes)} do not fit those of the record, {dict(ds.sizes)}")
     if lazy and progress:
@@ -78,11 +81,13 @@ def fit_elements(
     raise_problems(problems, DataError)
 
     points = tuple(str(dim) for dim in ds["loss"].dims if dim not in dims)
-    templates = _templates(ds, points, list(PARAMETERS) if params is None else list(params), hold_out is not None)
+    templates = _templates(
+        ds, chosen, points, list(chosen.parameters if params is None else params), hold_out is not None
+    )
     outputs = {f"{group}/{name}": output for group, (named, _) in templates.items() for name, output in named.items()}
     sizes = {dim: coord.size for _, coords in templates.values() for dim, coord in coords.items()}
     about = {name: (tuple(str(dim) for dim in v.dims if dim not in dims), v.attrs) for name, v in own.items()}
-    fit = partial(_fit_element, about=about, params=params, hold_out=hold_out, parameters=parameters)
+    fit = partial(_fit_element, law=chosen, about=about, params=params, hold_out=hold_out, parameters=parameters)
     if weights is not None:
         fit = partial(fit, weight_dims=tuple(dim for dim in weights.dims if dim not in dims))
     found = map_elements(fit, inputs, dims, outputs, sizes, progress=_bar if progress else iter)
@@ -96,7 +101,7 @@ def fit_elements(
         data = {name: found[f"{group}/{name}"] for name in named}
         tree[group] = xr.Dataset(data, {**mapped, **rest, **coords})
     tree["parameters"] = tree["parameters"].assign(success=found["success"], message=found["message"])
-    return analysis_tree(tree)
+    return analysis_tree(tree, chosen)
 
 
 def _bar(elements: Any) -> Any:
@@ -106,7 +111,7 @@ def _bar(elements: Any) -> Any:
 
 
 def _templates(
-    ds: xr.Dataset, points: tuple[str, ...], names: list[str], held_out: bool
+    ds: xr.Dataset, law: Law, points: tuple[str, ...], names: list[str], held_out: bool
 ) -> dict[str, tuple[dict[str, Output], dict[str, xr.DataArray]]]:
     """Outputs and coordinates of each group, labelled as those of one fit are."""
     from lmfit import Parameters
@@ -118,16 +123,19 @@ def _templates(
     for name in names:
         params.add(name)
     units, tokens = str(ds["loss"].attrs["units"]), str(ds["batch_size"].attrs["units"])
-    nothing = AdditiveLaw(*[np.nan] * 7)
-    numbers: dict[str, Any] = {field.name: np.nan for field in fields(TwoPointFit)}
-    noise = Noise(*[np.nan] * len(fields(Noise)))
-    square, column = np.zeros((len(names),) * 2), np.full(len(names), np.nan)
-    whole = {"params": params, "covariance": square, "prior_share": column, "noise": noise, "notes": ()}
-    fit = TwoPointFit(**numbers | whole)
-    labelled = {
-        "parameters": groups.parameters_group(fit, units, tokens, ()),
-        "additive": groups.additive_group(nothing, units, tokens),
-    }
+    nothing = AdditiveLaw(*[np.nan] * len(fields(AdditiveLaw)))
+    about: dict[str, Any] = {
+        "law": law.name, "params": params, "covariance": np.zeros((len(names),) * 2), "residual_scale": np.nan,
+        "weight": np.zeros(0),
+    }  # fmt: skip
+    if law.name == LAW_NAME:
+        about |= {"additive": nothing, "noise": Noise(*[np.nan] * len(fields(Noise)))}
+        about |= {"prior_share": np.full(len(names), np.nan), "misfit_scale": np.nan, "irreducible_prior": np.nan}
+        about |= {"reference": {"reference_params": np.nan}}
+    fit = TwoPointFit(**about) if law.name == LAW_NAME else LawFit(**about)
+    labelled = {"parameters": groups.parameters_group(fit, law, units, tokens, ())}
+    if law.name == LAW_NAME:
+        labelled["additive"] = groups.additive_group(nothing, units, tokens)
     templates = {}
     for group, template in labelled.items():
         named = {
@@ -136,7 +144,6 @@ def _templates(
         }
         templates[group] = named, {str(name): coord for name, coord in template.coords.items()}
     templates["parameters"][0]["notes"] = NOTES
-    law = groups.FittedLaw({}, np.zeros((0, 0)), np.nan)
     predictions = {
         name: Output(points, "f8", {"long_name": text, "units": unit})
         for name, (text, unit) in groups.prediction_labels(law, units).items()
@@ -145,17 +152,19 @@ def _templates(
     for name, text in groups.SCORES.items():
         if held_out or not name.startswith("held_out"):
             predictions[name] = Output(("law",), "f8", {"long_name": text, "units": "1"})
-    templates["prediction"] = predictions, {"law": groups.law_coordinate()}
+    names = [law.name, *(["additive"] if "additive" in labelled else [])]
+    templates["prediction"] = predictions, {"law": groups.law_coordinate(names)}
     return templates
 
 
 def _fit_element(
     arrays: dict[str, np.ndarray],
     *,
+    law: Law,
     about: Mapping[str, tuple[tuple[str, ...], Mapping[str, Any]]],
     params: Parameters | None,
     hold_out: Mapping[str, Any] | None,
-    parameters: Mapping[str, float | Parameter] | None,
+    parameters: Mapping[str, float | Parameter],
     weight_dims: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Fit one element; what is fitted by name, ``group/variable``."""
@@ -163,6 +172,7 @@ def _fit_element(
     weights = None if given is None else xr.DataArray(given, dims=weight_dims)
     variables = {name: (dims, arrays[name], attrs) for name, (dims, attrs) in about.items()}
     ds = xr.Dataset({"loss": variables.pop("loss")}, variables)
-    found = fitted_groups(ds, params, hold_out=hold_out, weights=weights, parameters=parameters)
-    values = {f"{group}/{name}": v.values for group in GROUPS for name, v in found[group].data_vars.items()}
+    found = fitted_groups(ds, law, params, hold_out=hold_out, weights=weights, parameters=parameters)
+    del found["observed"]
+    values = {f"{group}/{name}": v.values for group, one in found.items() for name, v in one.data_vars.items()}
     return values | {"parameters/notes": found["parameters"].attrs["notes"]}

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from scalingeq.errors import ScalingEqError
+from scalingeq.errors import FitError, ScalingEqError
+from scalingeq.inference.laws import LAWS
+from scalingeq.inference.twopoint import LAW_NAME
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -227,7 +229,21 @@ def demo(output: Path) -> None:
     multiple=True,
     help="What the file lacks or names otherwise: batch_size=65536, learning_rate=3e-4, loss=val_loss.",
 )
-def fit(file: Path, output: Path, hold_out: Sequence[tuple[str, Any]], roles: Sequence[tuple[str, Any]]) -> None:
+@click.option("--law", "name", type=click.Choice(list(LAWS)), default=LAW_NAME, show_default=True, help="Law to fit.")
+@click.option(
+    "--check",
+    type=click.Choice(["size", "horizon", "schedule", "repetition", "none"]),
+    help="What a two-point fit is to extrapolate to: that much is left out, predicted and reported, and widens the "
+    "bands. Default: size.",
+)
+def fit(
+    file: Path,
+    output: Path,
+    hold_out: Sequence[tuple[str, Any]],
+    roles: Sequence[tuple[str, Any]],
+    name: str,
+    check: str | None,
+) -> None:
     """Fit the loss curves in FILE and print a report.
 
     FILE is NetCDF, Zarr, or a training log: a table with the columns run, step, loss, params, or the log of a trainer, with what
@@ -236,9 +252,48 @@ def fit(file: Path, output: Path, hold_out: Sequence[tuple[str, Any]], roles: Se
     from scalingeq.datasets import open_record
 
     _check_distinct(file, output)
-    tree = open_record(file, **dict(roles)).twopoint.fit(hold_out=dict(hold_out), progress=True)
-    tree.twopoint.save(output)
-    click.echo(tree.twopoint.report())
+    record = open_record(file, **dict(roles))
+    if name == LAW_NAME:
+        task: Any = None if check == "none" else check or "size"
+        try:
+            tree = record.twopoint.fit(hold_out=dict(hold_out), check=task, progress=True)
+        except FitError as error:
+            if check:
+                raise
+            click.echo(f"Warning: no check, as {error}", err=True)
+            tree = record.twopoint.fit(hold_out=dict(hold_out), progress=True)
+    elif check:
+        raise click.UsageError(f"--check is of two-point fits; leave it out for the law {name}")
+    else:
+        tree = record.laws.fit(name, hold_out=dict(hold_out), progress=True)
+    tree.laws.save(output)
+    click.echo(tree.laws.report())
+
+
+@main.command()
+@click.option(
+    "--output", "-o", type=FILE, required=True, callback=_check_output, help="Table to write (Markdown text)."
+)
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    envvar="SCALINGEQ_RECORDS",
+    help="Folder of the records made by others, also SCALINGEQ_RECORDS; without it the curves that come with the package.",
+)
+@click.option("--law", "laws", multiple=True, help="Of these laws alone; several add up. Default: all.")
+@click.option("--checkpoint", type=FILE, help="File of finished rows; a later call goes on from there.")
+def scoreboard(output: Path, data: Path | None, laws: Sequence[str], checkpoint: Path | None) -> None:
+    """Fit every law to every fixed split and write how it predicts the rest.
+
+    Takes a minute or two with the package's curves, and half an hour with all records.
+    """
+    from .scoreboard import markdown
+    from .scoreboard import scoreboard as score_laws
+
+    found = score_laws(data, laws=laws or None, checkpoint=checkpoint, progress=lambda text: click.echo(text, err=True))
+    with _written_beside(output) as temporary:
+        temporary.write_text(markdown(found), encoding="utf-8")
+    click.echo(f"Wrote {output}")
 
 
 @main.command()
@@ -271,12 +326,22 @@ def frontier(
 
     _check_distinct(analysis, output)
     tree = open_analysis(analysis)
-    found = tree.twopoint.frontier(np.unique(np.geomspace(*compute, points)), **plan)
+    found = tree.laws.frontier(np.unique(np.geomspace(*compute, points)), **plan)
     click.echo(_frontier_table(found))
+    if "limit_compute" in found:
+        known = found["limit_compute"].dropna("cost")
+        costs = [
+            f"{100 * cost:g} % from {at:.3g} FLOP on"
+            for cost, at in zip(known["cost"].values, known.values, strict=True)
+        ]
+        click.echo(
+            f"The limit of data raises the loss by {', '.join(costs) or 'less than 1 % here, or more everywhere'};"
+        )
+        click.echo(f"{found.attrs['repeat_or_enlarge']}.")
     if output is not None:
         saving.write(xr.DataTree(found), output)
     if plot is not None:
-        _save_figure(lambda: tree.twopoint.plot.frontier(found), plot)
+        _save_figure(lambda: tree.laws.plot.frontier(found), plot)
 
 
 def _frontier_table(ds: xr.Dataset) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,14 @@ import xarray as xr
 
 from scalingeq.datasets.schema import check, from_curves, label, to_curves
 from scalingeq.datasets.shapes import find_layout
-from scalingeq.errors import ArchiveError, DataError, ParameterError
+from scalingeq.errors import ArchiveError, ParameterError
 from scalingeq.inference.frontier import Frontier
+from scalingeq.inference.laws import Law, Plan
+from scalingeq.inference.laws import law as law_named
+from scalingeq.inference.twopoint import LAW_NAME
 from scalingeq.inference.uncertainty import COMBINATIONS, predicted_band, value_of_combination
 
-from .groups import FittedLaw
+from .groups import FittedLaw, read_values
 from .mapping import TEXT, Output, map_elements
 
 if TYPE_CHECKING:
@@ -47,7 +50,8 @@ def objective_of(tree: xr.DataTree, params: Parameters) -> Objective:
         raise ArchiveError("prediction: the analysis keeps no weights of its observations; fit the curves again")
     observed = tree["observed"].to_dataset()
     weight = np.asarray(find_layout(observed).spread(prediction["weight"]), float)
-    return Objective(to_curves(observed), weight, float(parameters["misfit_scale"]), params)
+    scale, irreducible_prior = (float(parameters[name]) for name in ("misfit_scale", "irreducible_prior"))
+    return Objective(to_curves(observed), weight, scale, params, irreducible_prior)
 
 
 def profile_dataset(
@@ -150,19 +154,16 @@ def draws_dataset(values: Any, group: xr.Dataset, method: str, seed: int, notes:
     return ds
 
 
-def drawn_values(draws: xr.Dataset, law: FittedLaw, group: xr.Dataset) -> Floats:
-    """Values (draw, parameter) in the order of the law: those of draws, or drawn from the margins of a profile.
+def drawn_values(draws: xr.Dataset, law: Law, group: xr.Dataset) -> Iterator[dict[str, float]]:
+    """Values of a law with its reference sizes in each draw: those of draws, or drawn from the margins of a profile.
 
     Raises
     ------
     ParameterError
         If the dataset is neither.
     """
-    from scipy.special import ndtri
-
-    from scalingeq.inference.draws import split_normal_draws
-
-    names = list(law.values)
+    values, covariance = read_values(group, law)
+    names = [name for name in values if name in law.parameters]
     if isinstance(draws, xr.DataTree):
         draws = draws.to_dataset()
     if not isinstance(draws, xr.Dataset) or not ({"draw", "parameter"} <= set(draws.dims) or "level" in draws.dims):
@@ -172,10 +173,20 @@ def drawn_values(draws: xr.Dataset, law: FittedLaw, group: xr.Dataset) -> Floats
     if "draw" in draws.dims:
         if missing := [name for name in names if name not in draws["parameter"].values]:
             raise ParameterError(f"draws: {', '.join(missing)} missing; pass draws of this analysis")
-        return np.asarray(draws["value"].sel(parameter=names).transpose("draw", "parameter").values, float)
-    if law.covariance is None:
-        raise DataError("draws: a profile needs the covariance of the fit; pass draws in its place")
-    innermost = draws.isel(level=int(draws["level"].argmin()))
+        drawn = np.asarray(draws["value"].sel(parameter=names).transpose("draw", "parameter").values, float)
+    else:
+        drawn = _from_profile(draws, {name: values[name] for name in names}, covariance, group)
+    return ({**values, **dict(zip(names, row, strict=True))} for row in drawn.tolist())
+
+
+def _from_profile(profile: xr.Dataset, values: dict[str, float], covariance: Floats, group: xr.Dataset) -> Floats:
+    """Draws (draw, parameter) with the margins of a profile and the covariance's correlations."""
+    from scipy.special import ndtri
+
+    from scalingeq.inference.draws import split_normal_draws
+
+    names = list(values)
+    innermost = profile.isel(level=int(np.argmin(profile["level"].values)))
     width = float(ndtri(0.5 + 0.5 * float(innermost["level"])))
     ends = {}
     for number, name in enumerate(map(str, innermost["quantity"].values)):
@@ -186,26 +197,25 @@ def drawn_values(draws: xr.Dataset, law: FittedLaw, group: xr.Dataset) -> Floats
             (below if np.isfinite(below) else stderr) / width,
             (above if np.isfinite(above) else stderr) / width,
         )
-    drawn = split_normal_draws(law.values, law.covariance, ends, PROFILE_DRAWS)
+    drawn = split_normal_draws(values, covariance, ends, PROFILE_DRAWS)
     low, high = (group[name].sel(parameter=names).values for name in ("min", "max"))
     return np.clip(drawn, low, high)
 
 
 def with_frontier_bands(
-    ds: xr.Dataset, draws: xr.Dataset, law: FittedLaw, group: xr.Dataset, best: Frontier, plan: dict[str, Any]
+    ds: xr.Dataset, draws: xr.Dataset, group: xr.Dataset, law: Law, best: Frontier, plan: Plan
 ) -> xr.Dataset:
     """Put quantiles over draws in the place of those of the covariance."""
     from scalingeq.inference.draws import frontier_over_draws
 
-    values = drawn_values(draws, law, group)
-    found, failed = frontier_over_draws(
-        values, list(law.values), best, ds["compute"].values, ds["quantile"].values, **plan
-    )
+    def find(values: Mapping[str, float]) -> Frontier:
+        return law.frontier(values, ds["compute"].values, plan, start=best.params)
+
+    found, failed = frontier_over_draws(drawn_values(draws, law, group), find, ds["quantile"].values.tolist())
     out = ds.copy()
     for field in fields(Frontier):
         out[field.name] = ds[field.name].copy(data=getattr(found, field.name).T)
-    steps = out["tokens"] / plan["batch_size"]
-    out["steps"] = ds["steps"].copy(data=steps.values)
+    out["steps"] = ds["steps"].copy(data=(ds["best_steps"] / ds["best_tokens"] * out["tokens"]).values)
     method = str(draws.attrs.get("method", "draws"))
     out["quantile"].attrs["long_name"] = f"quantile over draws ({method})"
     out.attrs |= {"bands": method, "draws_without_frontier": failed}
@@ -227,10 +237,11 @@ def with_loss_bands(
     ds = check(label(ds).load(), needs_loss=False)
     curves = to_curves(ds, needs_loss=False)
 
-    def losses(values: dict[str, float]) -> Floats:
-        return predicted_band(values, None, curves, law.reference_params, algorithm)[0]
+    def losses(values: Mapping[str, float]) -> Floats:
+        parameters = {name: values[name] for name in law.values}
+        return predicted_band(parameters, None, curves, law.reference_params, algorithm)[0]
 
-    found = bands(drawn_values(draws, law, group), list(law.values), losses, quantile)
+    found = bands(drawn_values(draws, law_named(LAW_NAME), group), losses, quantile)
     units, method = str(out["loss"].attrs["units"]), str(draws.attrs.get("method", "draws"))
     about = {"loss": (f"standard error of the predicted loss over draws ({method})", units)}
     out = out.load()

@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING, Any, Literal
 import xarray as xr
 
 from scalingeq.datasets import cleaning, seeds, thinning
-from scalingeq.datasets.schema import check, label
+from scalingeq.datasets.history import note
+from scalingeq.datasets.schema import check, label, to_curves
 from scalingeq.errors import DataError
 from scalingeq.inference import twopoint
 from scalingeq.inference.algorithms import Algorithm
+from scalingeq.inference.envelope import REACH
+from scalingeq.inference.frontier import FlopsRule
+from scalingeq.inference.validation import Task
 from scalingeq.theory.curves import Kind
 from scalingeq.theory.spectrum import AnySpectrum
 from scalingeq.theory.training import Dynamics
 
 from . import groups
 from .bulk import fit_elements
-from .fitting import analysis_tree, fitted_groups
+from .envelopes import envelope_dataset, isoflop_dataset, units_of
+from .fitted import fit_record
 from .predicting import RECORDED, predicted, smallest_size
 
 if TYPE_CHECKING:
@@ -153,6 +158,7 @@ class MeasuredTwoPoint:
         dim: str | Sequence[str] | None = None,
         hold_out: Mapping[str, Any] | None = None,
         weights: xr.DataArray | None = None,
+        check: Task | None = None,
         progress: bool = False,
         **parameters: float | Parameter,
     ) -> xr.DataTree:
@@ -174,6 +180,12 @@ class MeasuredTwoPoint:
         weights : xarray.DataArray, optional
             Weight of each observation (zero: left out), in the shape of ``loss`` or broadcasting to it. The default
             leaves out the warm-up and the first 2 % of each run, and weighs every run as 4 points.
+        check : {"size", "horizon", "schedule", "repetition"}, optional
+            What the fit is to extrapolate to. Several variants of the fit (:data:`scalingeq.inference.validation.CANDIDATES`)
+            are made of all runs, and of a part from which that is left out: the largest 30 % of the sizes, the last 60 %
+            of the steps, one schedule after the other, the smallest data set. How well each predicted what was left out
+            weighs it in the average that predictions are, and how far the average missed it widens their bands. Takes
+            about five times as long; variants have default parameters and weights.
         progress : bool, default False
             Show a progress bar; that of a chunked record is dask's own (see Notes).
         **parameters : float or lmfit.Parameter
@@ -183,9 +195,11 @@ class MeasuredTwoPoint:
         Returns
         -------
         xarray.DataTree
-            Groups ``observed``, ``parameters``, ``prediction`` and ``additive`` (the additive law on the same points).
-            With ``dim`` the groups have these dimensions too, and ``parameters`` has ``success`` and ``message``, the
-            error of an element that could not be fitted; ``tree.sel(task="a")`` is the analysis of one element.
+            Groups ``observed``, ``parameters``, ``prediction`` and ``additive`` (the additive law on the same points); with
+            ``check`` also ``candidates``, the variants and their weights, and ``check``, what was left out and predicted.
+            ``parameters`` and ``additive`` are those of the heaviest variant then. With ``dim`` the groups have these
+            dimensions too, and ``parameters`` has ``success`` and ``message``, the error of an element that could not be
+            fitted; ``tree.sel(task="a")`` is the analysis of one element.
 
         Raises
         ------
@@ -225,14 +239,12 @@ class MeasuredTwoPoint:
         >>> print(str(tree["parameters"].message.sel(task="b").values)[:50])
         DataError: loss: not a positive number in run '...
         """
-        from tqdm import tqdm
-
-        given: dict[str, Any] = {"params": params, "hold_out": hold_out, "weights": weights, "parameters": parameters}
-        if dim is not None:
-            return fit_elements(self._ds, [dim] if isinstance(dim, str) else list(dim), progress=progress, **given)
-        with tqdm(total=100, desc="fit", unit="%", disable=not progress, bar_format="{desc} {bar} {n:.0f} %") as bar:
-            found = fitted_groups(self._ds, progress=lambda share: bar.update(100 * share - bar.n), **given)
-        return analysis_tree(found)
+        given: dict[str, Any] = {"hold_out": hold_out, "weights": weights, "parameters": parameters}
+        if dim is None:
+            return fit_record(self._ds, "twopoint", params, progress=progress, leave_out=check, **given)
+        if check is not None:
+            raise DataError("check: goes with one record; pass check=None, or fit the elements of dim one by one")
+        return fit_elements(self._ds, "twopoint", dim, params, progress=progress, **given)
 
     def predict(
         self,
@@ -311,7 +323,7 @@ class MeasuredTwoPoint:
             raise DataError(f"predict: got an analysis and also {', '.join(parameters)}; pass one of both")
         ds = label(self._ds)
         if fit is not None:
-            law = groups.read_parameters(require_twopoint(fit)["parameters"].to_dataset())
+            law = groups.law_of_analysis(require_twopoint(fit))
             history = "an analysis passed"
         elif parameters or RECORDED in ds.attrs:
             given = dict(parameters) or json.loads(ds.attrs[RECORDED])
@@ -323,6 +335,92 @@ class MeasuredTwoPoint:
             tree = self.fit()
             law, history = groups.read_parameters(tree["parameters"].to_dataset()), "a default fit to these curves"
         return predicted(ds, law, history, algorithm, components)
+
+    def envelope(self, compute: Any = None, *, flops: str | FlopsRule = "6ND", last: bool = False) -> xr.Dataset:
+        """Lower envelope of the measured curves against compute: the best run at each compute, without any law.
+
+        Parameters
+        ----------
+        compute : array_like, optional
+            FLOPs; the default is the range in which three or more model sizes were measured.
+        flops : str or callable
+            ``"6ND"``, or the compute of arrays (params, tokens).
+        last : bool, default False
+            Take the end of each run alone: where the rate falls, a loss before that is not what a run planned for this
+            compute would have reached.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``loss, params, tokens, run`` of the best run over ``compute``, interpolated between its points, NaN where
+            nothing was measured; ``loss_stderr``; ``params_low, params_high``, the sizes that errors do not tell from
+            the best; ``is_inside``, 0 where no smaller or no larger model was measured. ``exponent`` and
+            ``exponent_stderr`` of power laws through those inside over ``quantity``.
+
+        Raises
+        ------
+        DataError
+            If the record cannot be used, or three sizes were nowhere measured at one compute.
+        ParameterError
+            If compute or rule are outside their domains.
+
+        Notes
+        -----
+        Approach 1 of Hoffmann et al. (arXiv:2203.15556). :mod:`scalingeq.inference.envelope` says what the errors know.
+
+        Examples
+        --------
+        >>> import scalingeq
+        >>> ds = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), list(range(8)))
+        >>> ds.twopoint.envelope([2e11, 4e12]).run.values.tolist()
+        ['width-32', 'width-48']
+        """
+        ds = check(self._ds)
+        return note(envelope_dataset(to_curves(ds), compute, flops, last, units_of(ds)), "twopoint.envelope")
+
+    def isoflop(
+        self, compute: Any = None, *, flops: str | FlopsRule = "6ND", reach: float = REACH, last: bool = False
+    ) -> xr.Dataset:
+        """Minima of IsoFLOP curves: at each compute, of the parabola in log size through the runs' losses.
+
+        Parameters
+        ----------
+        compute : array_like, optional
+            FLOPs; the default is 12 log-spaced ones where three or more sizes were measured, or those of a table of
+            final losses.
+        flops : str or callable
+            ``"6ND"``, or the compute of arrays (params, tokens).
+        reach : float
+            A parabola goes through the sizes within this factor of the best, and the two nearest on either side.
+        last : bool, default False
+            Take the end of each run alone, as in :meth:`envelope`.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``loss, params, tokens`` at the minimum over ``compute``, NaN where it is not inside the sizes measured, with
+            ``loss_stderr`` and ``params_stderr`` of their logarithms; ``run_loss`` and ``is_used`` over
+            ``(compute, run)``; ``exponent`` and ``exponent_stderr`` of power laws through the minima over ``quantity``.
+
+        Raises
+        ------
+        DataError, ParameterError
+            As :meth:`envelope`.
+
+        Notes
+        -----
+        Approach 2 of Hoffmann et al. (arXiv:2203.15556).
+
+        Examples
+        --------
+        >>> import scalingeq
+        >>> ds = scalingeq.datasets.select_runs(scalingeq.datasets.load("stdlib-lm"), list(range(8)))
+        >>> best = ds.twopoint.isoflop([2e11, 4.9e12])
+        >>> bool(best.params[1] > best.params[0]), best.run_loss.dims
+        (True, ('compute', 'run'))
+        """
+        ds = check(self._ds)
+        return note(isoflop_dataset(to_curves(ds), compute, flops, reach, last, units_of(ds)), "twopoint.isoflop")
 
     @property
     def plot(self) -> MeasuredPlots:

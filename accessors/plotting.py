@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
 import xarray as xr
 
+from scalingeq.accessors.frontier_plot import MINIMA_LABEL, draw_isoflops, draw_measured_frontier
 from scalingeq.accessors.style import INK, styled_axes
 from scalingeq.datasets.schema import label, to_curves
 from scalingeq.datasets.shapes import find_layout
 from scalingeq.errors import DataError, ParameterError
+from scalingeq.inference.laws import LAWS
+from scalingeq.inference.twopoint import LAW_NAME
+
+from .archive import law_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.cm import ScalarMappable
     from matplotlib.lines import Line2D
+    from matplotlib.patches import Polygon
     from numpy.typing import NDArray
 
     from scalingeq.inference.curves import Floats, TrainingCurves
@@ -91,6 +97,27 @@ class MeasuredPlots:
             _log_axes(ax, _label(ds[across]), _label(ds["loss"]))
         return lines
 
+    def isoflop(self, isoflop: xr.Dataset | None = None, ax: Axes | None = None) -> list[Line2D]:
+        """Draw the losses of the runs at each compute against model size, the parabolas through them and their minima.
+
+        Parameters
+        ----------
+        isoflop : xarray.Dataset, optional
+            From ``ds.twopoint.isoflop(...)``; the default calls it.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; the default is a new figure of one column's width.
+
+        Returns
+        -------
+        list of matplotlib.lines.Line2D
+            One line of points for each compute.
+        """
+        found = self._ds.twopoint.isoflop() if isoflop is None else isoflop
+        with styled_axes(ax) as ax:
+            lines = draw_isoflops(ax, found)
+            _log_axes(ax, _label(found["run_params"]), _label(found["run_loss"]))
+        return lines
+
 
 class AnalysisPlots:
     """Plots of an analysis, made by :meth:`scalingeq.accessors.measured.MeasuredTwoPoint.fit`.
@@ -110,7 +137,7 @@ class AnalysisPlots:
         self._tree = tree
 
     def curves(self, ax: Axes | None = None, *, x: Literal["step", "tokens"] = "step") -> list[Line2D]:
-        """Draw the measured losses as points and the theory as lines with a band of one standard error.
+        """Draw the measured losses as points and the law as lines with a band of one standard error.
 
         What was fitted has filled points and solid lines, what was held out hollow points and dashed lines. Points
         without weight in the fit (warm-up and first transient) are faint; some lie outside the axes.
@@ -125,9 +152,9 @@ class AnalysisPlots:
         Returns
         -------
         list of matplotlib.lines.Line2D
-            The theory's lines, labelled with the runs' names: one each for the fitted and the held-out part of a run.
+            The law's lines, labelled with the runs' names: one each for the fitted and the held-out part of a run.
         """
-        record = _flat(self._tree)
+        record = _flat(self._tree, with_loss=True)
         curves = record.curves
         across = getattr(curves, x)
         observed = record.observed
@@ -155,7 +182,8 @@ class AnalysisPlots:
             named = (
                 {} if _sizes_differ(observed) else dict(zip(curves.name[:NAMED_RUNS].tolist(), colours, strict=False))
             )
-            _analysis_legend(ax, named if curves.name.size > 1 else {}, has_held_out=bool(held.any()))
+            drawn = "theory" if law_of(self._tree) == LAW_NAME else "law"
+            _analysis_legend(ax, named if curves.name.size > 1 else {}, drawn, has_held_out=bool(held.any()))
             ax.set(**_used_range(record, across))
             _log_axes(ax, _x_label(observed, x), _label(observed["loss"]))
         return lines
@@ -200,6 +228,8 @@ class AnalysisPlots:
         pairs = [(low, high) for low, high in zip(quantiles, quantiles[::-1], strict=True) if low < high]
         with styled_axes(ax) as ax:
             _draw_measured(ax, record.curves, quantity, str(frontier.attrs.get("flops", "")))
+            _draw_optima(ax, self._tree, quantity)
+            draw_measured_frontier(ax, record.curves, quantity, str(frontier.attrs.get("flops", "")))
             shades = BAND_COLOURS if len(pairs) > 1 else BAND_COLOURS[1:]
             for number, (low, high) in enumerate(pairs):
                 band = frontier[quantity].sel(quantile=[low, high]).transpose("quantile", "compute").values
@@ -211,7 +241,10 @@ class AnalysisPlots:
             _log_axes(ax, _label(frontier["compute"]), _label(frontier[quantity]))
             _annotate_exponents(ax, compute, best, frontier[f"best_{EXPONENTS[quantity]}"].values)
             handles, texts = ax.get_legend_handles_labels()
-            ax.legend(handles[::-1], texts[::-1], loc="lower left" if quantity == "loss" else "upper left")
+            # What was measured last.
+            order = sorted(range(len(texts)), key=lambda number: (texts[number] == MINIMA_LABEL, -number))
+            handles, texts = ([each[number] for number in order] for each in (handles, texts))
+            ax.legend(handles, texts, loc="upper right" if quantity == "loss" else "lower right")
         return line
 
     def residuals(self, ax: Axes | None = None) -> list[Line2D]:
@@ -229,7 +262,7 @@ class AnalysisPlots:
         list of matplotlib.lines.Line2D
             One line for each run and part of it (not used, fitted, held out).
         """
-        record = _flat(self._tree)
+        record = _flat(self._tree, with_loss=True)
         step, spread = record.curves.step, float(self._tree["parameters"]["residual_scale"])
         with styled_axes(ax) as ax:
             ax.axhspan(-spread, spread, color="0.9", linewidth=0, label=f"±{spread:.2g} (spread of the fit)")
@@ -255,12 +288,46 @@ class AnalysisPlots:
             _legend_above(ax)
         return lines
 
+    def phase(self, ax: Axes | None = None) -> list[Polygon]:
+        """Draw the phases of compute-optimal scaling with the fit in its place: 68 and 95 % of its errors as ellipses.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; the default is a new figure of one column's width.
+
+        Returns
+        -------
+        list of matplotlib.patches.Polygon
+            The regions, as :func:`scalingeq.phase_diagram`.
+        """
+        from .groups import read_parameters
+        from .phase_plot import phase_diagram
+
+        law = read_parameters(self._tree["parameters"].to_dataset())
+        place = law.values["alpha"], law.values["r"]
+        regions = phase_diagram(ax, mark=[place])
+        axes = cast("Axes", regions[0].axes)
+        if law.covariance is not None:
+            position = [list(law.values).index(name) for name in ("alpha", "r")]
+            size, direction = np.linalg.eigh(law.covariance[np.ix_(position, position)])
+            angle = np.linspace(0, 2 * np.pi, 200)
+            circle = np.stack([np.cos(angle), np.sin(angle)])
+            for share, dashes in ((0.68, "-"), (0.95, HELD_OUT_DASHES)):
+                radius = np.sqrt(-2 * np.log(1 - share))
+                outline = radius * direction @ (np.sqrt(np.maximum(size, 0.0))[:, None] * circle)
+                axes.set_xlim(right=max(axes.get_xlim()[1], 1.03 * (place[0] + outline[0].max())))
+                axes.plot(
+                    *(outline.T + place).T, color=INK, linewidth=0.8, linestyle=dashes, label=f"{100 * share:g} %"
+                )
+        return regions
+
     def _own_frontier(self, curves: TrainingCurves) -> xr.Dataset:
         """The frontier that the analysis holds, or one over the range of the observed runs and beyond."""
         if "frontier" in self._tree.children:
             return self._tree["frontier"].to_dataset()
         compute = _compute(curves, "6ND")
-        frontier: xr.Dataset = self._tree.twopoint.frontier(np.geomspace(compute.min(), 100 * compute.max(), 25))
+        frontier: xr.Dataset = self._tree.laws.frontier(np.geomspace(compute.min(), 100 * compute.max(), 25))
         return frontier
 
 
@@ -276,7 +343,12 @@ class _Record(NamedTuple):
     flags: dict[str, float]
 
 
-def _flat(tree: xr.DataTree) -> _Record:
+def _flat(tree: xr.DataTree, *, with_loss: bool = False) -> _Record:
+    """The record; where ``with_loss`` asks for predicted losses, laws that have none are refused."""
+    if with_loss and not LAWS[law_of(tree)].has_loss:
+        raise ParameterError(
+            f"plot: the law {law_of(tree)!r} has a frontier alone and predicts no curves; draw plot.frontier()"
+        )
     observed, prediction = (tree[name].to_dataset() for name in ("observed", "prediction"))
     layout = find_layout(observed)
     role = prediction["role"]
@@ -354,15 +426,15 @@ def _draw_points(ax: Axes, across: Floats, record: _Record, part: NDArray[np.boo
         )  # fmt: skip
 
 
-def _analysis_legend(ax: Axes, named: dict[str, Any], *, has_held_out: bool) -> None:
-    """Say what points and lines are, and which colours the ``named`` runs have."""
+def _analysis_legend(ax: Axes, named: dict[str, Any], drawn: str, *, has_held_out: bool) -> None:
+    """Say what points and ``drawn`` lines are, and which colours the ``named`` runs have."""
     from matplotlib.lines import Line2D
 
     point: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 3, "markeredgewidth": 0.6, "color": INK}
-    entries = [Line2D([], [], **point, label="measured"), Line2D([], [], color=INK, linewidth=1, label="theory")]
+    entries = [Line2D([], [], **point, label="measured"), Line2D([], [], color=INK, linewidth=1, label=drawn)]
     if has_held_out:
         entries.append(Line2D([], [], **point, markerfacecolor="white", label="measured, held out"))
-        entries.append(Line2D([], [], color=INK, linewidth=1.0, linestyle=HELD_OUT_DASHES, label="theory, held out"))
+        entries.append(Line2D([], [], color=INK, linewidth=1.0, linestyle=HELD_OUT_DASHES, label=f"{drawn}, held out"))
     entries += [Line2D([], [], color=colour, linewidth=2, label=name) for name, colour in named.items()]
     _legend_above(ax, handles=entries)
 
@@ -384,6 +456,16 @@ def _draw_measured(ax: Axes, curves: TrainingCurves, quantity: str, flops: str) 
         mine = curves.run == number
         text = "measured runs" if number == 0 else "_"
         ax.plot(compute[mine], values[quantity][mine], color="0.6", linewidth=0.6, label=text, zorder=1.5)
+
+
+def _draw_optima(ax: Axes, tree: xr.DataTree, quantity: str) -> None:
+    """Points of the measured optima that a frontier goes through, where the analysis has some."""
+    if "optima" in tree.children and quantity in ("loss", "params"):
+        optima = tree["optima"].to_dataset()
+        ax.plot(
+            optima["compute"], optima[quantity], linestyle="", marker="o", markersize=3, color="#D55E00", zorder=3,
+            label="measured optima",
+        )  # fmt: skip
 
 
 def _compute(curves: TrainingCurves, flops: str) -> Floats:

@@ -115,9 +115,9 @@ def _outline(
     out = xr.Dataset(coords=ds.coords)
     for name, (long_name, units) in labels.items():
         of_parts = {}
-        if name == "component_loss":
-            out = out.assign_coords(component=groups.component_coordinate())
-            of_parts = {"component": out.sizes["component"]}
+        if leading := groups.leading_coordinate(name):
+            out = out.assign_coords({leading[0]: leading})
+            of_parts = {leading[0]: len(leading[1])}
         out[name] = ((*of_parts, *sizes), fill(of_parts | sizes), {"long_name": long_name, "units": units})
     if measured in ds:
         out["measured_loss"] = ds[measured]

@@ -11,8 +11,12 @@ import numpy as np
 import xarray as xr
 
 from scalingeq.datasets.schema import to_curves
+from scalingeq.inference.laws import LAWS
+from scalingeq.inference.twopoint import LAW_NAME
 
-LAW_TITLES = {"twopoint": "two-point theory", "additive": "additive law"}
+from .archive import law_of
+from .checking import TASKS
+
 COMBINATIONS = {
     "2 r": "exponent of the loss in time",
     "2 alpha r": "exponent of the loss in effective width",
@@ -31,7 +35,7 @@ class Section(NamedTuple):
 
 
 class Report:
-    """What an analysis says: identified combinations, parameters, errors of both laws, notes, data and provenance.
+    """What an analysis says: identified combinations, parameters, errors of the laws, notes, data and provenance.
 
     Parameters
     ----------
@@ -79,9 +83,11 @@ class Report:
         stored = parameters["notes"].item() if "notes" in parameters else parameters.attrs.get("notes", "")
         notes = [line for line in str(stored).splitlines() if line]
         return [
-            _identified(parameters),
+            *([_identified(parameters)] if law_of(self._tree) == LAW_NAME else []),
             _parameters(parameters),
-            _scores(prediction),
+            *([_scores(prediction)] if "law" in prediction else []),
+            *_check(self._tree),
+            _frontier(self._tree),
             *([Section("Notes", sentences=notes)] if notes else []),
             _data(observed),
             _provenance(self._tree),
@@ -115,12 +121,17 @@ def _parameters(parameters: xr.Dataset) -> Section:
         )
         for row in (parameters.isel(parameter=number) for number in range(parameters.sizes["parameter"]))
     ]
-    reference = float(parameters["reference_params"])
+    sentences = []
+    if "reference_params" in parameters:
+        reference = float(parameters["reference_params"])
+        sentences = [f"Amplitudes and widths refer to a model of {reference:,.0f} parameters."]
+    if "reference_compute" in parameters:
+        sentences = [f"The reference compute is {float(parameters['reference_compute']):.4g} FLOP."]
     return Section(
         "Parameters",
         ("parameter", "value", "std. error", "unit", "status", "meaning"),
         rows,
-        [f"Amplitudes and widths refer to a model of {reference:,.0f} parameters."],
+        sentences,
     )
 
 
@@ -154,11 +165,44 @@ def _scores(prediction: xr.Dataset) -> Section:
         )
     if "held_out_end_error" in prediction:
         sentences.append("The end's error is positive where the law predicts too high a loss.")
-    if "held_out_error" in prediction:
+    if "held_out_error" in prediction and len(laws) == 2:
         sentences.append(_reading(dict(zip(laws, map(float, prediction["held_out_error"].values), strict=True))))
-    else:
+    elif "held_out_error" not in prediction:
         sentences.append("Nothing was held out, so these errors say how the laws fit, not how they predict.")
-    return Section("Errors as measured", ("", *(LAW_TITLES.get(law, law) for law in laws)), rows, sentences)
+    return Section(
+        "Errors as measured",
+        ("", *(LAWS[name].title if name in LAWS else f"{name} law" for name in laws)),
+        rows,
+        sentences,
+    )
+
+
+def _check(tree: xr.DataTree) -> list[Section]:
+    """What the candidates predicted of what was left out, and what bands make of it; nothing without a check."""
+    if "check" not in tree.children:
+        return []
+    found, candidates = tree["check"].to_dataset(), tree["candidates"].to_dataset()
+    rows = [
+        (str(name), f"{weight:.2f}", f"{score:.4f}")
+        for name, weight, score in zip(
+            candidates["candidate"].values, candidates["weight"].values, candidates["score"].values, strict=True
+        )
+    ]
+    task = str(found.attrs["task"])
+    drift, freedom, noise = (float(candidates[name]) for name in ("drift", "freedom", "noise"))
+    unit = "a schedule that was not fitted" if candidates["reach_schedules"] else "each factor e beyond what was fitted"
+    sentences = [
+        f"Left out and predicted: {TASKS[task]}. Candidates weigh by how well they did; predictions are the average.",
+        f"The average missed what was left out by {float(found['error']):.2%} RMS; {found['end_error'].attrs['long_name']}:"
+        f" {float(found['end_error']):+.2%}.",
+        f"Bands add to the candidates' scatter a noise of {noise:.2%} and a drift of {drift:.2%} for "
+        f"{unit} (in size, tokens, compute or repeats), Student t with {freedom:.0f} degrees of freedom.",
+    ]
+    if failures := str(candidates.attrs.get("failures", "")):
+        sentences.append(f"Not fitted: {'; '.join(failures.splitlines())}")
+    return [
+        Section("Check: part of the training data left out", ("candidate", "weight", "RMS log error"), rows, sentences)
+    ]
 
 
 def _reading(error: dict[str, float]) -> str:
@@ -170,6 +214,56 @@ def _reading(error: dict[str, float]) -> str:
     if other > SAME * ours:
         return f"On the held-out points the two-point theory is better than the additive law: {texts} RMS."
     return f"On the held-out points both laws do equally well: {texts} RMS."
+
+
+def _frontier(tree: xr.DataTree) -> Section:
+    """Measured exponents of the optimal size, the law's own, and the asymptote of its phase."""
+    from scalingeq.errors import DataError
+
+    rows, sentences = [], []
+    observed = tree["observed"].to_dataset()
+    for name, text in (("isoflop", "measured, IsoFLOP minima"), ("envelope", "measured, lower envelope")):
+        try:
+            found = getattr(observed.twopoint, name)()
+        except DataError:
+            sentences = ["No frontier was measured: at no compute was the best size between others."]
+            continue
+        at = found["compute"].values[np.isfinite(found["params"].values)]
+        values = (found[each].sel(quantity="params").item() for each in ("exponent", "exponent_stderr"))
+        if at.size > 1:
+            rows.append((text, _span(at, 2), *_with_error(*values), ""))
+        if "note" in found.attrs:
+            sentences = [f"In what is measured {found.attrs['note']}."]
+    phase = tree.twopoint.phase()
+    for compute, point in ((value, phase.sel(compute=value)) for value in phase["compute"].values):
+        exponents = [
+            _with_error(*(point[f"local_{name}_exponent{end}"].item() for end in ("", "_stderr")))
+            for name in ("size", "loss")
+        ]
+        if np.isfinite(point["local_size_exponent"]):
+            rows.append(("this fit", f"{compute:.2g}", *exponents[0], " ".join(exponents[1])))
+    limits = (f"{phase[f'asymptote_{name}_exponent'].item():.3g}" for name in ("size", "loss"))
+    size, loss = limits
+    rows.append(("its limit", "infinite", size, "", loss))
+    if "note" in phase.attrs:
+        sentences.append(str(phase.attrs["note"]) + ".")
+    likely = [(name, share) for name, share in zip(*_probabilities(phase), strict=True) if share >= 0.005]
+    sentences += [
+        f"Phase {phase['phase'].item()} ({phase['phase_balance'].item()}) of arXiv:2405.15074; under the fit's errors "
+        + ", ".join(f"{name} {100 * share:.3g} %" for name, share in likely)
+        + ".",
+        f"In the limit, with the fitted width exponent and unlearnable part, {phase['asymptote_balance'].item()}.",
+    ]
+    heads = ("frontier", "compute [FLOP]", "size exponent", "std. error", "exponent of the reducible loss")
+    return Section("Frontier and phase", heads, rows, sentences)
+
+
+def _probabilities(phase: xr.Dataset) -> tuple[list[str], list[float]]:
+    return phase["phase_name"].values.tolist(), phase["probability"].values.tolist()
+
+
+def _with_error(value: float, error: float) -> tuple[str, str]:
+    return f"{value:.3g}", _error(error)
 
 
 def _data(observed: xr.Dataset) -> Section:
@@ -209,8 +303,8 @@ def _error(value: float) -> str:
     return f"± {value:.2g}" if np.isfinite(value) and value > 0 else "-"
 
 
-def _span(values: np.ndarray) -> str:
-    low, high = f"{np.min(values):.4g}", f"{np.max(values):.4g}"
+def _span(values: np.ndarray, digits: int = 4) -> str:
+    low, high = f"{np.min(values):.{digits}g}", f"{np.max(values):.{digits}g}"
     return low if low == high else f"{low} to {high}"
 
 

@@ -1,7 +1,7 @@
 """Scaling laws of measured loss curves through the two-point deterministic equivalence of SGD (arXiv:2502.05074).
 
-Importing this package registers the accessor ``.twopoint`` on :class:`xarray.Dataset` (measured curves) and
-:class:`xarray.DataTree` (an analysis).
+Importing this package registers the accessors ``.twopoint`` and ``.laws`` on :class:`xarray.Dataset` (measured curves)
+and :class:`xarray.DataTree` (an analysis).
 """
 
 from importlib.metadata import version

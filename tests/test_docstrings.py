@@ -38,7 +38,8 @@ def public():
             thing = getattr(module, name)
             if inspect.isfunction(thing) or (inspect.isclass(thing) and not issubclass(thing, (Exception, tuple))):
                 yield f"{package}.{name}", thing
-    for face in (scalingeq.accessors.MeasuredTwoPoint, scalingeq.accessors.AnalysisTwoPoint):
+    faces = ("MeasuredTwoPoint", "AnalysisTwoPoint", "MeasuredLaws", "AnalysisLaws")
+    for face in {above for name in faces for above in getattr(scalingeq.accessors, name).__mro__[:-1]}:
         for name, thing in vars(face).items():
             if inspect.isfunction(thing) and not name.startswith("_"):
                 yield f"{face.__name__}.{name}", thing

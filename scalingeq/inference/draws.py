@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import ParameterError, ScalingEqError
 from .curves import Floats
-from .frontier import Frontier, frontier
+from .frontier import Frontier
 
 FAILURES = (ScalingEqError, ValueError, ArithmeticError)  # of a draw outside the theory's domain
 
@@ -24,16 +24,14 @@ class Bands(NamedTuple):
 
 
 def bands(
-    values: Floats, names: Sequence[str], quantity: Callable[[dict[str, float]], Floats], quantile: Sequence[float]
+    draws: Iterable[Mapping[str, float]], quantity: Callable[[Mapping[str, float]], Floats], quantile: Sequence[float]
 ) -> Bands:
     """Quantiles of a quantity over draws of the parameters.
 
     Parameters
     ----------
-    values : ndarray, shape (draw, parameter)
-        Draws; rows with NaN stand for draws that failed.
-    names : sequence of str
-        Parameters.
+    draws : iterable of mapping
+        Values of the parameters; those with NaN stand for draws that failed.
     quantity : callable
         Array (...) for a mapping of all parameters.
     quantile : sequence of float
@@ -46,55 +44,55 @@ def bands(
 
     Examples
     --------
-    >>> found = bands(np.array([[1.0], [2.0], [np.nan], [3.0]]), ["r"], lambda law: np.array([2 * law["r"]]), [0.5])
+    >>> draws = [{"r": value} for value in (1.0, 2.0, np.nan, 3.0)]
+    >>> found = bands(draws, lambda law: np.array([2 * law["r"]]), [0.5])
     >>> found.quantiles.tolist(), found.failed
     ([[4.0]], 1)
     """
-    found = []
-    for row in values[np.isfinite(values).any(axis=1) & ~np.isnan(values).any(axis=1)]:
+    found, failed = [], 0
+    for law in draws:
         try:
-            found.append(quantity(dict(zip(names, row.tolist(), strict=True))))
+            if any(np.isnan(value) for value in law.values()):
+                failed += 1
+            else:
+                found.append(quantity(law))
         except FAILURES:
-            continue
+            failed += 1
     if not found:
         raise ParameterError("draws: none of the draws gives a prediction; look at their notes and failures")
     stack = np.stack(found)
-    return Bands(np.quantile(stack, quantile, axis=0), stack.std(axis=0), len(values) - len(found))
+    return Bands(np.quantile(stack, quantile, axis=0), stack.std(axis=0), failed)
 
 
 def frontier_over_draws(
-    values: Floats, names: Sequence[str], best: Frontier, compute: Floats, quantile: Sequence[float], **plan: Any
+    draws: Iterable[Mapping[str, float]], find: Callable[[Mapping[str, float]], Frontier], quantile: Sequence[float]
 ) -> tuple[Frontier, int]:
     """Quantiles (quantile, compute) of the frontier's quantities over draws, and how many draws have no frontier.
 
     Parameters
     ----------
-    values, names, quantile
+    draws, quantile
         As for :func:`bands`.
-    best : Frontier
-        At the best fit, where each draw's search starts.
-    compute : ndarray, shape (compute,)
-        FLOPs.
-    **plan
-        Keywords of :func:`scalingeq.inference.frontier.frontier`.
+    find : callable
+        Frontier of one draw.
 
     Examples
     --------
     >>> from . import twopoint
+    >>> from .twopoint_frontier import frontier
     >>> law = twopoint.complete(dict(alpha=1.5, r=0.3, width_scale=100.0, width_exponent=1.0))
     >>> plan = dict(reference_params=1e4, learning_rate=0.1, batch_size=100.0)
-    >>> best = frontier(law, np.array([1e12]), **plan)
-    >>> rows = np.array([list(law.values()), list((law | {"width_exponent": 0.9}).values())])
-    >>> found, failed = frontier_over_draws(rows, list(law), best, np.array([1e12]), [0.1, 0.9], **plan)
+    >>> draws = [law, law | {"width_exponent": 0.9}]
+    >>> found, failed = frontier_over_draws(draws, lambda one: frontier(one, np.array([1e12]), **plan), [0.1, 0.9])
     >>> found.params.shape, failed
     ((2, 1), 0)
     """
 
     def quantity(law: Mapping[str, float]) -> Floats:
-        one = frontier(law, compute, start=best.params, **plan)
+        one = find(law)
         return np.array([getattr(one, field.name) for field in fields(Frontier)])
 
-    found = bands(values, names, quantity, quantile)
+    found = bands(draws, quantity, quantile)
     return Frontier(*found.quantiles.swapaxes(0, 1)), found.failed
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import FitError, raise_problems
 from . import twopoint
 from .covariance import Noise, covariance_of
 from .curves import Floats, TrainingCurves
-from .laws import AdditiveLaw, fit_additive
+from .laws.additive import AdditiveLaw, fit_additive
+from .laws.interface import LawFit
 from .objective import LINEAR, NO_LOSS, UNSTABLE, Objective
 from .robust import point_weights
 from .twopoint import PARAMETERS
@@ -28,58 +28,46 @@ LOWEST = {"width_scale": twopoint.MINIMUM_WIDTH, "unlearnable_exponent": 0.01}
 """Bounds of a fit that are tighter than those of the law."""
 
 SEARCH_POINTS, SEARCH_STARTS = 64, 3  # a power of two: balanced Sobol points
-ROUGH, FINE = (1e-4, 20), (1e-8, 100)  # relative change at which a refinement ends, and its largest number of steps
+ROUGH, FINE = (1e-4, 20), (1e-6, 60)  # relative change at which a refinement ends, and its largest number of steps
 NO_START = "no start of the fit gives a finite loss; pass params with a smaller noise_scale, or a shift nearer to 0"
+CLUSTERED = 3.0  # scatter of the runs' scores over that of their noise: far beyond chance, and told to the reader
 MISSED = 3.0  # times the median run's error: what a reader of the fit is told of
 
 
 @dataclass(frozen=True)
-class TwoPointFit:
-    """A fit as arrays and lmfit parameters.
+class TwoPointFit(LawFit):
+    """A fit of the two-point law, and beside it the additive law.
 
     Attributes
     ----------
-    params : lmfit.Parameters
-        Values, bounds and standard errors.
-    covariance : ndarray, shape (parameter, parameter)
-        Of all parameters in the order of ``params``; zero where a parameter was held or stopped at a bound.
     prior_share : ndarray, shape (parameter,)
         Share of each variance that the weak priors have.
-    reference_params : float
-        Model size that the amplitudes refer to: the smallest of the fit.
-    residual_scale : float
-        Spread of the log residuals.
     noise : Noise
         Autocorrelated noise of the residuals along the runs, on which the covariance rests.
     additive : AdditiveLaw
         The additive law fitted to the same points with the same weights.
-    weight : ndarray, shape (obs,)
-        Weight of each observation in the end, data balanced against priors; zero: not used.
     misfit_scale : float
         Spread of the additive law's log residuals, in units of which those of the fit are weighed.
-    notes : tuple of str
-        What a reader of the parameters must know: parameters held, at a bound, or not determined.
+    irreducible_prior : float
+        Deviation of the prior on the irreducible loss, in units of the smallest loss.
     """
 
-    params: Parameters
-    covariance: Floats
-    prior_share: Floats
-    reference_params: float
-    residual_scale: float
-    noise: Noise
-    additive: AdditiveLaw
-    weight: Floats
-    misfit_scale: float
-    notes: tuple[str, ...]
+    prior_share: Floats = field(kw_only=True)
+    noise: Noise = field(kw_only=True)
+    additive: AdditiveLaw = field(kw_only=True)
+    misfit_scale: float = field(kw_only=True)
+    irreducible_prior: float = field(kw_only=True)
 
     @property
-    def used(self) -> NDArray[np.bool_]:
-        """Observations (obs,) with a weight above zero."""
-        return self.weight > 0
+    def reference_params(self) -> float:
+        """Model size that the amplitudes refer to: the smallest of the fit."""
+        return self.reference["reference_params"]
 
 
-def default_weights(curves: TrainingCurves) -> Floats:
-    """Weight (obs,) of each observation: zero in the warm-up and the first 2 % of a run, else √(4/points of the run).
+def default_weights(curves: TrainingCurves, burn_in: float = BURN_IN) -> Floats:
+    """Weight (obs,) of each observation: zero in the warm-up and the beginning of a run, else √(4/points of the run).
+
+    ``burn_in`` is the share of the run's steps that counts as its beginning.
 
     Examples
     --------
@@ -91,7 +79,7 @@ def default_weights(curves: TrainingCurves) -> Floats:
     """
     last = np.zeros(curves.name.size)
     np.maximum.at(last, curves.run, curves.step)
-    kept = curves.step >= np.maximum(BURN_IN * last, curves.warmup_steps)[curves.run]
+    kept = curves.step >= np.maximum(burn_in * last, curves.warmup_steps)[curves.run]
     # A table of final losses has one point a run: nothing of it is a transient.
     kept |= np.bincount(curves.run, minlength=last.size)[curves.run] == 1
     weight = np.zeros(curves.run.size)
@@ -99,7 +87,7 @@ def default_weights(curves: TrainingCurves) -> Floats:
     return weight
 
 
-def default_parameters(curves: TrainingCurves) -> tuple[Parameters, tuple[str, ...]]:
+def default_parameters(curves: TrainingCurves, batch_exponent: float = 0.0) -> tuple[Parameters, tuple[str, ...]]:
     """Parameters of a default fit: what the runs can determine is free, the rest is held; the notes say why.
 
     Width and the unlearnable part need three model sizes, noise two ratios of rate to batch size, in two runs or after
@@ -119,9 +107,9 @@ def default_parameters(curves: TrainingCurves) -> tuple[Parameters, tuple[str, .
 
     runs = np.unique(curves.run)
     sizes = np.unique(curves.params[runs]).size
-    noise_ratios = _noise_ratios(curves)
+    noise_ratios = _noise_ratios(curves, batch_exponent)
     repeats = bool(np.isfinite(curves.dataset_size[runs]).any())
-    held = twopoint.complete({"alpha": 1.5, "r": 0.3})
+    held = twopoint.complete({"alpha": 1.5, "r": 0.3, "batch_exponent": batch_exponent})
     # A free parameter starts at a finite value: one that is infinite leaves its effect out for good.
     start = {"width_scale": 300.0, "width_exponent": 0.7, "unlearnable_exponent": 0.4, "samples_scale": 1.0}
     notes = []
@@ -146,16 +134,17 @@ def default_parameters(curves: TrainingCurves) -> tuple[Parameters, tuple[str, .
     return params, tuple(notes)
 
 
-def _noise_ratios(curves: TrainingCurves) -> int:
-    """Number of different ratios of learning rate to batch size after the warm-ups, up to each run's last step."""
+def _noise_ratios(curves: TrainingCurves, batch_exponent: float) -> int:
+    """Number of different noise rates of runs after the warm-ups, up to each run's last step."""
     ratios = [np.zeros(0)]
     for run in np.unique(curves.run).tolist():
         if run not in curves.schedules:
-            ratios.append(np.array([curves.learning_rate[run] / curves.batch_size[run]]))
+            ratios.append(curves.learning_rate[[run]] / curves.batch_size[run] ** (1 - batch_exponent))
         else:
             step, _, noise_rate = curves.schedules[run].knots
             last = curves.step[curves.run == run][-1]
-            ratios.append(noise_rate[(step >= curves.warmup_steps[run]) & (step <= last)])
+            part = (step >= curves.warmup_steps[run]) & (step <= last)
+            ratios.append(noise_rate[part] * curves.batch_size[run] ** batch_exponent)
     return int(np.unique(np.concatenate(ratios)).size)
 
 
@@ -165,6 +154,8 @@ def fit_two_point(
     *,
     weights: Floats | None = None,
     progress: Callable[[float], object] | None = None,
+    irreducible_prior: float = np.inf,
+    near: Parameters | None = None,
 ) -> TwoPointFit:
     """Fit the law to all runs at once.
 
@@ -182,6 +173,10 @@ def fit_two_point(
         Default :func:`default_weights`; zero leaves an observation out.
     progress : callable, optional
         Told the share of the work done, from 0 to 1.
+    irreducible_prior : float, default inf
+        Deviation of a weak prior on the irreducible loss around 0, in units of the smallest loss; infinite for none.
+    near : lmfit.Parameters, optional
+        Optimum of a similar fit: its values are the only start, and no search is made.
 
     Returns
     -------
@@ -226,15 +221,19 @@ def fit_two_point(
     additive = fit_additive(chosen)
     misfit = np.log(additive.loss(chosen.params[chosen.run], chosen.tokens) / chosen.loss)
     scale = _spread(misfit, weight[weight > 0])
-    objective = Objective(curves, weight, scale, params)
+    objective = Objective(curves, weight, scale, params, irreducible_prior)
     tell = progress or (lambda share: None)
     starts = [] if given is None else [params]
     once = np.where(np.isinf(curves.dataset_size[curves.run]), weight, 0.0)
-    if params["samples_scale"].vary and np.count_nonzero(once) > len(free):
+    if near is not None:
+        best = _refine(objective, _started_at(params, near), FINE)
+    elif params["samples_scale"].vary and np.count_nonzero(once) > len(free):
         # Runs that repeat their data cost ten times the others: the latter alone find the basin.
         held = params.copy()
         held["samples_scale"].set(value=np.inf, vary=False)
-        first = _best_of_many(Objective(curves, once, scale, held), held, additive, [], lambda share: tell(0.6 * share))
+        first = _best_of_many(
+            Objective(curves, once, scale, held, irreducible_prior), held, additive, [], lambda share: tell(0.6 * share)
+        )
         starts += [_with_samples(objective, params, first)]
         best = _best(objective, [_refine(objective, start, FINE) for start in starts])
     else:
@@ -243,25 +242,32 @@ def fit_two_point(
         raise FitError(NO_START)
     # What the additive law misses is no error of the losses: the residuals themselves say how data weigh beside priors.
     weight = weight * np.sqrt(covariance_of(objective, best).noise.balance)
-    objective = Objective(curves, weight, scale, params)
+    objective = Objective(curves, weight, scale, params, irreducible_prior)
     best = _refine(objective, best, FINE)
     tell(1.0)
     covariance, noise, at_bound, prior_share = covariance_of(objective, best)
     notes += tuple(
         f"{name} stopped at its bound {best[name].value:.4g}: its standard error is not defined" for name in at_bound
     )
+    if noise.clustering > CLUSTERED:
+        notes += (
+            f"residuals of whole runs scatter {noise.clustering:.1f} times as much as their correlation along a run "
+            f"makes of them: standard errors are too small, by a factor of about {np.sqrt(noise.clustering):.1f}",
+        )
     notes += _missed_runs(objective, best)
     return TwoPointFit(
+        law=twopoint.LAW_NAME,
         params=best,
         covariance=covariance,
         prior_share=prior_share,
-        reference_params=objective.reference_params,
         residual_scale=float(np.sqrt(noise.variance * np.mean(objective.spread**2))),
         noise=noise,
-        additive=additive,
         weight=weight,
         misfit_scale=scale,
+        irreducible_prior=irreducible_prior,
         notes=notes,
+        reference={"reference_params": objective.reference_params},
+        additive=additive,
     )
 
 
@@ -286,6 +292,15 @@ def _best_of_many(
         fits.append(_refine(objective, start, ROUGH))
         tell(0.3 + 0.5 * (number + 1) / len(starts))
     return _refine(objective, _best(objective, fits), FINE)
+
+
+def _started_at(params: Parameters, near: Parameters) -> Parameters:
+    """Copy of ``params`` whose free ones have the values of ``near``, inside their bounds."""
+    start = params.copy()
+    for name, parameter in start.items():
+        if parameter.vary and np.isfinite(near[name].value):
+            parameter.set(value=float(np.clip(near[name].value, parameter.min, parameter.max)))
+    return start
 
 
 def _best(objective: Objective, fits: list[Parameters]) -> Parameters:
@@ -317,8 +332,9 @@ def _search(
     from scipy.stats import qmc
 
     settings = objective.settings
-    longest = float(settings.time.max())
-    noise_unit = float((settings.batch_size / settings.learning_rate).min())
+    of_batch = params["batch_exponent"].value
+    longest = float(settings.time(of_batch).max())
+    noise_unit = float((settings.batch_size ** (1 - of_batch) / settings.learning_rate).min())
     unique = settings.dataset_size[np.isfinite(settings.dataset_size)]
     samples_unit = 1.0 / float(np.median(unique)) if unique.size else 1.0
     # (low, high) of a log-uniform search: around the additive law's exponents, and whatever time and width allow.

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 
 from ..errors import ConvergenceError, ParameterError
-from . import twopoint
 from .curves import Floats
-from .twopoint import Settings
 from .uncertainty import propagate
 
 FlopsRule = Callable[[Floats, Floats], Floats]
@@ -22,7 +20,9 @@ FLOPS_RULES: dict[str, FlopsRule] = {"6ND": lambda params, tokens: np.asarray(6.
 SCAN_STEP = 0.35  # in log size, of the scan whose lowest point starts Newton's method
 STENCIL = 0.02  # in log size and log compute, of the derivatives at the optimum
 NEWTON_STEPS, NEWTON_REACH, NEWTON_TOLERANCE = 30, 0.7, 1e-5
+RULE_STEP = 1e-4  # likewise, of derivatives of the rule of compute
 BAND_STEP = 1e-2  # relative, of the difference quotients in a parameter
+NODES, NODE_STEP = 5, 1.2  # fewest computes, and their largest distance in log, between which is interpolated
 
 
 @dataclass(frozen=True)
@@ -71,40 +71,65 @@ def tokens_for(compute: Floats, params: Floats, flops: FlopsRule) -> Floats:
     )
 
 
-def frontier(
-    parameters: Mapping[str, float],
-    compute: Floats,
-    *,
-    reference_params: float,
-    learning_rate: float,
-    batch_size: float,
-    dataset_size: float = np.inf,
-    test_eigenvalues: Floats | None = None,
-    flops: FlopsRule = FLOPS_RULES["6ND"],
-    start: Floats | None = None,
-) -> Frontier:
-    """Minimise the predicted loss over model size at each compute.
+class LossSurface(ABC):
+    """Loss of runs at a constant rate against size and tokens, with its slopes along a compute.
+
+    Attributes
+    ----------
+    batch_size : float
+        Tokens a step.
+    flops : callable
+        Compute of (params, tokens).
+    least : float
+        Loss below which its numerical error would be felt in the optimum.
+    """
+
+    batch_size: float
+    flops: FlopsRule
+    least: float = 0.0
+
+    @abstractmethod
+    def loss(self, params: Floats, tokens: Floats) -> Floats:
+        """Loss in the shape of tokens: params (size,) at several (size, T), or both alike."""
+
+    def partial(self, log_params: Floats, log_tokens: Floats) -> tuple[Floats, Floats, Floats]:
+        """Log loss (...) and its derivatives in log params and log tokens: central differences."""
+        in_params, in_tokens = STENCIL * np.array([[0, 1, -1, 0, 0], [0, 0, 0, 1, -1]])
+        params = np.exp(log_params[..., None] + in_params)
+        log_loss = np.log(self.loss(params, np.exp(log_tokens[..., None] + in_tokens)))
+        here, *moved = np.moveaxis(log_loss, -1, 0)
+        return here, (moved[0] - moved[1]) / (2 * STENCIL), (moved[2] - moved[3]) / (2 * STENCIL)
+
+    def slope(self, log_params: Floats, log_compute: Floats) -> tuple[Floats, Floats, Floats]:
+        """Log loss (...), and its derivatives in log params at a given compute and in log compute at given params."""
+        log_params, log_compute = np.broadcast_arrays(log_params, log_compute)
+        # Tokens against params and against compute, from the rule alone.
+        log_tokens, of_params, of_compute = (
+            np.log(tokens_for(np.exp(log_compute + in_compute), np.exp(log_params + in_params), self.flops))
+            for in_params, in_compute in ((0.0, 0.0), (RULE_STEP, 0.0), (0.0, RULE_STEP))
+        )
+        log_loss, by_params, by_tokens = self.partial(log_params, log_tokens)
+        along, across = ((moved - log_tokens) / RULE_STEP for moved in (of_params, of_compute))
+        return log_loss, by_params + by_tokens * along, by_tokens * across
+
+    def curvature(self, log_params: Floats, log_compute: Floats) -> Floats:
+        """Second derivative (...) of the log loss in log params at a given compute."""
+        shifts = STENCIL * np.array([[-1.0], [1.0]])
+        low, high = self.slope(log_params + shifts, log_compute)[1]
+        return np.asarray((high - low) / (2 * STENCIL))
+
+
+def optimal_sizes(surface: LossSurface, compute: Floats, start: Floats | None = None) -> Frontier:
+    """Minimise a loss over model size at each compute: the frontier that all laws share.
 
     Parameters
     ----------
-    parameters : mapping
-        All parameters of the two-point law.
+    surface : LossSurface
+        Loss of the runs.
     compute : ndarray, shape (compute,)
         FLOPs.
-    reference_params : float
-        Size that the amplitudes refer to.
-    learning_rate, batch_size, dataset_size : float
-        Of the runs planned, constant; ``dataset_size`` limits the unique tokens.
-    test_eigenvalues : ndarray, shape (mode,), optional
-        Measured variance of the test inputs along the modes.
-    flops : callable
-        Compute of (params, tokens).
     start : ndarray, shape (compute,), optional
         Sizes near the optimum; the default scans all sizes.
-
-    Returns
-    -------
-    Frontier
 
     Raises
     ------
@@ -113,39 +138,23 @@ def frontier(
 
     Examples
     --------
-    >>> law = twopoint.complete(dict(alpha=1.5, r=0.3, width_scale=100.0, width_exponent=1.0))
-    >>> best = frontier(law, np.array([1e12, 1e13]), reference_params=1e4, learning_rate=0.1, batch_size=100.0)
-    >>> bool(best.params[1] > best.params[0]), bool(best.loss[1] < best.loss[0])
-    (True, True)
+    >>> class Powers(LossSurface):
+    ...     batch_size, flops = 1.0, staticmethod(FLOPS_RULES["6ND"])
+    ...     def loss(self, params, tokens):
+    ...         return params.reshape(-1, 1)**-0.5 + tokens**-0.5 if params.ndim < tokens.ndim else params**-0.5 + tokens**-0.5
+    >>> best = optimal_sizes(Powers(), np.array([6e12]))
+    >>> best.params.round(2).item(), best.size_exponent.round(3).item()
+    (1000000.0, 0.5)
     """
-    if not np.isfinite(parameters["width_scale"]) and parameters["unlearnable"] == 0:
-        raise ParameterError(
-            "width_scale, unlearnable: model size has no effect on this law, so no size is optimal; "
-            "fit runs of three or more sizes"
-        )
-
-    def loss_at(params: Floats, steps: Floats) -> Floats:
-        """Loss (run, T)."""
-        constant = np.ones_like(params)
-        settings = Settings(
-            steps, params, learning_rate * constant, batch_size * constant, dataset_size * constant,
-            test_eigenvalues=test_eigenvalues,
-        )  # fmt: skip
-        return twopoint.predict(parameters, settings, reference_params)
-
-    def log_loss(shifts: Floats) -> Floats:
-        """Log loss (shift, compute) at shifts (shift, 2) of log size and log compute from the current point."""
-        params = np.exp(log_params + shifts[:, :1])
-        steps = tokens_for(np.exp(log_compute + shifts[:, 1:]), params, flops) / batch_size
-        return np.asarray(np.log(loss_at(params.ravel(), steps.reshape(-1, 1)).reshape(params.shape)))
-
     log_compute = np.log(compute)
-    log_params = np.log(start) if start is not None else _scan(loss_at, compute, batch_size, flops)
+    if start is None:
+        start = _start(surface, compute)
+    log_params = np.log(start)
     for _ in range(NEWTON_STEPS):
-        below, here, above = log_loss(STENCIL * np.array([[-1, 0], [0, 0], [1, 0]]))
-        slope, curvature = (above - below) / (2 * STENCIL), (above - 2 * here + below) / STENCIL**2
+        here, ahead = surface.slope(log_params + STENCIL * np.array([[0.0], [1.0]]), log_compute)[1]
+        curvature = (ahead - here) / STENCIL
         # Where the loss curves the other way, go downhill; near the optimum this is Newton's method.
-        step = np.where(curvature > 0, -slope / np.where(curvature > 0, curvature, 1.0), -np.sign(slope) * NEWTON_REACH)
+        step = np.where(curvature > 0, -here / np.where(curvature > 0, curvature, 1.0), -np.sign(here) * NEWTON_REACH)
         step = np.clip(step, -NEWTON_REACH, NEWTON_REACH)
         log_params = log_params + step
         if np.abs(step).max() < NEWTON_TOLERANCE:
@@ -155,16 +164,21 @@ def frontier(
         raise ConvergenceError(
             f"compute: no optimal size was found at {where:.3g} FLOPs; pass a compute nearer to the runs'"
         )
-    tokens = tokens_for(compute, np.exp(log_params), flops)
+    tokens = tokens_for(compute, np.exp(log_params), surface.flops)
     # Along the optimum d ln L / d ln C is the partial derivative (envelope theorem); the size moves so that the
     # slope in size stays zero.
-    stencil = log_loss(STENCIL * np.array([[i, j] for i in (-1, 0, 1) for j in (-1, 0, 1)])).reshape(3, 3, -1)
-    loss_exponent = (stencil[1, 2] - stencil[1, 0]) / (2 * STENCIL)
-    mixed = (stencil[2, 2] - stencil[2, 0] - stencil[0, 2] + stencil[0, 0]) / 4
-    size_exponent = -mixed / (stencil[2, 1] - 2 * stencil[1, 1] + stencil[0, 1])
-    ahead = tokens_for(np.exp(log_compute + STENCIL), np.exp(log_params + size_exponent * STENCIL), flops)
+    log_loss, _, loss_exponent = surface.slope(log_params, log_compute)
+    if (low := np.exp(log_loss) < surface.least).any():
+        raise ConvergenceError(
+            f"compute: at {compute[low][0]:.3g} FLOPs the loss is too near to its numerical error to find the optimal size; "
+            "pass a compute nearer to the runs'"
+        )
+    shifts = STENCIL * np.array([[-1.0], [1.0]])
+    mixed = np.subtract(*surface.slope(log_params, log_compute + shifts)[1]) / (-2 * STENCIL)
+    size_exponent = -mixed / surface.curvature(log_params, log_compute)
+    ahead = tokens_for(np.exp(log_compute + STENCIL), np.exp(log_params + size_exponent * STENCIL), surface.flops)
     return Frontier(
-        loss=np.exp(stencil[1, 1]),
+        loss=np.exp(log_loss),
         params=np.exp(log_params),
         tokens=tokens,
         size_exponent=size_exponent,
@@ -173,15 +187,25 @@ def frontier(
     )
 
 
-def _scan(loss_at: Callable[[Floats, Floats], Floats], compute: Floats, batch_size: float, flops: FlopsRule) -> Floats:
+def _start(surface: LossSurface, compute: Floats) -> Floats:
+    """Sizes near the optimum: those of a scan, at a few computes where sizes between them do not jump."""
+    nodes = spaced(np.log(compute), NODES)
+    if nodes.size < compute.size:
+        found = _scan(surface, np.exp(nodes))
+        if np.all(np.abs(np.diff(found)) < 2 * np.diff(nodes)):  # else the loss has two minima
+            return np.asarray(np.exp(np.interp(np.log(compute), nodes, found)))
+    return np.asarray(np.exp(_scan(surface, compute)))
+
+
+def _scan(surface: LossSurface, compute: Floats) -> Floats:
     """Log size near the optimum at each compute: lowest of a scan from one parameter to a model of a single step."""
-    largest = np.log(np.array([_size_for_one_step(c, batch_size, flops) for c in compute]))
+    largest = np.log(np.array([_size_for_one_step(c, surface) for c in compute]))
     sizes = np.exp(np.arange(0.0, largest.max() + SCAN_STEP, SCAN_STEP))
     # All sizes share the times, so that one renormalised frequency serves every compute.
-    steps = tokens_for(compute, sizes[:, None], flops) / batch_size
-    losses = np.where(steps >= 1, loss_at(sizes, steps), np.inf)
+    tokens = tokens_for(compute, sizes[:, None], surface.flops)
+    losses = np.where(tokens >= surface.batch_size, surface.loss(sizes, tokens), np.inf)
     lowest = losses.argmin(axis=0)
-    last = np.sum(steps >= 1, axis=0) - 1
+    last = np.sum(tokens >= surface.batch_size, axis=0) - 1
     for side, bad in (("smallest", lowest == 0), ("largest", lowest >= last)):
         if bad.any():
             raise ConvergenceError(
@@ -191,49 +215,38 @@ def _scan(loss_at: Callable[[Floats, Floats], Floats], compute: Floats, batch_si
     return np.asarray(np.log(sizes[lowest]))
 
 
-def frontier_band(
-    values: Mapping[str, float], covariance: Floats | None, compute: Floats, **plan: Any
+def spaced(log_compute: Floats, fewest: int) -> Floats:
+    """Log-spaced computes over the range of those asked for, at least ``fewest`` and two a decade."""
+    low, high = float(log_compute.min()), float(log_compute.max())
+    if high - low < NODE_STEP:
+        middle = (low + high) / 2
+        low, high = middle - NODE_STEP / 2, middle + NODE_STEP / 2
+    return np.linspace(low, high, max(fewest, int(np.ceil((high - low) / NODE_STEP)) + 1))
+
+
+def propagated(
+    find: Callable[[Mapping[str, float], Floats | None], Frontier],
+    values: Mapping[str, float],
+    covariance: Floats | None,
 ) -> tuple[Frontier, Frontier]:
-    """Frontier at the best fit, and standard errors from the fit's covariance, to first order.
-
-    First order is what the covariance stands for: along directions that the runs do not determine, a common rescaling
-    of ``scale``, ``time_scale`` and ``width_scale`` above all, the frontier does not change and no error arises.
-
-    Parameters
-    ----------
-    values : mapping
-        All parameters of the two-point law at the best fit.
-    covariance : ndarray, shape (parameter, parameter), or None
-        In the order of ``values``; without it the errors are zero.
-    compute : ndarray, shape (compute,)
-        FLOPs.
-    **plan
-        Keywords of :func:`frontier`.
-
-    Returns
-    -------
-    best, stderr : Frontier
-        The errors of ``loss``, ``params`` and ``tokens`` are those of their logarithms.
+    """Frontier that ``find(values, start)`` gives, and its standard errors: of any law.
 
     Examples
     --------
-    >>> law = twopoint.complete(dict(alpha=1.5, r=0.3, width_scale=100.0, width_exponent=1.0))
-    >>> best, stderr = frontier_band(law, None, np.array([1e12]), reference_params=1e4, learning_rate=0.1,
-    ...     batch_size=100.0)
-    >>> stderr.loss.tolist()
-    [0.0]
+    >>> def find(values, start):
+    ...     losses = np.array([values["E"]])
+    ...     return Frontier(losses, *(np.ones(1) for _ in range(5)))
+    >>> propagated(find, {"E": 2.0}, np.array([[0.01]]))[1].loss.round(4).tolist()
+    [0.05]
     """
-    best = frontier(values, compute, **plan)
+    best = find(values, None)
     names = list(values)
-    derivative = np.zeros((len(fields(Frontier)), compute.size, len(names)))
+    derivative = np.zeros((len(fields(Frontier)), best.loss.size, len(names)))
     for number, name in enumerate(names):
         if covariance is not None and covariance[number, number] > 0:
             step = BAND_STEP * max(abs(values[name]), 1e-3)
             sides = [
-                _with_logarithms(
-                    frontier({**values, name: values[name] + sign * step}, compute, start=best.params, **plan)
-                )
-                for sign in (1, -1)
+                _with_logarithms(find({**values, name: values[name] + sign * step}, best.params)) for sign in (1, -1)
             ]
             derivative[:, :, number] = (sides[0] - sides[1]) / (2 * step)
     matrix = np.zeros((len(names), len(names))) if covariance is None else covariance
@@ -246,15 +259,33 @@ def _with_logarithms(found: Frontier) -> Floats:
     return np.array([*logarithms, found.size_exponent, found.data_exponent, found.loss_exponent])
 
 
-def _size_for_one_step(compute: float, batch_size: float, flops: FlopsRule) -> float:
+def _size_for_one_step(compute: float, surface: LossSurface) -> float:
     """Largest model that ``compute`` trains for one step."""
     from scipy.optimize import brentq
 
     def excess(log_params: float) -> float:
-        return float(np.log(flops(np.asarray(np.exp(log_params)), np.asarray(batch_size)) / compute))
+        return float(np.log(surface.flops(np.asarray(np.exp(log_params)), np.asarray(surface.batch_size)) / compute))
 
     if excess(0.0) >= 0:
         raise ParameterError(
             f"compute: {compute:.3g} FLOPs do not pay for one step of a model of one parameter; pass more"
         )
     return float(np.exp(brentq(excess, 0.0, 200.0)))
+
+
+def compute_of_cost(compute: Floats, cost: Floats, levels: Floats) -> Floats:
+    """Compute (level,) from which on a cost (compute,) is above each level, log-linear in between; NaN where it is not seen.
+
+    Examples
+    --------
+    >>> compute_of_cost(np.array([1e3, 1e5]), np.array([0.0, 0.2]), np.array([0.1, 0.5])).round(3).tolist()
+    [10000.0, nan]
+    """
+    found = np.full(levels.size, np.nan)
+    for number, level in enumerate(levels):
+        below = np.flatnonzero(cost <= level)
+        if below.size and below[-1] + 1 < compute.size:
+            low, high = below[-1], below[-1] + 1
+            share = (level - cost[low]) / (cost[high] - cost[low])
+            found[number] = np.exp((1 - share) * np.log(compute[low]) + share * np.log(compute[high]))
+    return found

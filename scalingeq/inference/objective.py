@@ -50,7 +50,14 @@ LINEAR = ("scale", "irreducible", "unlearnable")
 class Objective:
     """Residuals of the law and their derivatives, for one set of observations."""
 
-    def __init__(self, curves: TrainingCurves, weight: Floats, scale: float, params: Parameters) -> None:
+    def __init__(
+        self,
+        curves: TrainingCurves,
+        weight: Floats,
+        scale: float,
+        params: Parameters,
+        irreducible_prior: float = np.inf,
+    ) -> None:
         self.used = curves.select(weight > 0)
         self.weight = weight[weight > 0]
         self.reference_params = float(self.used.params[np.unique(self.used.run)].min())
@@ -59,7 +66,8 @@ class Objective:
         # A known measurement error adds to the misfit of the law that the additive fit's spread stands for.
         measured = np.nan_to_num(self.used.loss_stderr / self.used.loss)
         self.spread = np.sqrt(scale**2 + measured**2)
-        self.first_time = float(np.median(self.settings.time[:, 0]))
+        self.irreducible_spread = irreducible_prior * float(self.used.loss.min())
+        self.first_time = float(np.median(self.settings.time(params["batch_exponent"].value)[:, 0]))
         self.free = [name for name in params if params[name].vary]
         self._last_columns: tuple[dict[str, float], Floats] | None = None
 
@@ -102,9 +110,13 @@ class Objective:
             (max(exponent, 1e-6), *UNLEARNABLE_PRIOR, {"unlearnable_exponent": 1 / max(exponent, 1e-6)}),
         )
         active = [prior for prior in priors if not set(self.free).isdisjoint(prior[3])]
-        residual = np.array([np.log(quantity / centre) / deviation for quantity, centre, deviation, _ in active])
+        residual = [np.log(quantity / centre) / deviation for quantity, centre, deviation, _ in active]
         slopes = [[slope.get(name, 0.0) / deviation for name in self.free] for _, _, deviation, slope in active]
-        return residual, np.reshape(slopes, (len(active), len(self.free)))
+        if np.isfinite(self.irreducible_spread):
+            # Half a normal around zero: curves that have not bent yet say nothing of where they end.
+            residual.append(values["irreducible"] / self.irreducible_spread)
+            slopes.append([(name == "irreducible") / self.irreducible_spread for name in self.free])
+        return np.array(residual), np.reshape(slopes, (len(slopes), len(self.free)))
 
     def residuals(self, params: Parameters) -> Floats:
         """Huber residuals (obs,), then those of the priors."""

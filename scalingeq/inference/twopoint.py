@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,9 @@ PARAMETERS: dict[str, ParameterInfo] = {
     "samples_scale": ParameterInfo("1/tokens", "effective samples per unique token", 1e-12, np.inf),
     "noise_scale": ParameterInfo("tokens", "SGD noise per unit of learning rate and inverse batch", 0.0, np.inf),
     "rate_exponent": ParameterInfo("1", "exponent of the learning rate in intrinsic time and SGD noise", 0.2, 2.0),
+    "batch_exponent": ParameterInfo(
+        "1", "exponent of the batch size in intrinsic time and SGD noise: 0 counts steps, 1 tokens", 0.0, 2.0
+    ),
     "shift": ParameterInfo("1", "capacity exponent of the test inputs less alpha", -np.inf, np.inf),
 }
 
@@ -62,7 +66,7 @@ AMPLITUDES = ("scale", "irreducible", "unlearnable", "unlearnable_exponent")
 NEUTRAL = {
     "scale": 1.0, "irreducible": 0.0, "unlearnable": 0.0, "unlearnable_exponent": 0.0, "time_scale": 1.0,
     "width_scale": np.inf, "width_exponent": 0.0, "samples_scale": np.inf, "noise_scale": 0.0, "rate_exponent": 1.0,
-    "shift": 0.0,
+    "batch_exponent": 0.0, "shift": 0.0,
 }  # fmt: skip
 """Value of each parameter but ``alpha`` and ``r`` that leaves its effect out."""
 
@@ -94,13 +98,12 @@ class Settings:
     warmup_steps: Floats | float = 0.0
     test_eigenvalues: Floats | None = None
 
-    @property
-    def time(self) -> Floats:
-        """Integral (run, T) of the learning rate over the steps."""
+    def time(self, batch_exponent: float = 0.0) -> Floats:
+        """Integral (run, T) of the learning rate over the steps, times the batch size to a power."""
         time = self.learning_rate[:, None] * self.intrinsic_steps()
         for schedule, runs in self.schedules:
             time[runs] = schedule.time(self.step[runs])
-        return time
+        return np.asarray(time * self.batch_size[:, None] ** batch_exponent)
 
     def intrinsic_steps(self, rate_exponent: float = 1.0) -> Floats:
         """Steps (run, T) at the full rate that stand for those done, where there is no schedule."""
@@ -135,16 +138,22 @@ def intrinsic_steps(step: Floats, warmup_steps: Floats, rate_exponent: float = 1
     return np.asarray(step - warm + warm * share**rate_exponent / (1 + rate_exponent))
 
 
-def effective_rate(rate: Floats, parameters: Mapping[str, float]) -> Floats:
-    """Learning rates as they act: ``rate**rate_exponent``, in units in which the reference rate is as it was.
+def effective_rate(rate: Floats, batch_size: Floats, parameters: Mapping[str, float]) -> Floats:
+    """Learning rates as they act: ``rate**rate_exponent * batch_size**batch_exponent``.
+
+    The rate is in units in which the reference rate is as it was. Under AdamW the loss of a token hardly depends on the
+    batch: intrinsic time counts tokens then, and the noise, the rate of a token, is that of any batch.
 
     Examples
     --------
-    >>> effective_rate(np.array([1e-3, 1e-5]), {"rate_exponent": 0.5}).tolist()
+    >>> effective_rate(np.array([1e-3, 1e-5]), np.array(8.0), {"rate_exponent": 0.5}).tolist()
     [0.001, 0.0001]
+    >>> effective_rate(np.array([1e-3, 1e-5]), np.array(8.0), {"batch_exponent": 1.0}).tolist()
+    [0.008, 8e-05]
     """
-    exponent = value_of(parameters, "rate_exponent")
-    return rate if exponent == 1 else np.asarray(REFERENCE_RATE * (rate / REFERENCE_RATE) ** exponent)
+    exponent, of_batch = value_of(parameters, "rate_exponent"), value_of(parameters, "batch_exponent")
+    acting = rate if exponent == 1 else np.asarray(REFERENCE_RATE * (rate / REFERENCE_RATE) ** exponent)
+    return acting if of_batch == 0 else acting * batch_size**of_batch
 
 
 def effective_schedule(schedule: Schedule, parameters: Mapping[str, float]) -> Schedule:
@@ -155,14 +164,16 @@ def effective_schedule(schedule: Schedule, parameters: Mapping[str, float]) -> S
     >>> effective_schedule(Schedule([0, 1], [0.1, 0.1], [0.2, 0.2]), {"time_scale": 2.0, "noise_scale": 3.0}).constant
     (0.2, 0.6000000000000001)
     """
-    step, rate, noise_rate = schedule.knots
     if value_of(parameters, "rate_exponent") != 1:
         # A power of a ramp is no longer linear: knots where its rate changes much, denser towards its low end.
-        step, rate, noise_rate = _with_knots_on_ramps(step, rate, noise_rate)
-        acting = effective_rate(rate, parameters)
+        schedule = Schedule(*_with_knots_on_ramps(*schedule.knots))
+    if value_of(parameters, "rate_exponent") != 1 or value_of(parameters, "batch_exponent") != 0:
+        step, rate, noise_rate = schedule.knots
+        batch_size = np.divide(rate, noise_rate, out=np.ones_like(rate), where=noise_rate > 0)
+        acting = effective_rate(rate, batch_size, parameters)
         noise_rate = noise_rate * np.divide(acting, rate, out=np.zeros_like(rate), where=rate > 0)
-        rate = acting
-    return Schedule(step, parameters["time_scale"] * rate, parameters["noise_scale"] * noise_rate)
+        schedule = Schedule(step, acting, noise_rate)
+    return schedule.scaled(parameters["time_scale"], parameters["noise_scale"])
 
 
 def _with_knots_on_ramps(step: Floats, rate: Floats, noise_rate: Floats) -> tuple[Floats, Floats, Floats]:
@@ -213,13 +224,13 @@ def basis_losses(parameters: Mapping[str, float], settings: Settings, reference_
 
     L = scale · signal + (irreducible + unlearnable (params/params₀)^-unlearnable_exponent) · noise, at the time
     time_scale · ∫ u dstep, with noise_scale · u/batch_size as the noise rate of the theory, where u is the learning rate
-    to the power of rate_exponent.
+    to the power of rate_exponent, times the batch size to the power of batch_exponent.
 
     Parameters
     ----------
     parameters : mapping
-        ``alpha, r, time_scale, width_scale, width_exponent, samples_scale, noise_scale``, and ``rate_exponent`` and
-        ``shift`` if any.
+        ``alpha, r, time_scale, width_scale, width_exponent, samples_scale, noise_scale``, and ``rate_exponent``,
+        ``batch_exponent`` and ``shift`` if any.
     settings : Settings
         Runs and times.
     reference_params : float
@@ -251,17 +262,60 @@ def basis_losses(parameters: Mapping[str, float], settings: Settings, reference_
     runs = settings.constant
     if test_spectrum is None and runs.size:
         # About ten times as fast.
-        rate = effective_rate(settings.learning_rate[runs], parameters)
-        steps = settings.intrinsic_steps(value_of(parameters, "rate_exponent"))[runs]
         losses[:, runs] = flow_loss(
-            parameters["time_scale"] * rate[:, None] * steps,
-            PowerLaw(alpha, r),
-            noise_rate=parameters["noise_scale"] * rate / settings.batch_size[runs],
-            width=width[runs],
-            samples=samples[runs],
-            noise_variance=noise,
+            noise_variance=noise, **flow_arguments(parameters, settings, runs, reference_params)
         )
     return losses[0], losses[1] - losses[0]
+
+
+def flow_arguments(
+    parameters: Mapping[str, float], settings: Settings, runs: NDArray[np.int64], reference_params: float
+) -> dict[str, Any]:
+    """Arguments of :func:`scalingeq.theory.flow_loss` for ``runs`` at constant rates, all but the label noise.
+
+    Examples
+    --------
+    >>> one = np.ones(1)
+    >>> settings = Settings(np.array([[10.0]]), 1e4 * one, 0.1 * one, 8 * one, np.inf * one)
+    >>> flow_arguments(complete(dict(alpha=1.5, r=0.4, noise_scale=2.0)), settings, np.array([0]), 1e4)["noise_rate"]
+    array([0.025])
+    """
+    rate = effective_rate(settings.learning_rate[runs], settings.batch_size[runs], parameters)
+    steps = settings.intrinsic_steps(value_of(parameters, "rate_exponent"))[runs]
+    return {
+        "time": parameters["time_scale"] * rate[:, None] * steps,
+        "spectrum": PowerLaw(parameters["alpha"], parameters["r"]),
+        "noise_rate": parameters["noise_scale"] * rate / settings.batch_size[runs],
+        "width": effective_width(parameters, settings.params[runs], reference_params),
+        "samples": parameters["samples_scale"] * settings.dataset_size[runs],
+    }
+
+
+def log_loss_slopes(
+    parameters: Mapping[str, float], settings: Settings, reference_params: float
+) -> tuple[Floats, Floats, Floats]:
+    """Log loss (run, T) at constant rates without warm-up, and its derivatives in log params and in log steps.
+
+    Examples
+    --------
+    >>> one = np.ones(1)
+    >>> settings = Settings(np.array([[1e4]]), 1e4 * one, 0.1 * one, np.inf * one, np.inf * one)
+    >>> log_loss, by_params, by_steps = log_loss_slopes(complete(dict(alpha=1.5, r=0.3)), settings, 1e4)
+    >>> abs(by_params).tolist(), by_steps.round(2).tolist()  # no effect of size, and a time exponent of 2 r
+    ([[0.0]], [[-0.6]])
+    """
+    arguments = flow_arguments(parameters, settings, settings.constant, reference_params)
+    shape = unlearnable_shape(parameters, settings.params, reference_params)
+    unlearnable = parameters["unlearnable"] * shape / parameters["scale"]
+    loss, slopes = flow_loss(
+        noise_variance=parameters["irreducible"] / parameters["scale"] + unlearnable, jacobian=True, **arguments
+    )
+    width = arguments["width"]
+    # An infinite width has no slope.
+    by_width = slopes["width"] * np.where(np.isfinite(width), width, 0.0)[:, None]
+    by_noise = slopes["noise_variance"] * unlearnable[:, None]
+    by_params = parameters["width_exponent"] * by_width - parameters["unlearnable_exponent"] * by_noise
+    return np.log(parameters["scale"] * loss), by_params / loss, slopes["time"] * arguments["time"] / loss
 
 
 def _scheduled(
@@ -349,18 +403,18 @@ def _combined(
     )
 
 
-def unknown_problems(names: Iterable[str]) -> list[str]:
-    """What is wrong with names of parameters.
+def unknown_problems(names: Iterable[str], known: Mapping[str, ParameterInfo] = PARAMETERS) -> list[str]:
+    """What is wrong with names of parameters of a law.
 
     Examples
     --------
     >>> unknown_problems(["alpha"])
     []
     """
-    return [f"{name}: no such parameter; known are {', '.join(PARAMETERS)}" for name in names if name not in PARAMETERS]
+    return [f"{name}: no such parameter; known are {', '.join(known)}" for name in names if name not in known]
 
 
-def value_problems(parameters: Mapping[str, float]) -> list[str]:
+def value_problems(parameters: Mapping[str, float], known: Mapping[str, ParameterInfo] = PARAMETERS) -> list[str]:
     """What is wrong with names and values of parameters: unknown, or outside the bounds of the law.
 
     Examples
@@ -368,10 +422,10 @@ def value_problems(parameters: Mapping[str, float]) -> list[str]:
     >>> value_problems({"alpha": 0.5})
     ['alpha: 0.5 is outside [1.02, 8]; pass a value inside']
     """
-    known = {name: (value, PARAMETERS[name]) for name, value in parameters.items() if name in PARAMETERS}
-    return unknown_problems(parameters) + [
+    found = {name: (value, known[name]) for name, value in parameters.items() if name in known}
+    return unknown_problems(parameters, known) + [
         f"{name}: {value:g} is outside [{info.minimum:g}, {info.maximum:g}]; pass a value inside"
-        for name, (value, info) in known.items()
+        for name, (value, info) in found.items()
         if not info.minimum <= value <= info.maximum
     ]
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scalingeq.theory.compiled import loops
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
 
 #: Stages of the Radau method; its order is 2 STAGES - 1.
@@ -44,50 +45,66 @@ def radau(stages: int) -> tuple[FloatArray, FloatArray]:
 
 
 @lru_cache(maxsize=4)
-def _barycentric(stages: int) -> tuple[FloatArray, FloatArray]:
-    """Left end and nodes of a panel, and the barycentric weights of the polynomial through them."""
-    nodes = np.append(0.0, radau(stages)[0])
-    return nodes, np.array([1 / np.prod(node - np.delete(nodes, i)) for i, node in enumerate(nodes)])
-
-
-@lru_cache(maxsize=4)
 def interpolation(stages: int) -> tuple[FloatArray, FloatArray]:
     """Points between the nodes, and the matrix that takes values at the left end and the nodes to these points."""
-    nodes, weight = _barycentric(stages)
+    nodes = np.append(0.0, radau(stages)[0])
     between = (nodes[1:] + nodes[:-1]) / 2
-    matrix = weight / (between[:, None] - nodes)
-    return between, matrix / matrix.sum(axis=1, keepdims=True)
+    return between, np.vander(2 * between - 1, stages + 1, increasing=True) @ to_powers(stages)
 
 
-class Panels(NamedTuple):
-    """Panels of steps with the schedule at their nodes.
+class Diagonal(NamedTuple):
+    """The Radau method in the basis in which its matrix is diagonal.
+
+    One panel of length h takes a mode with ``dz/dt = exponent z + source`` from z to
+    ``left @ (middle * (start z + push @ (h source)))`` at the nodes, ``middle = 1 / (1 - h root exponent)``.
 
     Attributes
     ----------
-    first, last : ndarray, shape (panel,)
-        Steps between which each panel lies.
-    time : ndarray, shape (panel, stage)
-        Intrinsic time at the nodes.
-    rate, noise : ndarray, shape (panel, stage)
-        Learning rate, and learning rate times noise rate, at the nodes, times the length of the panel.
+    root : ndarray of complex, shape (root,)
+        Eigenvalues of the matrix.
+    left, push : ndarray of complex, shape (stage, root) and (root, stage)
+        Matrices to and from the nodes.
+    start : ndarray of complex, shape (root,)
+        What a panel's first amplitude counts for.
     """
 
-    first: FloatArray
-    last: FloatArray
-    time: FloatArray
-    rate: FloatArray
-    noise: FloatArray
+    root: ComplexArray
+    left: ComplexArray
+    start: ComplexArray
+    push: ComplexArray
+
+
+@lru_cache(maxsize=4)
+def diagonal(stages: int) -> Diagonal:
+    """Diagonalise the Radau method.
+
+    Examples
+    --------
+    >>> method = diagonal(3)
+    >>> z = method.left @ (method.start / (1 + 0.1 * method.root))  # a mode that decays for a time of 0.1
+    >>> print(f"{z[-1].real:.6f}, {np.exp(-0.1):.6f}")
+    0.904837, 0.904837
+    """
+    matrix = radau(stages)[1]
+    root, left = np.linalg.eig(matrix.astype(np.complex128))
+    right = np.asarray(np.linalg.inv(left), dtype=np.complex128)
+    return Diagonal(root, left, right.sum(axis=1), np.asarray(right @ matrix, dtype=np.complex128))
 
 
 def march(
-    panels: Panels, exponent: ComplexArray, forcing: FloatArray, train: ComplexArray, test: ComplexArray | None
+    length: FloatArray,
+    noise: FloatArray,
+    exponent: ComplexArray,
+    forcing: FloatArray,
+    train: ComplexArray,
+    test: ComplexArray | None,
 ) -> tuple[FloatArray, FloatArray]:
-    """Solve the Volterra equation of the train loss, and take its noise to the train and the test loss.
+    """Solve the Volterra equation of the train loss, and take its noise to the test loss.
 
     Parameters
     ----------
-    panels : Panels
-        Panels of steps.
+    length, noise : ndarray, shape (panel,) and (panel, stage)
+        Intrinsic times that the panels last, and noise rates at their nodes times these.
     exponent : ndarray of complex, shape (mode,)
         Rates at which the modes grow with intrinsic time (their real parts are negative, or small).
     forcing : ndarray, shape (problem, case, panel, stage)
@@ -98,81 +115,84 @@ def march(
 
     Returns
     -------
-    train_noise, test_noise : ndarray, shape (problem, case, panel, stage)
-        What the noise adds to the losses at the nodes.
+    train_loss, test_noise : ndarray, shape (problem, case, panel, stage)
+        Train loss at the nodes, and what the noise adds to the test loss there.
 
     Notes
     -----
     The noise of SGD of arXiv:2502.05074: ``L = F + int K(t - u) noise_rate L_train(u) du``, for each of the losses.
     """
-    count, stages = panels.rate.shape
-    noise = np.zeros((2, *forcing.shape))
+    stages = noise.shape[1]
+    method = diagonal(stages)
+    loss, added = np.empty_like(forcing), np.zeros_like(forcing)
+    compiled = loops()
+    if compiled is not None:
+        none = np.empty((0, exponent.size), dtype=np.complex128)
+        compiled.march(length, noise, exponent, forcing, train, none if test is None else test, *method, loss, added)
+        return loss, loss - forcing if test is None else added
     state = np.zeros((*forcing.shape[:2], exponent.size), dtype=np.complex128)
+    remember = method.start[:, None] * method.left.T
+    end = method.left[-1] * method.start, method.left[-1, :, None] * method.push
     step = max(1, CHUNK // (stages * exponent.size))
-    for begin in range(0, count, step):
+    for begin in range(0, length.size, step):
         part = slice(begin, begin + step)
-        decay, inject, local = _propagators(panels.rate[part], exponent)
-        # Real parts of sums over the upper half of the contour; the matrices themselves are real.
-        feedback = np.einsum("ais,pas,asm->paim", local.left, _weighed(local.middle, train), local.right).real
-        answer = np.linalg.inv(np.eye(stages) - feedback * panels.noise[part, None, :])
-        passed = (
-            None
-            if test is None
-            else np.einsum("ais,pas,asm->paim", local.left, _weighed(local.middle, test), local.right).real
-        )
-        for panel in range(decay.shape[0]):
+        middle = 1 / (1 - length[part, None, None] * method.root[:, None] * exponent)
+        responses = [_local(middle, weight, method) for weight in ([train] if test is None else [train, test])]
+        answer = np.linalg.inv(np.eye(stages) - responses[0] * noise[part, None]).swapaxes(-1, -2)
+        decay = end[0] @ middle
+        for panel, kept in enumerate(middle):
             at = begin + panel
-            memory = ((state * train[:, None]) @ decay[panel].T).real
-            loss = (forcing[:, :, at] + memory) @ answer[:, panel].swapaxes(-1, -2)
-            injected = loss * panels.noise[at]
-            noise[0, :, :, at] = loss - forcing[:, :, at]
-            if test is not None and passed is not None:
-                noise[1, :, :, at] = ((state * test[:, None]) @ decay[panel].T).real
-                noise[1, :, :, at] += injected @ passed[:, panel].swapaxes(-1, -2)
-            state = state * decay[panel, -1] + injected @ inject[panel].T
-    return noise[0], noise[0] if test is None else noise[1]
+            memory = (((state * train[:, None]) @ kept.T) @ remember).real
+            loss[:, :, at] = (forcing[:, :, at] + memory) @ answer[:, panel]
+            injected = loss[:, :, at] * noise[at]
+            if test is not None:
+                memory = (((state * test[:, None]) @ kept.T) @ remember).real
+                added[:, :, at] = memory + injected @ responses[1][:, panel].swapaxes(-1, -2)
+            state = state * decay[panel] + (injected @ end[1].T) @ kept
+    return loss, loss - forcing if test is None else added
 
 
-class _Local(NamedTuple):
-    """The resolvent of a panel's Runge-Kutta matrix, diagonalised: ``left @ diag(middle) @ right`` for each mode."""
-
-    left: ComplexArray
-    middle: ComplexArray
-    right: ComplexArray
+def _local(middle: ComplexArray, weight: ComplexArray, method: Diagonal) -> FloatArray:
+    """What a panel's noise adds to the loss within the panel: (problem, panel, stage, stage) times noise at the nodes."""
+    sums = weight @ middle.reshape(-1, middle.shape[2]).T
+    return np.asarray(((method.left * sums.reshape(len(weight), len(middle), 1, -1)) @ method.push).real)
 
 
-def _propagators(rate: FloatArray, exponent: ComplexArray) -> tuple[ComplexArray, ComplexArray, _Local]:
-    """What a panel does to modes: ``decay`` (panel, stage, mode) of old amplitudes, ``inject`` (panel, mode, stage)."""
-    matrix = radau(rate.shape[1])[1]
-    root, left = np.linalg.eig(matrix * rate[:, None, :])
-    right = np.linalg.inv(left)
-    middle = 1 / (1 - root[:, :, None] * exponent)
-    local = _Local(left, middle, np.asarray(right @ matrix, dtype=np.complex128))
-    decay = left @ (right.sum(axis=2)[:, :, None] * middle)
-    inject = (middle * left[:, -1, :, None]).swapaxes(1, 2) @ local.right
-    return decay, inject, local
+def at_times(time: FloatArray, series: FloatArray, asked: FloatArray) -> FloatArray:
+    """Evaluate polynomials on panels at ascending times.
+
+    Parameters
+    ----------
+    time : ndarray, shape (panel, 2)
+        Times between which each panel lies.
+    series : ndarray, shape (row, panel, power)
+        Coefficients of the powers of the place in a panel, from -1 to 1.
+    asked : ndarray, shape (time,)
+        Ascending times from the first panel's start to the last one's end.
+
+    Returns
+    -------
+    ndarray, shape (row, time)
+        Values at these times.
+    """
+    compiled = loops()
+    if compiled is not None:
+        found = np.empty((len(series), asked.size))
+        compiled.at_times(time, series, asked, found)
+        return found
+    bounds = np.searchsorted(asked, time[1:, 0], side="right")
+    counts = np.diff(np.concatenate([[0], bounds, [asked.size]]))
+    half = np.diff(time)[:, 0] / 2
+    place = (asked - np.repeat(time[:, 0] + half, counts)) * np.repeat(1 / half, counts)
+    total = np.repeat(series[:, :, -1], counts, axis=1)
+    for power in range(series.shape[2] - 2, -1, -1):
+        total *= place
+        total += np.repeat(series[:, :, power], counts, axis=1)
+    return total
 
 
-def _weighed(middle: ComplexArray, weight: ComplexArray) -> ComplexArray:
-    """Sum over modes (problem, panel, root) of ``middle`` (panel, root, mode) with weights (problem, mode)."""
-    return np.asarray(np.einsum("asj,pj->pas", middle, weight, optimize=True))
-
-
-def at_steps(panels: Panels, start: FloatArray, values: FloatArray, step: FloatArray) -> FloatArray:
-    """Interpolate values (..., panel, stage), which begin at ``start`` (...), to ascending steps (step,)."""
-    nodes, weight = _barycentric(values.shape[-1])
-    ends = np.concatenate([start[..., None], values[..., :-1, -1]], axis=-1)
-    full = np.concatenate([ends[..., None], values], axis=-1)
-    panel = np.clip(np.searchsorted(panels.last, step), 0, panels.last.size - 1)
-    place = (step - panels.first[panel]) / (panels.last - panels.first)[panel]
-    gap = place[:, None] - nodes
-    at, node = np.nonzero(gap == 0)
-    gap[at, node] = 1.0
-    share = weight / gap
-    share[at] = 0.0
-    share[at, node] = 1.0
-    share /= share.sum(axis=1, keepdims=True)
-    # All steps of a panel together are one product of matrices; contiguous ones are cheaper than gathered ones.
-    counts = np.bincount(panel, minlength=panels.last.size)
-    spread = np.repeat(full.reshape(-1, *full.shape[-2:]), counts, axis=1)
-    return np.asarray(np.einsum("sn,ksn->ks", share, spread).reshape(*full.shape[:-2], step.size))
+@lru_cache(maxsize=4)
+def to_powers(stages: int) -> FloatArray:
+    """Matrix that takes values at the left end and the nodes of a panel to powers of the place in it, from -1 to 1."""
+    places = 2 * np.append(0.0, radau(stages)[0]) - 1
+    return np.asarray(np.linalg.inv(np.vander(places, increasing=True)))

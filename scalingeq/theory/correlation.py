@@ -45,7 +45,7 @@ from scalingeq.theory.curves import Kind
 from scalingeq.theory.dynamics import flow_loss
 from scalingeq.theory.equivalents import OnePoint, forcing_from, size_problems, two_point_along
 from scalingeq.theory.spectrum import AnySpectrum, FloatArray
-from scalingeq.theory.windows import SortedTimes, invert, of_one_problem, take
+from scalingeq.theory.windows import SortedTimes, invert_one, of_one_problem, take
 
 #: Nothing has moved yet at this time, in units of one over the trace: it stands for the start and all earlier times.
 EARLIEST = 1e-12
@@ -125,9 +125,9 @@ def correlation(
         return loss.reshape(early.shape)
     if early.size == 0:
         return np.empty(early.shape)
-    times_of_both, point = _windows(np.stack([early.ravel(), late.ravel()]), spectrum, width, samples)
-    window, phase = (part.reshape(2, -1) for part in (times_of_both.pair, times_of_both.phase))
-    end = times_of_both.end
+    both, times_of_both, point = _windows(np.stack([early.ravel(), late.ravel()]), spectrum, width, samples)
+    end, window = times_of_both.end, times_of_both.window_of_times.reshape(2, -1)
+    phase = both.reshape(2, -1) / end[window]
     windows, pair = np.unique(window, axis=1, return_inverse=True)
     first, second = (take(point, one) for one in windows)
     nodes = spectrum.nodes(float(np.abs(point.s).min()))
@@ -197,9 +197,9 @@ def response(
     raise_problems(problems, ParameterError)
     if times[0].size == 0:
         return times[0]
-    sorted_times, point = _windows(times[0], spectrum, width, samples)
+    _, sorted_times, point = _windows(times[0], spectrum, width, samples)
     transform = 1 / point.kappa1 if of == "data" else point.kappa1 / (point.kappa2 * point.s)
-    return invert(sorted_times, transform).reshape(times[0].shape)
+    return invert_one(sorted_times, transform, times[0].size).reshape(times[0].shape)
 
 
 def _checked(times: dict[str, ArrayLike], sizes: dict[str, ArrayLike]) -> tuple[list[FloatArray], list[str]]:
@@ -212,7 +212,9 @@ def _checked(times: dict[str, ArrayLike], sizes: dict[str, ArrayLike]) -> tuple[
     ]
 
 
-def _windows(time: FloatArray, spectrum: AnySpectrum, width: float, samples: float) -> tuple[SortedTimes, OnePoint]:
-    """Times of one problem in one row, sorted into windows, and the equivalents of each window."""
-    earliest = EARLIEST / spectrum.nodes(1.0).trace
-    return of_one_problem(np.maximum(time, earliest).ravel(), spectrum, 1 / width, 1 / samples)
+def _windows(
+    time: FloatArray, spectrum: AnySpectrum, width: float, samples: float
+) -> tuple[FloatArray, SortedTimes, OnePoint]:
+    """Times of one problem in one row, also sorted into windows, and the equivalents of each window."""
+    positive = np.maximum(time, EARLIEST / spectrum.nodes(1.0).trace).ravel()
+    return positive, *of_one_problem(positive, spectrum, 1 / width, 1 / samples)

@@ -17,9 +17,22 @@ Kind: TypeAlias = Literal["test", "train"]
 
 
 class Curves(NamedTuple):
-    """Curves with their times: every field but ``shape`` has one row a curve."""
+    """Curves with their times.
 
-    time: FloatArray
+    Attributes
+    ----------
+    grid : ndarray, shape (grid, time)
+        Distinct rows of times.
+    which : ndarray of int, shape (curve,)
+        Row of each curve.
+    noise_rate, per_width, per_sample, noise_variance : ndarray, shape (curve,)
+        Arguments of each curve.
+    shape : tuple of int
+        Shape of the losses that were asked for.
+    """
+
+    grid: FloatArray
+    which: IntArray
     noise_rate: FloatArray
     per_width: FloatArray
     per_sample: FloatArray
@@ -27,14 +40,23 @@ class Curves(NamedTuple):
     shape: tuple[int, ...]
 
     @property
+    def time(self) -> FloatArray:
+        """Times (curve, time)."""
+        return self.grid[self.which]
+
+    @property
     def problem(self) -> IntArray:
         """Number (curve,) of the pair of width and samples, which alone decide the equivalents."""
-        sizes = np.stack([self.per_width, self.per_sample], axis=1)
-        return np.unique(sizes, axis=0, return_inverse=True)[1].reshape(-1)
+        # A complex number has two parts to sort by.
+        return np.unique(self.per_width + 1j * self.per_sample, return_inverse=True)[1].reshape(-1)
 
     def select(self, chosen: NDArray[np.bool_] | IntArray) -> Curves:
         """Some of the curves, by a mask or by their numbers."""
-        return Curves._make([*(field[chosen] for field in self[:5]), self.shape])
+        used, which = np.unique(self.which[chosen], return_inverse=True)
+        return Curves(
+            self.grid[used], which.reshape(-1), self.noise_rate[chosen], self.per_width[chosen],
+            self.per_sample[chosen], self.noise_variance[chosen], self.shape,
+        )  # fmt: skip
 
 
 def broadcast(
@@ -73,13 +95,15 @@ def broadcast(
         ) from error
     shape = (*leading, times.shape[-1])
     rows = {name: np.broadcast_to(value, leading).ravel() for name, value in arrays.items()}
+    grid = times.reshape(math.prod(times.shape[:-1]), times.shape[-1])
+    which = np.broadcast_to(np.arange(len(grid)).reshape(times.shape[:-1]), leading).ravel()
+    if len(grid) > 1:
+        # Rows of times that are alike are one.
+        numbers: dict[bytes, int] = {}
+        alike = np.array([numbers.setdefault(row.tobytes(), len(numbers)) for row in grid])
+        grid, which = grid[np.unique(alike, return_index=True)[1]], alike[which]
     return Curves(
-        np.broadcast_to(times, shape).reshape(-1, times.shape[-1]) if times.size else np.empty((math.prod(leading), 0)),
-        rows["noise_rate"],
-        1 / rows["width"],
-        1 / rows["samples"],
-        rows["noise_variance"],
-        shape,
+        grid, which, rows["noise_rate"], 1 / rows["width"], 1 / rows["samples"], rows["noise_variance"], shape
     )
 
 

@@ -3,18 +3,55 @@
 from __future__ import annotations
 
 import math
+from typing import Literal, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from scalingeq.errors import ParameterError, raise_problems
-from scalingeq.theory.curves import Curves, Kind, broadcast, size_of
-from scalingeq.theory.equivalents import forcing_one_point, kernel_one_point, size_problems
-from scalingeq.theory.spectrum import AnySpectrum, FloatArray
-from scalingeq.theory.stability import largest_eigenvalue
-from scalingeq.theory.two_frequency import Model, flow_test_forcing, flow_test_kernel, kernel_terms
-from scalingeq.theory.volterra import Exponentials, check_kernel_norm, noisy_loss
-from scalingeq.theory.windows import equivalents, invert, of_one_problem, sort_times, take
+from scalingeq.theory.curves import Curves, IntArray, Kind, broadcast
+from scalingeq.theory.equivalents import kernel_one_point, size_problems
+from scalingeq.theory.flow import one_frequency_loss, two_frequency_loss
+from scalingeq.theory.spectrum import AnySpectrum, FloatArray, PowerLaw
+from scalingeq.theory.stability import edge_bound
+from scalingeq.theory.two_frequency import Model, flow_test_kernel, kernel_terms
+from scalingeq.theory.volterra import Exponentials, check_kernel_norm
+from scalingeq.theory.windows import invert_one, of_one_problem
+
+#: Curves that are computed together, of one frequency and of pairs, so that arrays stay in the processor's cache.
+CURVES_AT_ONCE, CURVES_OF_PAIRS = 32, 12
+#: Time, in units of one over the trace, at which derivatives at the start are taken.
+EARLIEST = 1e-7
+
+Jacobian: TypeAlias = dict[str, FloatArray]
+
+
+@overload
+def flow_loss(
+    time: ArrayLike,
+    spectrum: AnySpectrum,
+    *,
+    noise_rate: ArrayLike = ...,
+    width: ArrayLike = ...,
+    samples: ArrayLike = ...,
+    noise_variance: ArrayLike = ...,
+    kind: Kind = ...,
+    jacobian: Literal[False] = ...,
+) -> FloatArray: ...
+
+
+@overload
+def flow_loss(
+    time: ArrayLike,
+    spectrum: AnySpectrum,
+    *,
+    noise_rate: ArrayLike = ...,
+    width: ArrayLike = ...,
+    samples: ArrayLike = ...,
+    noise_variance: ArrayLike = ...,
+    kind: Kind = ...,
+    jacobian: Literal[True],
+) -> tuple[FloatArray, Jacobian]: ...
 
 
 def flow_loss(
@@ -26,7 +63,8 @@ def flow_loss(
     samples: ArrayLike = math.inf,
     noise_variance: ArrayLike = 0.0,
     kind: Kind = "test",
-) -> FloatArray:
+    jacobian: bool = False,
+) -> FloatArray | tuple[FloatArray, Jacobian]:
     """Loss against gradient-flow time, with the noise of minibatches, for one curve or many.
 
     Parameters
@@ -43,13 +81,18 @@ def flow_loss(
         Variance of the label noise, in the units of the loss. The loss includes it.
     kind : {"test", "train"}
         Loss on fresh samples, or on the training samples; they are the same where ``samples`` is infinite.
+    jacobian : bool
+        Whether the derivatives of the loss are wanted too.
 
     Returns
     -------
-    ndarray, shape (..., time)
+    loss : ndarray, shape (..., time)
         Loss, in the units of the target power. The numerical error is about 1e-8 of the loss (1e-7 for the test loss
         with noise and finite data) or 1e-10 / time of the target power, whichever is larger; a loss below that, such as
         that of a finite spectrum learnt to the end, may come out as 0 but never negative.
+    jacobian : dict of str to ndarray, shape (..., time)
+        Only where it is asked for: derivatives of the loss with respect to ``alpha`` and ``r`` (of a power law),
+        ``width``, ``samples``, ``noise_variance``, ``noise_rate`` and ``time``; 0 where a size is infinite.
 
     Raises
     ------
@@ -71,61 +114,68 @@ def flow_loss(
     >>> flow_loss([0.0, 10.0, 1000.0], PowerLaw(alpha=1.5, r=0.4), width=[20, 2000]).round(5)
     array([[1.49054, 0.19464, 0.16177],
            [1.49054, 0.07183, 0.00276]])
+    >>> loss, jacobian = flow_loss([1000.0], PowerLaw(alpha=1.5, r=0.4), width=20, jacobian=True)
+    >>> {name: float(slope[0].round(5)) for name, slope in jacobian.items()}  # doctest: +NORMALIZE_WHITESPACE
+    {'alpha': -0.55951, 'r': -0.72737, 'width': -0.00784, 'samples': 0.0, 'noise_variance': 1.0,
+     'noise_rate': 0.2113, 'time': 0.0}
     """
     curves = broadcast({"time": time}, noise_rate, width, samples, noise_variance, kind, [])
-    loss = np.empty(curves.time.shape)
-    online = curves.per_sample == 0
-    one = np.ones_like(online) if kind == "train" else online
-    for chosen, solve in ((one, _one_frequency_loss), (~one, _two_frequency_loss)):
-        if chosen.any():
-            loss[chosen] = solve(curves.select(chosen), spectrum)
-    return np.maximum(loss, 0.0).reshape(curves.shape)
+    return loss_and_jacobian(curves, spectrum, kind) if jacobian else loss_of_curves(curves, spectrum, kind)
 
 
-def _one_frequency_loss(curves: Curves, spectrum: AnySpectrum, kernel: Exponentials | None = None) -> FloatArray:
-    """Train loss (curve, time); with a test ``kernel``, the noise that this train loss puts into the test loss."""
+def loss_of_curves(curves: Curves, spectrum: AnySpectrum, kind: Kind) -> FloatArray:
+    """Loss of gradient flow, of the shape that was asked for."""
+    return np.asarray(np.maximum(_losses(curves, spectrum, kind, None)[0], 0.0).reshape(curves.shape))
+
+
+def loss_and_jacobian(curves: Curves, spectrum: AnySpectrum, kind: Kind) -> tuple[FloatArray, Jacobian]:
+    """Loss of gradient flow and its derivatives, of the shape that was asked for."""
+    parameters = flow_parameters(spectrum)
+    loss, *slopes = _losses(curves, spectrum, kind, parameters)
+    named = dict(zip(parameters, slopes, strict=True))
+    for name, one_over in (("width", curves.per_width), ("samples", curves.per_sample)):
+        named[name] = -(one_over[:, None] ** 2) * named[name]
+    jacobian = {name: np.asarray(slope.reshape(curves.shape)) for name, slope in named.items()}
+    return np.asarray(np.maximum(loss, 0.0).reshape(curves.shape)), jacobian
+
+
+def flow_parameters(spectrum: AnySpectrum) -> tuple[str, ...]:
+    """What the loss of gradient flow depends on, in the order of the derivatives."""
+    exponents = ("alpha", "r") if isinstance(spectrum, PowerLaw) else ()
+    return (*exponents, "width", "samples", "noise_variance", "noise_rate", "time")
+
+
+def _losses(curves: Curves, spectrum: AnySpectrum, kind: Kind, parameters: tuple[str, ...] | None) -> FloatArray:
+    """Loss (1, curve, time), and after it its derivatives with respect to ``parameters`` where they are given.
+
+    Those with respect to width and samples are with respect to one over them.
+    """
     total = spectrum.nodes(1.0)
     check_kernel_norm(curves.noise_rate, total.trace)
-    at_start = total.power + curves.noise_variance if kernel is None else np.zeros_like(curves.noise_variance)
-    loss = np.repeat(at_start[:, None], curves.time.shape[1], axis=1)
-    curve, place = np.nonzero(curves.time)
-    if curve.size == 0:
-        return loss
-    times = sort_times(2 * curves.time[curve, place], curve, curves.problem)
-    whose = times.curve
-    point, row = equivalents(times, curves.per_width[whose], curves.per_sample[whose], spectrum)
-    point = take(point, row)
-    transform = noisy_loss(
-        forcing_one_point(point, curves.noise_variance[whose, None]),
-        kernel_one_point(point),
-        curves.noise_rate[whose, None],
-    )
-    if kernel is not None:
-        transform = transform * curves.noise_rate[whose, None] * kernel.transform(2 * point.s)
-    loss[curve, place] = invert(times, transform)
-    return loss
+    values = np.zeros((1 + len(parameters or ()), curves.which.size, curves.grid.shape[1]))
+    at_start, start = curves.grid == 0, total.power + curves.noise_variance
+    if parameters and at_start.any():
+        # Derivatives at the start are those just after it.
+        curves = curves._replace(grid=np.where(at_start, EARLIEST / total.trace, curves.grid))
+    one = np.full(curves.which.size, kind == "train") | (curves.per_sample == 0)
+    for chosen, solve, most in (
+        (one, one_frequency_loss, CURVES_AT_ONCE),
+        (~one, two_frequency_loss, CURVES_OF_PAIRS),
+    ):
+        for group in _groups(np.flatnonzero(chosen), curves, most):
+            some = curves if group.size == curves.which.size else curves.select(group)
+            if some.grid.any():
+                values[:, group] = solve(some, spectrum, parameters is not None)
+    values[0] = np.where(at_start[curves.which], start[:, None], values[0])
+    return values
 
 
-def _two_frequency_loss(curves: Curves, spectrum: AnySpectrum) -> FloatArray:
-    """Test loss (curve, time) with finite data: the test forcing and, with noise, the test kernel on the train loss."""
-    check_kernel_norm(curves.noise_rate, spectrum.nodes(1.0).trace)
-    loss = np.empty(curves.time.shape)
-    problem = curves.problem
-    for number in range(int(problem.max(initial=-1)) + 1):
-        rows = np.flatnonzero(problem == number)
-        model = Model(spectrum, float(curves.per_width[rows[0]]), float(curves.per_sample[rows[0]]))
-        loss[rows] = flow_test_forcing(curves.time[rows], curves.noise_variance[rows], model)
-        noisy = rows[curves.noise_rate[rows] > 0]
-        driven = curves.select(noisy)
-        if driven.time.any():
-            kernel = _kernel_exponentials(float(driven.time.max()), model)
-            loss[noisy] += _one_frequency_loss(driven, spectrum, kernel)
-    return loss
-
-
-def _kernel_exponentials(last: float, model: Model) -> Exponentials:
-    edge = largest_eigenvalue(model.spectrum, width=size_of(model.per_width), samples=size_of(model.per_sample))
-    return kernel_terms(last, edge, model)
+def _groups(chosen: IntArray, curves: Curves, most: int) -> list[IntArray]:
+    """Numbers of ``chosen`` curves in groups of ``most``, like problems together."""
+    if chosen.size <= most:
+        return [chosen] if chosen.size else []
+    order = chosen[np.argsort(curves.problem[chosen], kind="stable")]
+    return np.array_split(order, math.ceil(order.size / most))
 
 
 def forcing(
@@ -210,7 +260,7 @@ def kernel(
     if kind == "test" and per_sample > 0:
         return flow_test_kernel(times.ravel(), Model(spectrum, per_width, per_sample)).reshape(times.shape)
     sorted_times, point = of_one_problem(2 * times.ravel(), spectrum, per_width, per_sample)
-    return invert(sorted_times, kernel_one_point(point)).reshape(times.shape)
+    return invert_one(sorted_times, kernel_one_point(point), times.size).reshape(times.shape)
 
 
 def kernel_exponentials(last: float, spectrum: AnySpectrum, *, width: float = math.inf, samples: float) -> Exponentials:
@@ -252,4 +302,4 @@ def kernel_exponentials(last: float, spectrum: AnySpectrum, *, width: float = ma
         ],
         ParameterError,
     )
-    return _kernel_exponentials(last, Model(spectrum, 1 / width, 1 / samples))
+    return kernel_terms(last, edge_bound(spectrum, 1 / width, 1 / samples), Model(spectrum, 1 / width, 1 / samples))

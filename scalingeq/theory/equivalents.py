@@ -14,16 +14,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scalingeq.errors import ConvergenceError, ParameterError, raise_problems
+from scalingeq.errors import ParameterError, raise_problems
+from scalingeq.theory import laplace
+from scalingeq.theory.compiled import Loops, loops
+from scalingeq.theory.following import Followed, follow, follow_to, real_root
 from scalingeq.theory.shift import ShiftedNodes
 from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray, Nodes, Spectrum
 
-#: Elements of the arrays (frequency, node) that one pass works on, so that they stay in the processor's cache.
-CHUNK = 20_000
-#: Steps in which a frequency anywhere is reached from the positive real axis, at first and where they were too few.
-ANGLE_STEPS, CAREFUL_ANGLE_STEPS = 14, 48
-#: Relative Newton step after which the values, corrected to first order, are exact to about its square.
-LAST_STEP = 1e-6
+#: Relative distance of two frequencies below which their divided differences are taken from derivatives.
+NEAR = 1e-3
 
 
 class OnePoint(NamedTuple):
@@ -37,6 +36,8 @@ class OnePoint(NamedTuple):
         Degrees of freedom df(kappa2).
     power, squares : ndarray of complex, shape (...)
         Sums of target power / (eigenvalue + kappa2) and of eigenvalue**2 / (eigenvalue + kappa2).
+    degrees_slope, power_slope, degrees_curvature, power_curvature : ndarray of complex, shape (...)
+        First and second derivatives of degrees and power with respect to kappa2.
     per_width, per_sample : ndarray, shape (...)
         One over the width and one over the number of samples.
     """
@@ -47,6 +48,10 @@ class OnePoint(NamedTuple):
     degrees: ComplexArray
     power: ComplexArray
     squares: ComplexArray
+    degrees_slope: ComplexArray
+    power_slope: ComplexArray
+    degrees_curvature: ComplexArray
+    power_curvature: ComplexArray
     per_width: FloatArray
     per_sample: FloatArray
 
@@ -181,13 +186,15 @@ def one_point(
     nodes = spectrum.nodes(_smallest(flat))
     below = flat.imag < 0
     upper = np.where(below, flat.conj(), flat)
-    kappa = _by_angle(upper, nodes, per_width.ravel(), per_sample.ravel(), ANGLE_STEPS)
-    point = _finish(upper, kappa, nodes, per_width.ravel(), per_sample.ravel())
-    fields = (np.where(below, field.conj(), field).reshape(shape) for field in point[1:6])
+    flat_width, flat_samples = per_width.ravel(), per_sample.ravel()
+    point = _equivalents(upper, follow_to(upper, nodes, flat_width, flat_samples), flat_width, flat_samples)
+    fields = (np.where(below, field.conj(), field).reshape(shape) for field in point[1:-2])
     return OnePoint._make([frequency, *fields, per_width, per_sample])
 
 
-def one_point_along(path: ComplexArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray) -> OnePoint:
+def one_point_along(
+    path: ComplexArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray, polish: bool = False
+) -> OnePoint:
     """Renormalised frequencies and sums along paths that leave the positive real axis in even steps.
 
     Parameters
@@ -199,6 +206,8 @@ def one_point_along(path: ComplexArray, nodes: Nodes, per_width: FloatArray, per
         Nodes of the spectrum.
     per_width, per_sample : ndarray, shape (path,)
         One over the width and one over the number of samples.
+    polish : bool
+        Whether derivatives, too, are wanted to the last digits: pairs of frequencies need them.
 
     Returns
     -------
@@ -210,17 +219,20 @@ def one_point_along(path: ComplexArray, nodes: Nodes, per_width: FloatArray, per
     ConvergenceError
         Where Newton's method fails.
     """
-    rows, points = path.shape
-    step = max(1, CHUNK // nodes.eigenvalue.size)
-    kappa = np.concatenate(
-        [
-            _follow(path[i : i + step], nodes, per_width[i : i + step], per_sample[i : i + step])
-            for i in range(0, rows, step)
-        ]
+    return _equivalents(
+        path, follow(path, nodes, per_width, per_sample, polish), per_width[:, None], per_sample[:, None]
     )
-    point = _finish(path.ravel(), kappa.ravel(), nodes, per_width.repeat(points), per_sample.repeat(points))
-    fields = (field.reshape(path.shape) for field in point[:6])
-    return OnePoint._make([*fields, per_width[:, None], per_sample[:, None]])
+
+
+def _equivalents(s: ComplexArray, at: Followed, per_width: FloatArray, per_sample: FloatArray) -> OnePoint:
+    degrees, power, squares = at.sums
+    (degrees_slope, power_slope, _), (degrees_curvature, power_curvature, _) = at.slopes, at.curvatures
+    # Of the two forms of kappa1 the one is taken whose factor does not vanish at s = 0.
+    kappa1 = np.where(per_width >= per_sample, s / (1 - degrees * per_sample), at.kappa * (1 - degrees * per_width))
+    return OnePoint(
+        s, at.kappa, kappa1, degrees, power, squares, degrees_slope, power_slope, degrees_curvature, power_curvature,
+        per_width, per_sample,
+    )  # fmt: skip
 
 
 def forcing_one_point(point: OnePoint, noise_variance: ArrayLike) -> ComplexArray:
@@ -369,21 +381,94 @@ def two_point_along(
         Equivalents and ``s s'``, each of shape (pair, frequency, frequency): at s and s', and at s and the conjugate
         of s'.
     """
-    training = nodes.training if isinstance(nodes, ShiftedNodes) else nodes
-    weights = [training.modes * training.eigenvalue, training.target]
-    if isinstance(nodes, ShiftedNodes):
-        weights += [nodes.trace, nodes.target, nodes.trace * training.eigenvalue]
-    left = np.stack(weights)[:, None, None] / (first.kappa2[..., None] + training.eigenvalue)
-    right = (1 / (second.kappa2[..., None] + training.eigenvalue)).swapaxes(-1, -2)
     row = OnePoint._make(field[..., :, None] for field in first)
     column = OnePoint._make(field[..., None, :] for field in second)
     mirrored = OnePoint._make(field.conj() for field in column)
-    halves = []
-    for other, matrix in ((column, right), (mirrored, right.conj())):
-        cross, target, *test = left @ matrix
-        pair = two_point(row, other, cross, target, np.stack(test) if test else None, shared)
-        halves.append((pair, (row.s - ridge) * (other.s - ridge)))
-    return halves
+    test: list[ComplexArray | None] = [None, None]
+    if isinstance(nodes, ShiftedNodes):
+        eigenvalue = nodes.training.eigenvalue
+        weights = np.stack([nodes.trace, nodes.target, nodes.trace * eigenvalue])
+        left = weights[:, None, None] / (first.kappa2[..., None] + eigenvalue)
+        right = (1 / (second.kappa2[..., None] + eigenvalue)).swapaxes(-1, -2)
+        test = [left @ right, left @ right.conj()]
+    return [
+        (two_point(row, other, *cross_sums(row, other), sums, shared), (row.s - ridge) * (other.s - ridge))
+        for other, sums in zip((column, mirrored), test, strict=True)
+    ]
+
+
+def two_point_of_pairs(
+    point: OnePoint, nodes: ShiftedNodes | Nodes | None = None, shared: Shared = ONE_MODEL
+) -> TwoPoint:
+    """Two-point equivalents (row, 2, pair) at the pairs of frequencies of each contour (`scalingeq.theory.laplace`).
+
+    ``point`` is (row, frequency); ``nodes`` are those of a test spectrum, where it is another one.
+    """
+    compiled = loops()
+    if compiled is not None and nodes is None and shared == ONE_MODEL:
+        none = np.empty((5, 0, *point.s.shape), dtype=np.complex128)
+        (signal,), (variance,) = compiled_pairs(compiled, point, none, NEAR)
+        return TwoPoint(signal, variance, signal, variance, point.per_sample[:, None])
+    first, second = both_of_pairs(point)
+    test = None
+    if isinstance(nodes, ShiftedNodes):
+        numbers, others = laplace.pairs()
+        eigenvalue = nodes.training.eigenvalue
+        weights = np.stack([nodes.trace, nodes.target, nodes.trace * eigenvalue])
+        left = weights[:, None, None] / (point.kappa2[..., None] + eigenvalue)
+        right = (1 / (point.kappa2[..., None] + eigenvalue)).swapaxes(-1, -2)
+        test = np.stack([(left @ half)[..., numbers, others] for half in (right, right.conj())], axis=-2)
+    pair = two_point(first, second, *cross_sums(first, second), test, shared)
+    return pair._replace(per_sample=np.broadcast_to(pair.per_sample, (len(point.s), 1, 1)))
+
+
+def compiled_pairs(compiled: Loops, point: OnePoint, slopes: ComplexArray, near_slope: float) -> ComplexArray:
+    """Signal and variance (2, 1 + parameter, row, 2, pair) of one model and their derivatives, by the compiled loop.
+
+    ``slopes`` (5, parameter, row, frequency) are those of kappa2, degrees, power, and of the slopes of the two.
+    """
+    first, second = laplace.pairs()
+    fields = np.stack([point.kappa2, point.degrees, point.power, *point[6:10]])
+    out = np.empty((2, 1 + slopes.shape[1], len(point.s), 2, first.size), dtype=np.complex128)
+    per_width = np.ascontiguousarray(np.broadcast_to(point.per_width, (len(point.s), 1))[:, 0])
+    compiled.pair(first, second, fields, per_width, slopes, NEAR, near_slope, out)
+    return out
+
+
+def both_of_pairs(point: OnePoint) -> tuple[OnePoint, OnePoint]:
+    """Equivalents at the first frequency (row, 1, pair) and the second, and its conjugate (row, 2, pair), of pairs."""
+    first, second = laplace.pairs()
+    complex_fields = [field[:, None] for field in point[:-2]]
+    sizes = [size[:, None] for size in point[-2:]]
+    left = OnePoint._make([*(field[..., first] for field in complex_fields), *sizes])
+    right = [field[..., second] for field in complex_fields]
+    return left, OnePoint._make([*(np.concatenate([field, field.conj()], axis=1) for field in right), *sizes])
+
+
+def cross_sums(first: OnePoint, second: OnePoint) -> tuple[ComplexArray, ComplexArray]:
+    """Sums of eigenvalue and of target power over ``(eigenvalue + kappa2)(eigenvalue + kappa2')``.
+
+    They are divided differences of the sums at one frequency, so that they need no nodes.
+    """
+    apart = second.kappa2 - first.kappa2
+    near = ~(np.abs(apart) > NEAR * np.abs(first.kappa2))
+    # Where too little is left of the difference, the mean of the slope over the way, from its ends and their slopes.
+    divisor = np.where(near, 1.0, apart)
+    shift = apart / 12
+    cross, target = (
+        np.where(near, shift * (d_curvature - curvature) - (slope + d_slope) / 2, (value - d_value) / divisor)
+        for value, d_value, slope, d_slope, curvature, d_curvature in (
+            (
+                first.degrees, second.degrees, first.degrees_slope, second.degrees_slope,
+                first.degrees_curvature, second.degrees_curvature,
+            ),
+            (
+                first.power, second.power, first.power_slope, second.power_slope,
+                first.power_curvature, second.power_curvature,
+            ),
+        )
+    )  # fmt: skip
+    return cross, target
 
 
 def forcing_from(pair: TwoPoint, noise_variance: ArrayLike) -> ComplexArray:
@@ -404,10 +489,7 @@ def _pair(
     """Two-point equivalents at frequencies that broadcast, and ``s s'``."""
     _check_frequencies({"s": np.asarray(s), "s_prime": np.asarray(s_prime)})
     first, second = one_point(s, spectrum, width, samples), one_point(s_prime, spectrum, width, samples)
-    nodes = spectrum.nodes(min(_smallest(first.s), _smallest(second.s)))
-    product = 1 / ((first.kappa2[..., None] + nodes.eigenvalue) * (second.kappa2[..., None] + nodes.eigenvalue))
-    pair = two_point(first, second, product @ (nodes.modes * nodes.eigenvalue), product @ nodes.target)
-    return pair, first.s * second.s
+    return two_point(first, second, *cross_sums(first, second)), first.s * second.s
 
 
 def forcing_two_point(
@@ -627,7 +709,7 @@ def saturated_frequency(spectrum: AnySpectrum, size: float) -> float:
     while degrees_of_freedom(smallest, spectrum) < size:
         smallest *= 1e-3
     nodes = spectrum.nodes(smallest)
-    return float(_real_root(np.zeros(1), nodes, np.array([1 / size]), np.zeros(1), smallest)[0])
+    return float(real_root(np.zeros(1), nodes, np.array([1 / size]), np.zeros(1), smallest)[0])
 
 
 def check_sizes(sizes: dict[str, ArrayLike]) -> None:
@@ -657,144 +739,3 @@ def _check_frequencies(frequencies: dict[str, NDArray[np.inexact]]) -> None:
 
 def _smallest(frequency: NDArray[np.inexact]) -> float:
     return float(np.min(np.abs(frequency), initial=math.inf)) if frequency.size else 1.0
-
-
-def _residual(
-    kappa: NDArray[np.inexact],
-    s: NDArray[np.inexact],
-    degrees: NDArray[np.inexact],
-    slope: NDArray[np.inexact],
-    per_width: FloatArray,
-    per_sample: FloatArray,
-) -> tuple[NDArray[np.inexact], NDArray[np.inexact]]:
-    """``kappa (1 - df/N)(1 - df/P) - s`` and its derivative; ``slope`` is minus the derivative of df."""
-    a, b = 1 - degrees * per_width, 1 - degrees * per_sample
-    return kappa * a * b - s, a * b + kappa * slope * (b * per_width + a * per_sample)
-
-
-def _real_root(s: FloatArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray, bottom: float) -> FloatArray:
-    """Renormalised frequency (row,) at real s >= 0, none below ``bottom``, by Newton's method inside a bracket."""
-    weight = nodes.modes * nodes.eigenvalue
-    top = float((s + nodes.trace * (per_width + per_sample)).max())
-    grid = np.geomspace(bottom, 2 * max(top, bottom), 4 + int(4 * np.log10(max(top / bottom, 1.0))))
-    degrees = (1 / (grid[:, None] + nodes.eigenvalue)) @ weight
-    a, b = 1 - np.outer(per_width, degrees), 1 - np.outer(per_sample, degrees)
-    above = (a > 0) & (b > 0) & (grid * a * b >= s[:, None])
-    # Above the root the left-hand side grows: the bracket ends where the last run of true values starts.
-    index = np.maximum(grid.size - np.cumprod(above[:, ::-1], axis=1).sum(axis=1), 1)
-    low, high = grid[index - 1] * (1 - 1e-12), grid[np.minimum(index, grid.size - 1)]
-    kappa = high
-    for _ in range(100):
-        resolvent = 1 / (kappa[:, None] + nodes.eigenvalue)
-        degrees = resolvent @ weight
-        value, slope = _residual(kappa, s, degrees, (resolvent * resolvent) @ weight, per_width, per_sample)
-        below = (value < 0) | (degrees * per_width > 1) | (degrees * per_sample > 1)
-        low, high = np.where(below, kappa, low), np.where(below, high, kappa)
-        new = kappa - value / slope
-        new = np.where((new >= low) & (new <= high), new, np.sqrt(low * high))
-        done = np.abs(new - kappa) <= 1e-13 * kappa
-        kappa = new
-        if done.all():
-            return np.asarray(kappa)
-    raise ConvergenceError(
-        f"the renormalised frequency at s = {s[~done][0]:.6g} did not converge in 100 steps of Newton's method"
-    )
-
-
-def _resolvent_sums(kappa: ComplexArray, nodes: Nodes, weights: list[ComplexArray]) -> list[ComplexArray]:
-    """Sums of ``weight / (eigenvalue + kappa)`` and of ``weight / (eigenvalue + kappa)**2``, (row,) for each weight."""
-    resolvent = 1 / (kappa[:, None] + nodes.eigenvalue)
-    sums = [resolvent @ weight for weight in weights]
-    resolvent *= resolvent
-    return sums + [resolvent @ weight for weight in weights]
-
-
-def _newton(
-    kappa: ComplexArray, s: ComplexArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray
-) -> ComplexArray:
-    """One step of Newton's method; all arguments but the nodes have one shape (row,)."""
-    degrees, slope = _resolvent_sums(kappa, nodes, [(nodes.modes * nodes.eigenvalue).astype(np.complex128)])
-    value, derivative = _residual(kappa, s, degrees, slope, per_width, per_sample)
-    return np.asarray(kappa - value / derivative)
-
-
-def _follow(path: ComplexArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray) -> ComplexArray:
-    """Renormalised frequency (row, point) along paths, extrapolating its logarithm from five points at a time."""
-    rows, points = path.shape
-    start = _real_root(path[:, 0].real, nodes, per_width, per_sample, float(path[:, 0].real.min()))
-    # Two columns for the mirror image come first: the point m is at column m + 2, its conjugate at column 2 - m.
-    log = np.zeros((rows, points + 2), dtype=np.complex128)
-    log[:, 2] = np.log(start)
-    for point in range(1, points):
-        at = point + 2
-        if point == 1:
-            guess = log[:, 2]
-        elif point == 2:
-            guess = 3 * log[:, 3] - 3 * log[:, 2] + log[:, 1]
-        else:
-            guess = 5 * (log[:, at - 1] - log[:, at - 4]) - 10 * (log[:, at - 2] - log[:, at - 3]) + log[:, at - 5]
-        kappa = np.exp(guess)
-        for _ in range(4 if point == 1 else 2 if point == 2 else 1):
-            kappa = _newton(kappa, path[:, point], nodes, per_width, per_sample)
-        log[:, at] = np.log(kappa)
-        if point <= 2:
-            log[:, 2 - point] = log[:, at].conj()
-    return np.exp(log[:, 2:])
-
-
-def _by_angle(
-    s: ComplexArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray, most_steps: int
-) -> ComplexArray:
-    """Renormalised frequency (row,) at s in the upper half plane, continued from |s| in even steps of the angle."""
-    if s.size == 0:
-        return s
-    steps = 1 if not s.imag.any() else most_steps
-    path = np.abs(s)[:, None] * np.exp(1j * np.angle(s)[:, None] * np.linspace(0, 1, steps + 1))
-    step = max(1, CHUNK // nodes.eigenvalue.size)
-    return np.concatenate(
-        [
-            _follow(path[i : i + step], nodes, per_width[i : i + step], per_sample[i : i + step])[:, -1]
-            for i in range(0, s.size, step)
-        ]
-    )
-
-
-def _finish(
-    s: ComplexArray, kappa: ComplexArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray
-) -> OnePoint:
-    """Polish kappa (row,) and take the sums there, everything to first order in the last step of Newton's method."""
-    modes = nodes.modes * nodes.eigenvalue
-    weights = [weight.astype(np.complex128) for weight in (modes, nodes.target, modes * nodes.eigenvalue)]
-    kappa = kappa.copy()
-    sums = np.empty((3, s.size), dtype=np.complex128)
-    size = max(1, CHUNK // nodes.eigenvalue.size)
-    for attempt in range(2):
-        left = np.arange(s.size)
-        for _ in range(10):
-            last = np.empty(left.size)
-            for i in range(0, left.size, size):
-                rows = left[i : i + size]
-                *total, slope, target_slope, square_slope = _resolvent_sums(kappa[rows], nodes, weights)
-                value, derivative = _residual(kappa[rows], s[rows], total[0], slope, per_width[rows], per_sample[rows])
-                step = -value / derivative
-                last[i : i + size] = np.abs(step) / np.abs(kappa[rows])
-                kappa[rows] += step
-                sums[:, rows] = np.array(total) - step * np.array([slope, target_slope, square_slope])
-            left = left[last > LAST_STEP]
-            if left.size == 0:
-                break
-        # kappa2 / s is a Stieltjes function: on the right branch 0 <= arg kappa2 <= arg s, and only there.
-        angle = np.angle(kappa)
-        wrong = (angle < -1e-9) | (angle > np.angle(s) + 1e-9)
-        wrong[left] = True
-        if not wrong.any():
-            break
-        if attempt == 0:
-            kappa[wrong] = _by_angle(s[wrong], nodes, per_width[wrong], per_sample[wrong], CAREFUL_ANGLE_STEPS)
-    else:
-        raise ConvergenceError(
-            f"the renormalised frequency at s = {s[wrong][0]:.6g} did not converge to the branch that continues s > 0"
-        )
-    # Of the two forms of kappa1 the one is taken whose factor does not vanish at s = 0.
-    kappa1 = np.where(per_width >= per_sample, s / (1 - sums[0] * per_sample), kappa * (1 - sums[0] * per_width))
-    return OnePoint(s, kappa, kappa1, sums[0], sums[1], sums[2], per_width, per_sample)

@@ -12,7 +12,7 @@ from scalingeq.theory.spectrum import ComplexArray, FloatArray
 
 #: One contour serves all times of a window [end / WINDOW, end], with NODES frequencies on its upper half.
 WINDOW = 10.0
-NODES = 24
+NODES = 26
 
 
 class Contour(NamedTuple):
@@ -70,39 +70,17 @@ def hyperbola(window: float = WINDOW, nodes: int = NODES) -> Contour:
     return Contour(frequency, weight)
 
 
-class Windows(NamedTuple):
-    """Times sorted into the windows of one scaled contour.
-
-    Attributes
-    ----------
-    number : ndarray of int, shape of the times
-        Number of each time's window; window n ends at ``WINDOW ** n``.
-    phase : ndarray, shape of the times
-        Each time in units of its window's end, in (1/WINDOW, 1].
-    """
-
-    number: NDArray[np.int64]
-    phase: FloatArray
-
-
-def windows(time: FloatArray) -> Windows:
-    """Sort positive times into windows."""
-    number = np.ceil(np.log(time) / np.log(WINDOW)).astype(np.int64)
-    return Windows(number, time / WINDOW ** number.astype(np.float64))
-
-
 def propagate(phase: FloatArray) -> ComplexArray:
-    """Weights (..., frequency) that turn transforms on the contour into values at ``phase`` (...)."""
+    """Weights (time, frequency) that turn transforms on the contour into values at ``phase`` (time,)."""
     contour = hyperbola()
-    # Curves that share their times share the exponentials, which cost more than the sum over them.
-    distinct, which = np.unique(phase, return_inverse=True)
-    weights = contour.weight * np.exp(np.multiply.outer(distinct, contour.frequency))
-    return np.asarray(weights[which.reshape(phase.shape)])
+    return np.asarray(contour.weight * np.exp(np.multiply.outer(phase, contour.frequency)))
 
 
-def inverse_one(phase: FloatArray, end: FloatArray, transform: ComplexArray) -> FloatArray:
-    """Inverse transform of ``transform`` (..., frequency), given on the contour of windows with ``end`` (...)."""
-    return np.asarray(np.einsum("...f,...f->...", propagate(phase), transform).real / end)
+@lru_cache(maxsize=1)
+def pairs() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Numbers (pair,) of the first and second frequencies of all pairs on a contour, each pair once."""
+    first, second = np.triu_indices(NODES)
+    return first, second
 
 
 def inverse_two(
@@ -135,3 +113,14 @@ def inverse_two(
     # Over the full contour the weights of the two halves are w/2 and its conjugate.
     inner = (weights @ same) * second + (weights @ mirrored) * second.conj()
     return np.asarray(inner.sum(axis=1).real / 2 / (end * second_end))
+
+
+def pair_weights(weights: ComplexArray) -> ComplexArray:
+    """Weights (time, 2, pair) that turn transforms at pairs of frequencies into values at equal times.
+
+    ``weights`` are those of `propagate`. The transform is symmetric, and real at conjugate pairs of its frequencies: it
+    is given at the pairs (s, s') of `pairs`, and at s and the conjugate of s'.
+    """
+    first, second = pairs()
+    left, right = weights[:, first] * np.where(first == second, 0.5, 1.0), weights[:, second]
+    return np.stack([left * right, left * right.conj()], axis=1)

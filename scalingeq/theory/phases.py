@@ -215,18 +215,33 @@ def phase(alpha: float, r: float) -> Phase:
 
 def _crossing(balance: tuple[str, str], alpha: float, r: float) -> tuple[float, float]:
     """Exponents in compute of the size where two terms are equal, and of the terms there."""
-    cooling = max(0.0, 1 - alpha)  # the stable rate falls as size**-cooling
-    # Exponents p, q of each term time**-p size**-q.
-    terms = {
-        "F_0": (0.0, alpha * min(1.0, 2 * r)),
-        "F_pp": (2 * r, 0.0),
-        "F_ac": (1 - 1 / alpha, 1.0),
-        "K_pp": (2 - 1 / alpha, cooling),
-    }
+    cooling = _cooling(alpha)
+    terms = term_exponents(alpha, r)
     (p, q), (other_p, other_q) = (terms[name] for name in balance)
     # time = rate * compute / size ~ compute * size**-(1 + cooling)
     size = (p - other_p) / ((p - other_p) * (1 + cooling) - (q - other_q))
     return size, (p * (1 + cooling) - q) * size - p
+
+
+def term_exponents(alpha: float, r: float) -> dict[str, tuple[float, float]]:
+    """Exponents p, q of each term ``time**-p size**-q`` of the loss (arXiv:2405.15074).
+
+    Examples
+    --------
+    >>> term_exponents(2.0, 0.25)
+    {'F_0': (0.0, 1.0), 'F_pp': (0.5, 0.0), 'F_ac': (0.5, 1.0), 'K_pp': (1.5, 0.0)}
+    """
+    return {
+        "F_0": (0.0, alpha * min(1.0, 2 * r)),
+        "F_pp": (2 * r, 0.0),
+        "F_ac": (1 - 1 / alpha, 1.0),
+        "K_pp": (2 - 1 / alpha, _cooling(alpha)),
+    }
+
+
+def _cooling(alpha: float) -> float:
+    """Exponent with which the stable rate falls in the size."""
+    return max(0.0, 1 - alpha)
 
 
 class LocalExponents(NamedTuple):

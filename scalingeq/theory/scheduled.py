@@ -7,11 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scalingeq.theory.collocation import STAGES, Panels, at_steps, march, radau
-from scalingeq.theory.contour import closed_contour
-from scalingeq.theory.curves import Curves, size_of
-from scalingeq.theory.equivalents import OnePoint, Shared, one_point
+from scalingeq.theory.collocation import STAGES, at_times, march, to_powers
+from scalingeq.theory.contour import ClosedContour, closed_contour
+from scalingeq.theory.curves import Curves, IntArray, size_of
+from scalingeq.theory.equivalents import ONE_MODEL, OnePoint, Shared, one_point_along
+from scalingeq.theory.panels import Panels
+from scalingeq.theory.rates import BLOCK
 from scalingeq.theory.schedule import Schedule
+from scalingeq.theory.smooth import SmoothTimes
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
 from scalingeq.theory.stability import largest_eigenvalue
 from scalingeq.theory.two_frequency import Model, flow_test_forcing, kernel_terms
@@ -38,6 +41,14 @@ class Parts(NamedTuple):
         return np.asarray(both[0] + noise_variance[:, None] * both[1])
 
 
+def scheduled_loss_of(curves: Curves, schedule: Schedule, model: Model, two_frequencies: bool) -> FloatArray:
+    """Loss (curve, step) at the steps that stand in the ``time`` of the curves; arguments as in `scheduled_parts`."""
+    frame = frame_of(curves, schedule, model)
+    forcing, noise = frame.losses([ONE_MODEL], two_frequencies)
+    begin, values = (frame.of_curves(curves, part) for part in (frame.start, forcing[0] + noise))
+    return frame.at_steps(curves, frame.series(begin, values))
+
+
 def scheduled_parts(
     curves: Curves, schedule: Schedule, model: Model, shared: Sequence[Shared], two_frequencies: bool
 ) -> Parts:
@@ -46,108 +57,168 @@ def scheduled_parts(
     ``model`` gives all but the sizes, which are the curves'; without ``two_frequencies`` the loss is that of training,
     or one pass, and ``shared`` all.
     """
-    step, where = np.unique(curves.time, return_inverse=True)
-    _, first, problem = np.unique(
-        np.stack([curves.per_width, curves.per_sample]), axis=1, return_index=True, return_inverse=True
-    )
-    problem = problem.reshape(-1)
-    models = [
-        model._replace(per_width=float(curves.per_width[i]), per_sample=float(curves.per_sample[i])) for i in first
-    ]
-    forcing, noise = _at_steps(step, schedule, models, shared, two_frequencies)
-    where = where.reshape(curves.time.shape)
-    # (shared, problem, 2, step) at the curves' own steps.
-    taken = forcing[:, problem[:, None], :, where], noise[problem[:, None], :, where]
-    return Parts(np.moveaxis(taken[0], (0, 1, 2, 3), (2, 3, 0, 1)), np.moveaxis(taken[1], 2, 0))
+    frame = frame_of(curves, schedule, model)
+    forcing, noise = frame.losses(shared, two_frequencies)
+    parts = np.concatenate([forcing, noise[None]])[:, frame.problem]
+    begin = np.zeros(parts.shape[:3])
+    begin[:-1] = frame.start[frame.problem]
+    # The curves come last: (shared and noise, 2, curve, ...).
+    values = frame.at_steps(curves, frame.series(begin.swapaxes(1, 2), parts.swapaxes(1, 2)))
+    return Parts(values[:-1], values[-1])
 
 
-def _at_steps(
-    step: FloatArray, schedule: Schedule, models: list[Model], shared: Sequence[Shared], two_frequencies: bool
-) -> tuple[FloatArray, FloatArray]:
-    """Forcing (shared, problem, 2, step) and noise (problem, 2, step) at ascending steps."""
-    last = float(step[-1]) if step.size else 0.0
-    longest = float(schedule.time(last))
-    noisy = bool(schedule.integrals(last)[1] > 0)
-    start = np.broadcast_to([models[0].test_power, 1.0], (len(shared), len(models), 2))
-    if longest == 0:
-        return np.repeat(start[..., None], step.size, axis=-1), np.zeros((len(models), 2, step.size))
-    knots, _, rates = schedule.knots
-    check_kernel_norm(
-        np.append(rates[knots <= last], np.interp(last, knots, rates)),
-        models[0].spectrum.nodes(1.0).trace,
-    )
+class Frame(NamedTuple):
+    """What losses under a schedule are computed on.
+
+    Attributes
+    ----------
+    schedule : Schedule
+        Learning rate and noise rate.
+    models : list of Model
+        Models of distinct sizes.
+    problem : ndarray of int, shape (curve,)
+        The model of each curve.
+    panels : Panels
+        Panels of intrinsic time up to the last step of the curves.
+    times : SmoothTimes
+        Times at which the forcing is evaluated.
+    modes : Modes
+        Modes of the train loss.
+    """
+
+    schedule: Schedule
+    models: list[Model]
+    problem: IntArray
+    panels: Panels
+    times: SmoothTimes
+    modes: Modes
+
+    @property
+    def start(self) -> FloatArray:
+        """Loss (problem, 2) of the untrained model without label noise, and per unit of it."""
+        return np.tile([self.models[0].test_power, 1.0], (len(self.models), 1))
+
+    def losses(self, shared: Sequence[Shared], two_frequencies: bool) -> tuple[FloatArray, FloatArray]:
+        """Forcing (shared, problem, 2, panel, stage) and noise (problem, 2, panel, stage) at the nodes of the panels."""
+        nodes, modes = self.panels.nodes, self.modes
+        train = self.times.at(modes.forcing(self.times.time), nodes)
+        forcing = train[None]
+        if two_frequencies:
+            forcing = self.times.at(_test_forcings(self.times.time, self.models, shared), nodes)
+        if not self.panels.noise.any():
+            return forcing, np.zeros_like(train)
+        exponent, kernel, test = modes.exponent, modes.kernel, None
+        if two_frequencies:
+            terms = [kernel_terms(self.panels.last, modes.edge, one) for one in self.models]
+            exponent = np.append(exponent, -(terms[0].rate + 2 * modes.ridge))
+            none = np.zeros_like(kernel)
+            kernel = np.concatenate([kernel, np.zeros((len(self.models), terms[0].rate.size))], axis=1)
+            test = np.concatenate([none, np.array([one.amplitude for one in terms])], axis=1)
+        length = np.diff(self.panels.time)[:, 0]
+        return forcing, march(length, self.panels.noise, exponent, train, kernel, test)[1]
+
+    def of_curves(self, curves: Curves, parts: FloatArray) -> FloatArray:
+        """Values (curve, ...) of the curves from those of each problem (problem, 2, ...), or (problem, 1, ...)."""
+        if parts.shape[1] == 1:
+            return np.asarray(parts[self.problem, 0])
+        noise = curves.noise_variance.reshape(-1, *[1] * (parts.ndim - 2))
+        return np.asarray(parts[self.problem, 0] + noise * parts[self.problem, 1])
+
+    def series(self, begin: FloatArray, values: FloatArray) -> FloatArray:
+        """Polynomials (..., panel, power) of what begins at ``begin`` (...) and is ``values`` (..., panel, stage)."""
+        if not self.panels.noise.size:
+            return begin[..., None, None]
+        ends = np.concatenate([begin[..., None], values[..., :-1, -1]], axis=-1)
+        return np.concatenate([ends[..., None], values], axis=-1) @ to_powers(STAGES).T
+
+    def slope_of(self, series: FloatArray) -> FloatArray:
+        """Polynomials of the derivative with respect to intrinsic time."""
+        if not self.panels.noise.size:
+            return np.zeros_like(series)
+        slope = np.zeros_like(series)
+        slope[..., :-1] = series[..., 1:] * np.arange(1, series.shape[-1]) / (np.diff(self.panels.time) / 2)
+        return slope
+
+    def at_steps(self, curves: Curves, series: FloatArray) -> FloatArray:
+        """Values (..., curve, step) at the steps of the curves of polynomials (..., curve, panel, power)."""
+        lead, steps = series.shape[:-3], curves.grid.shape[1]
+        if not self.panels.noise.size:
+            return np.repeat(series[..., 0], steps, axis=-1)
+        series = series.reshape(-1, *series.shape[-3:])
+        found = np.empty((*series.shape[:2], steps))
+        for row, asked in enumerate(curves.grid):
+            own = np.flatnonzero(curves.which == row)
+            mine = np.ascontiguousarray(series[:, own]).reshape(-1, *series.shape[2:])
+            order = slice(None) if (asked[1:] >= asked[:-1]).all() else np.argsort(asked)
+            ascending = asked[order]
+            for first in range(0, steps, BLOCK):
+                part = slice(first, first + BLOCK)
+                values = at_times(self.panels.time, mine, self.schedule.time(ascending[part]))
+                place = part if isinstance(order, slice) else order[part]
+                for number, curve in enumerate(own):
+                    found[:, curve, place] = values.reshape(-1, own.size, values.shape[1])[:, number]
+        return np.asarray(found.reshape(*lead, *found.shape[1:]))
+
+
+def frame_of(curves: Curves, schedule: Schedule, model: Model) -> Frame:
+    """What the losses of curves are computed on, once it is certain that the noise does not feed on itself."""
+    sizes = list(zip(curves.per_width.tolist(), curves.per_sample.tolist(), strict=True))
+    number = {pair: i for i, pair in enumerate(dict.fromkeys(sizes))}
+    models = [model._replace(per_width=n, per_sample=p) for n, p in number]
+    problem = np.array([number[pair] for pair in sizes])
+    last = float(curves.grid.max(initial=0.0))
+    check_kernel_norm(np.array([schedule.highest_noise(last)]), model.spectrum.nodes(1.0).trace)
     # The narrowest model of the fewest samples has the largest eigenvalue.
     edge = largest_eigenvalue(
-        models[0].spectrum,
-        width=size_of(max(model.per_width for model in models)),
-        samples=size_of(max(model.per_sample for model in models)),
+        model.spectrum, width=size_of(curves.per_width.max()), samples=size_of(curves.per_sample.max())
     )
-    modes = _Modes(longest, edge, models)
-    if not noisy:
-        time = np.asarray(schedule.time(step))
-        if two_frequencies:
-            return _test_forcings(time, models, shared), np.zeros((len(models), 2, step.size))
-        return modes.forcing(time)[None], np.zeros((len(models), 2, step.size))
-    panels = panels_of(schedule, last, edge)
-    shape = (len(models), 2, *panels.time.shape)
-    train = modes.forcing(panels.time.ravel()).reshape(shape)
-    exponent, kernel, test = modes.exponent, modes.kernel, None
-    forcing = train[None]
-    if two_frequencies:
-        forcing = _test_forcings(panels.time.ravel(), models, shared).reshape(len(shared), *shape)
-        terms = [kernel_terms(longest, edge, one) for one in models]
-        none = np.zeros_like(kernel)
-        exponent = np.append(exponent, -(terms[0].rate + 2 * models[0].ridge))
-        kernel = np.concatenate([kernel, np.zeros((len(models), terms[0].rate.size))], axis=1)
-        test = np.concatenate([none, np.array([one.amplitude for one in terms])], axis=1)
-    noise = march(panels, exponent, train, kernel, test)[1]
-    begin = np.concatenate([start, np.zeros_like(start[:1])])
-    values = at_steps(panels, begin, np.concatenate([forcing, noise[None]]), step)
-    return values[:-1], values[-1]
+    longest = float(schedule.time(last))
+    panels = schedule.panels(last, edge)
+    # Where no time passes any other does as well.
+    longest = longest or 1 / edge
+    return Frame(schedule, models, problem, panels, SmoothTimes(longest, 2 * edge), Modes(longest, edge, models))
 
 
-def panels_of(schedule: Schedule, last: float, edge: float) -> Panels:
-    """Panels of a schedule up to step ``last`` for modes with eigenvalues of at most ``edge``."""
-    nodes, matrix = radau(STAGES)
-    first, end = schedule.panels(last, edge)
-    begin = schedule.integrals(first)
-    inside = schedule.integrals(first[:, None] + (end - first)[:, None] * nodes)
-    # Rates whose integrals over the panel are those of the schedule.
-    rate, noise = (
-        np.asarray(np.linalg.solve(matrix, (value - at[:, None])[..., None])[..., 0], dtype=np.float64)
-        for value, at in zip(inside, begin, strict=True)
-    )
-    return Panels(first, end, inside[0], rate, noise)
-
-
-class _Modes:
+class Modes:
     """The train loss of gradient flow as sums over complex modes, for several problems at once."""
 
     def __init__(self, longest: float, edge: float, models: list[Model]) -> None:
-        self.ridge = models[0].ridge
-        contour = closed_contour(longest, edge, ridge=self.ridge)
-        width, samples = (
-            np.array([size_of(one) for one in sizes])[:, None]
-            for sizes in ([m.per_width for m in models], [m.per_sample for m in models])
-        )
-        point = one_point(contour.s, models[0].spectrum, width, samples)
-        self.rate = contour.s - self.ridge
+        self.ridge, self.edge = models[0].ridge, edge
+        self.contour = closed_contour(longest, edge, ridge=self.ridge)
+        self.point = on_closed_contour(self.contour, models)
+        self.rate = self.contour.s - self.ridge
         self.exponent = 2 * self.rate
-        self.kernel = kernel_weights(point, contour.weight)
-        self.target = forcing_weights(point, contour.weight)
+        self.kernel = kernel_weights(self.point, self.contour.weight)
+        self.target = forcing_weights(self.point, self.contour.weight)
 
     def forcing(self, time: FloatArray) -> FloatArray:
         """Train loss (problem, 2, time) of gradient flow without label noise, and per unit of it."""
-        out = np.empty((*self.target.shape[:2], time.size))
-        step = max(1, 1_000_000 // self.rate.size)
-        for i in range(0, time.size, step):
-            part = slice(i, i + step)
-            growth = np.multiply.outer(time[part], self.rate)
-            residual = np.exp(growth)
-            if self.ridge:
-                residual = residual + self.ridge * np.expm1(growth) / self.rate
-            out[..., part] = (self.target @ (residual * residual).T).real
-        return out
+        residual = self.residual(time)
+        return np.asarray((self.target @ (residual * residual).T).real)
+
+    def residual(self, time: FloatArray) -> ComplexArray:
+        """Residual (time, mode) of the modes."""
+        growth = np.multiply.outer(time, self.rate)
+        if self.ridge:
+            return np.exp(growth) + self.ridge * np.expm1(growth) / self.rate
+        return np.exp(growth, out=growth)
+
+    def drift(self, time: FloatArray) -> ComplexArray:
+        """Derivative (time, mode) of the residual with respect to time."""
+        return np.exp(np.multiply.outer(time, self.rate)) * self.contour.s
+
+
+def on_closed_contour(contour: ClosedContour, models: list[Model]) -> OnePoint:
+    """Equivalents (problem, mode) on a closed contour."""
+    per_width, per_sample = (
+        np.array(sizes) for sizes in zip(*[(m.per_width, m.per_sample) for m in models], strict=True)
+    )
+    spectrum = models[0].spectrum
+    nodes = spectrum.nodes(float(np.abs(contour.s).min()))
+    # The contour leaves the positive real axis right before its first node.
+    path = np.append(abs(contour.s[0]), contour.s)
+    point = one_point_along(np.tile(path, (len(models), 1)), nodes, per_width, per_sample)
+    return OnePoint._make([*(field[:, 1:] for field in point[:-2]), point.per_width, point.per_sample])
 
 
 def forcing_weights(point: OnePoint, weight: ComplexArray) -> ComplexArray:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,8 @@ from scalingeq.errors import ParameterError, raise_problems
 
 FloatArray: TypeAlias = NDArray[np.float64]
 ComplexArray: TypeAlias = NDArray[np.complex128]
+
+Number = TypeVar("Number", np.float64, np.complex128)
 
 #: Gauss nodes in one block of modes.
 NODES_PER_BLOCK = 8
@@ -128,10 +130,7 @@ class PowerLaw:
         >>> PowerLaw(alpha=2.0, r=0.5, dim=3).nodes(1e-3).eigenvalue
         array([1.        , 0.25      , 0.11111111])
         """
-        eigenvalue, (trace, target) = power_law_measures(
-            self.alpha, self.dim, smallest_frequency, (self.alpha, 2 * self.alpha * self.r + 1)
-        )
-        return Nodes(eigenvalue, trace / eigenvalue, target)
+        return _power_law_nodes(self, smallest_frequency)
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,6 +225,18 @@ class Spectrum:
 AnySpectrum: TypeAlias = PowerLaw | Spectrum
 
 
+@lru_cache(maxsize=64)
+def _power_law_nodes(spectrum: PowerLaw, smallest_frequency: float) -> Nodes:
+    """Nodes that are shared: one loss asks several times for those of one spectrum."""
+    eigenvalue, (trace, target) = power_law_measures(
+        spectrum.alpha, spectrum.dim, smallest_frequency, (spectrum.alpha, 2 * spectrum.alpha * spectrum.r + 1)
+    )
+    nodes = Nodes(eigenvalue, trace / eigenvalue, target)
+    for array in nodes:
+        array.setflags(write=False)
+    return nodes
+
+
 def power_law_measures(
     alpha: float, dim: float, smallest_frequency: float, exponents: tuple[float, ...]
 ) -> tuple[FloatArray, FloatArray]:
@@ -247,23 +258,28 @@ def power_law_measures(
     weight : ndarray, shape (measure, node)
         ``sum(weight * f(eigenvalue))`` replaces the sum of ``k**-exponent * f``.
     """
+    k, count, stop = counted_modes(alpha, dim, smallest_frequency)
+    eigenvalue = k**-alpha
+    weight = np.array([count * k**-exponent for exponent in exponents])
+    if stop > dim:
+        return eigenvalue, weight
+    # Each measure has a rule of its own for the tail.
+    node, total = tail_rules(np.array(exponents), alpha, stop, dim)
+    tail_weight = np.zeros((len(exponents), len(exponents), TAIL_NODES))
+    tail_weight[np.arange(len(exponents)), np.arange(len(exponents))] = total
+    nodes = np.concatenate([eigenvalue, node.ravel()])
+    return nodes, np.concatenate([weight, tail_weight.reshape(len(exponents), -1)], axis=1)
+
+
+def counted_modes(alpha: float, dim: float, smallest_frequency: float) -> tuple[FloatArray, FloatArray, float]:
+    """Nodes k, the number of modes that each stands for, and the first mode of the tail, which is beyond them."""
     parts = math.ceil(alpha / 1.5)
     # Only steps of a block are asked for, so that fits, which vary alpha and r, meet few distinct rules.
     octaves = math.log2(TAIL_RATIO * smallest_frequency) / -alpha - math.log2(_first_block(parts))
     stop = _block_edge(parts, max(parts, math.ceil(parts * octaves)))
-    whole = 2 * stop > dim
-    k, count = _integer_rule(parts, dim + 1 if whole else stop)
-    eigenvalue = k**-alpha
-    weight = np.array([count * k**-exponent for exponent in exponents])
-    if whole:
-        return eigenvalue, weight
-    # Each measure has a rule of its own for the tail.
-    tails = [_tail_rule(exponent, alpha, stop, dim) for exponent in exponents]
-    tail_weight = np.zeros((len(exponents), len(exponents), TAIL_NODES))
-    for number, (_, total) in enumerate(tails):
-        tail_weight[number, number] = total
-    nodes = np.concatenate([eigenvalue, *(node for node, _ in tails)])
-    return nodes, np.concatenate([weight, tail_weight.reshape(len(exponents), -1)], axis=1)
+    if 2 * stop > dim:
+        stop = dim + 1
+    return *_integer_rule(parts, stop), stop
 
 
 def _first_block(parts: int) -> int:
@@ -304,10 +320,13 @@ def _integer_rule(parts: int, stop: float) -> tuple[FloatArray, FloatArray]:
     )
 
 
-def _power_sum(exponent: FloatArray, first: float, last: float) -> FloatArray:
-    """Sum of ``(k / first)**-exponent`` for k = first ... last by Euler and Maclaurin; ``first`` is 32 or more."""
+def power_sum(exponent: NDArray[Number], first: float, last: float) -> NDArray[Number]:
+    """Sum of ``(k / first)**-exponent`` for k = first ... last by Euler and Maclaurin; ``first`` is 32 or more.
 
-    def derivatives(k: float) -> FloatArray:
+    It is analytic in the exponents, which may be complex.
+    """
+
+    def derivatives(k: float) -> NDArray[Number]:
         e, power = exponent, (k / first) ** -exponent
         rising = e * (e + 1) * (e + 2)
         return np.asarray(
@@ -318,32 +337,39 @@ def _power_sum(exponent: FloatArray, first: float, last: float) -> FloatArray:
         return np.asarray(first / (exponent - 1) + derivatives(first))
     octaves = math.log(last / first)
     x = (1 - exponent) * octaves
-    x = np.where(np.abs(x) < 1e-12, 1e-12, x)
+    near = np.abs(x) < 1e-4
+    far = np.where(near, 1.0, x)
+    growth = np.where(near, 1 + x / 2 * (1 + x / 3 * (1 + x / 4)), np.expm1(far) / far)
     end = (last / first) ** -exponent
     # The derivatives at the two ends differ in sign, the half of the end's own value does not.
-    return np.asarray(first * octaves * np.expm1(x) / x + derivatives(first) - derivatives(last) + end)
+    return np.asarray(first * octaves * growth + derivatives(first) - derivatives(last) + end)
 
 
-def _tail_rule(exponent: float, alpha: float, first: float, last: float) -> tuple[FloatArray, FloatArray]:
-    """Gauss rule in ``k**-alpha`` of the measure ``k**-exponent`` on k = first ... last, from its exact moments."""
+def tail_rules(exponents: FloatArray, alpha: float, first: float, last: float) -> tuple[FloatArray, FloatArray]:
+    """Gauss rules (exponent, node) in ``k**-alpha`` of measures ``k**-exponent`` on k = first ... last, from moments."""
     # In units of the first eigenvalue the nodes lie in (0, 1].
-    moments = _power_sum(exponent + alpha * np.arange(2.0 * TAIL_NODES), first, last)
-    total = moments[0] * first**-exponent
-    if first ** (1 + alpha - exponent) < 1e-18:  # steeper than any sum can see
-        return np.full(TAIL_NODES, first**-alpha), np.full(TAIL_NODES, total / TAIL_NODES)
-    node, weight = _gauss_from_moments(moments / moments[0])
+    moments = power_sum(exponents[:, None] + alpha * np.arange(2.0 * TAIL_NODES), first, last)
+    total = moments[:, :1] * first ** -exponents[:, None]
+    node = np.full((exponents.size, TAIL_NODES), 1.0)
+    weight = np.full((exponents.size, TAIL_NODES), 1 / TAIL_NODES)
+    seen = ~is_negligible(exponents, alpha, first)
+    node[seen], weight[seen] = _gauss_from_moments(moments[seen] / moments[seen, :1])
     return node * first**-alpha, weight * total
 
 
+def is_negligible(exponents: FloatArray, alpha: float, first: float) -> NDArray[np.bool_]:
+    """Whether the tail from ``first`` on of each measure is steeper than any sum can see."""
+    return np.asarray(first ** (1 + alpha - exponents) < 1e-18)
+
+
 def _gauss_from_moments(moments: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Gauss rule of a probability measure from its first moments (Golub & Welsch 1969, section 4)."""
-    n = moments.size // 2
-    hankel = moments[np.arange(n)[:, None] + np.arange(n)]
-    factor = np.linalg.cholesky(hankel)
-    shifted = moments[1 + np.arange(n)[:, None] + np.arange(n)]
-    jacobi = np.linalg.solve(factor, np.linalg.solve(factor, shifted).T)
-    node, vectors = np.linalg.eigh((jacobi + jacobi.T) / 2)
-    return node, vectors[0] ** 2
+    """Gauss rules (measure, node) of probability measures, from first moments (Golub & Welsch 1969, section 4)."""
+    n = moments.shape[-1] // 2
+    order = np.arange(n)[:, None] + np.arange(n)
+    inverse = np.linalg.inv(np.linalg.cholesky(moments[:, order]))
+    jacobi = inverse @ moments[:, 1 + order] @ inverse.swapaxes(1, 2)
+    node, vectors = np.linalg.eigh((jacobi + jacobi.swapaxes(1, 2)) / 2)
+    return node, vectors[:, 0] ** 2
 
 
 def compress(eigenvalues: FloatArray, measures: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cached_property, lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scalingeq.errors import InstabilityError, ParameterError, raise_problems
 from scalingeq.theory.equivalents import one_point, size_problems
@@ -114,7 +115,9 @@ def largest_learning_rate(
     if ridge == 0:
         if math.isfinite(batch_size):
             most = batch_size * leading / (1 + momentum)
-            edge = max(edge, outside.frequency(_falling_root(lambda gap: outside.degrees(gap) - most)))
+            # Gaps below that of the edge are inside the spectrum.
+            filled = _falling_root(lambda gap: outside.degrees(gap) - most)
+            edge = outside.frequency(max(filled, outside.turning_gap))
         return 2 * (1 - momentum**2) / leading / edge
     highest = 2 * (1 + momentum) / (edge + ridge)
     if math.isinf(batch_size):
@@ -150,6 +153,9 @@ def check_learning_rates(
     ``rate`` and ``batch_size`` are one value, or one for each step; ``sizes`` are pairs of width and samples.
     """
     rates, batches = np.broadcast_arrays(rate, batch_size)
+    if momentum == 0 and ridge == 0:
+        stable = _are_stable(float(rates.max()), float(batches.min()), spectrum, np.array(sizes))
+        sizes = [size for size, passed in zip(sizes, stable, strict=True) if not passed]
     for width, samples in sizes:
 
         def threshold(batch: float, width: float = width, samples: float = samples) -> float:
@@ -176,6 +182,28 @@ def check_learning_rates(
             )
 
 
+def _are_stable(rate: float, batch_size: float, spectrum: AnySpectrum, sizes: FloatArray) -> NDArray[np.bool_]:
+    """Whether plain SGD is certainly stable at each pair of width and samples (pair, 2), without its threshold.
+
+    The sum of `largest_learning_rate` is one over the eigenvalues below a pole. Noise stays bounded where the degrees
+    of freedom at the pole are less than most; they fall with the gap, so that any gap which is not beyond the pole
+    bounds them.
+    """
+    outside = _outside(spectrum, math.inf, math.inf)
+    pole = 2 / (rate * (1 + 1 / batch_size)) if rate else math.inf
+    gap, degrees = outside.scan
+    frequency = outside.top * (1 + gap) * (1 + degrees / sizes[:, :1]) * (1 + degrees / sizes[:, 1:])
+    return np.asarray(((frequency < pole) & (degrees < batch_size + 1)).any(axis=1))
+
+
+def edge_bound(spectrum: AnySpectrum, per_width: float, per_sample: float) -> float:
+    """A bound on the largest eigenvalue of the random covariance (`largest_eigenvalue`), a little above it."""
+    outside = _outside(spectrum, math.inf, math.inf)
+    gap, degrees = outside.scan
+    # Every gap gives a bound, and the best of them the edge itself.
+    return float((outside.top * (1 + gap) * (1 + degrees * per_width) * (1 + degrees * per_sample)).min())
+
+
 class _Outside:
     """The renormalisation at real frequencies below the negative of the spectrum.
 
@@ -189,6 +217,12 @@ class _Outside:
         self.below = 1 - nodes.eigenvalue / self.top
         self.sizes = np.array([width, samples])
 
+    @cached_property
+    def scan(self) -> tuple[FloatArray, FloatArray]:
+        """Some gaps, and minus the degrees of freedom there."""
+        gap = np.geomspace(1e-3, 100, 60)
+        return gap, (1 / (gap[:, None] + self.below)) @ self.weight
+
     def degrees(self, gap: float) -> float:
         """Minus the degrees of freedom, which are negative here."""
         return float((self.weight / (gap + self.below)).sum())
@@ -200,14 +234,16 @@ class _Outside:
     @cached_property
     def edge(self) -> float:
         """Smallest ``frequency`` over all gaps."""
-        return self.frequency(self._turning_gap)
+        return self.frequency(self.turning_gap)
 
     def gap(self, frequency: float) -> float:
         """Gap of a frequency beyond the edge."""
-        return _falling_root(lambda gap: frequency - self.frequency(gap), self._turning_gap)
+        return _falling_root(lambda gap: frequency - self.frequency(gap), self.turning_gap)
 
     @cached_property
-    def _turning_gap(self) -> float:
+    def turning_gap(self) -> float:
+        """Gap of the edge."""
+
         def fall(gap: float) -> float:
             slope = (self.weight / (gap + self.below) ** 2).sum()
             return float((slope / (self.sizes + self.degrees(gap))).sum() - 1 / (1 + gap))

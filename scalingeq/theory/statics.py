@@ -9,6 +9,7 @@ import numpy as np
 from scalingeq.errors import ParameterError, raise_problems
 from scalingeq.theory.equivalents import (
     OnePoint,
+    cross_sums,
     forcing_from,
     renormalised_frequency,
     saturated_frequency,
@@ -102,11 +103,11 @@ def static_loss(
         per_width = np.array(0.0)
         nodes = spectrum.nodes(1.0)
         noise_variance += float(nodes.target[nodes.eigenvalue == 0].sum())
-    fields = (ridge, kappa2, 0.0, degrees, power, 0.0)
+    fields = (ridge, kappa2, 0.0, degrees, power, 0.0, -cross, -target, 0.0, 0.0)
     point = OnePoint._make(
         [*(np.array(field, dtype=np.complex128) for field in fields), per_width, np.array(1 / samples)]
     )
-    pair = two_point(point, point, np.array(cross, dtype=np.complex128), np.array(target, dtype=np.complex128))
+    pair = two_point(point, point, *cross_sums(point, point))
     test = float(forcing_from(pair, noise_variance).real)
     return test if kind == "test" else response**2 * test
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,10 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from scalingeq.errors import ParameterError
 from scalingeq.theory.curves import Curves, Kind, broadcast, size_of
 from scalingeq.theory.discrete import Steps, discrete_parts
-from scalingeq.theory.dynamics import flow_loss
+from scalingeq.theory.dynamics import Jacobian, loss_and_jacobian, loss_of_curves
 from scalingeq.theory.equivalents import ONE_MODEL, Shared
 from scalingeq.theory.schedule import Schedule
-from scalingeq.theory.scheduled import Parts, scheduled_parts
+from scalingeq.theory.scheduled import Parts, scheduled_loss_of, scheduled_parts
+from scalingeq.theory.scheduled_slopes import scheduled_slopes
 from scalingeq.theory.shift import shifted_nodes
 from scalingeq.theory.spectrum import AnySpectrum, FloatArray
 from scalingeq.theory.stability import check_learning_rates
@@ -50,6 +51,46 @@ class Decomposition(NamedTuple):
     sgd_noise: FloatArray
 
 
+@overload
+def loss_curve(
+    steps: ArrayLike,
+    spectrum: AnySpectrum,
+    *,
+    learning_rate: ArrayLike = ...,
+    batch_size: ArrayLike = ...,
+    width: ArrayLike = ...,
+    samples: ArrayLike = ...,
+    noise_variance: ArrayLike = ...,
+    kind: Kind = ...,
+    dynamics: Dynamics = ...,
+    momentum: float = ...,
+    ridge: float = ...,
+    ensemble: tuple[int, int] = ...,
+    test_spectrum: AnySpectrum | None = ...,
+    jacobian: Literal[False] = ...,
+) -> FloatArray: ...
+
+
+@overload
+def loss_curve(
+    steps: ArrayLike,
+    spectrum: AnySpectrum,
+    *,
+    learning_rate: ArrayLike = ...,
+    batch_size: ArrayLike = ...,
+    width: ArrayLike = ...,
+    samples: ArrayLike = ...,
+    noise_variance: ArrayLike = ...,
+    kind: Kind = ...,
+    dynamics: Dynamics = ...,
+    momentum: float = ...,
+    ridge: float = ...,
+    ensemble: tuple[int, int] = ...,
+    test_spectrum: AnySpectrum | None = ...,
+    jacobian: Literal[True],
+) -> tuple[FloatArray, Jacobian]: ...
+
+
 def loss_curve(
     steps: ArrayLike,
     spectrum: AnySpectrum,
@@ -65,7 +106,8 @@ def loss_curve(
     ridge: float = 0.0,
     ensemble: tuple[int, int] = (1, 1),
     test_spectrum: AnySpectrum | None = None,
-) -> FloatArray:
+    jacobian: bool = False,
+) -> FloatArray | tuple[FloatArray, Jacobian]:
     """Loss of stochastic gradient descent against steps.
 
     Parameters
@@ -97,16 +139,23 @@ def loss_curve(
     test_spectrum : PowerLaw or Spectrum, optional
         Spectrum of the test inputs, in the basis of the training's: covariate shift. Its own target power does not
         enter, as the target is the same function.
+    jacobian : bool
+        Whether to give the derivatives as well: of the loss of one model under gradient flow.
 
     Returns
     -------
-    ndarray, shape (..., step)
+    loss : ndarray, shape (..., step)
         Loss, in the units of the target power.
+    slopes : dict of str to ndarray, shape (..., step)
+        With ``jacobian``: derivatives with respect to ``alpha`` and ``r`` of a `PowerLaw`, ``width``, ``samples``,
+        ``noise_variance``, ``steps`` (to the left, at the rate of the step just done), ``learning_rate`` and
+        ``batch_size``, others held: where the last two are arrays, with respect to a common factor of all values.
 
     Raises
     ------
     ParameterError
-        Where an argument is outside its domain, a schedule ends before the steps, or shapes do not broadcast.
+        Where an argument is outside its domain, a schedule ends before the steps, shapes do not broadcast, or
+        there are no derivatives.
     InstabilityError
         Where the descent diverges; the text names the step, the exact threshold there, and the excess.
     ConvergenceError
@@ -130,11 +179,23 @@ def loss_curve(
     array([0.02632, 0.00523])
     >>> loss_curve([100], spectrum, samples=60, learning_rate=0.1, dynamics="discrete", momentum=0.9).round(5)
     array([0.02845])
+    >>> loss, slopes = loss_curve([100], spectrum, width=512, batch_size=8, learning_rate=cosine, jacobian=True)
+    >>> {name: float(slope[0].round(6)) for name, slope in slopes.items()}  # doctest: +NORMALIZE_WHITESPACE
+    {'alpha': -0.039562, 'r': -0.260237, 'width': -1e-05, 'samples': 0.0, 'noise_variance': 1.0761,
+     'learning_rate': -0.014751, 'batch_size': -0.0003, 'steps': -0.000171}
     """
-    return _training(
+    training = _training(
         steps, spectrum, learning_rate, batch_size, width, samples, noise_variance, kind, dynamics, momentum, ridge,
         ensemble, test_spectrum,
-    ).loss()  # fmt: skip
+    )  # fmt: skip
+    if not jacobian:
+        return training.loss()
+    loss, slopes = training.loss_and_jacobian()
+    faster, louder, by_steps = (slopes.pop(name) for name in ("rate", "noise_rate", "steps"))
+    # More of the learning rate is more of the noise rate, its ratio to the batch size.
+    for name, slope, values in (("learning_rate", faster + louder, learning_rate), ("batch_size", -louder, batch_size)):
+        slopes[name] = slope if np.ndim(values) else slope / np.asarray(values)
+    return loss, slopes | {"steps": by_steps}
 
 
 def decompose(
@@ -190,6 +251,39 @@ test_spectrum
     ).decomposition()  # fmt: skip
 
 
+@overload
+def scheduled_loss(
+    steps: ArrayLike,
+    schedule: Schedule,
+    spectrum: AnySpectrum,
+    *,
+    width: ArrayLike = ...,
+    samples: ArrayLike = ...,
+    noise_variance: ArrayLike = ...,
+    ridge: float = ...,
+    test_spectrum: AnySpectrum | None = ...,
+    kind: Kind = ...,
+    jacobian: Literal[False] = ...,
+) -> FloatArray: ...
+
+
+@overload
+def scheduled_loss(
+    steps: ArrayLike,
+    schedule: Schedule,
+    spectrum: AnySpectrum,
+    *,
+    width: ArrayLike = ...,
+    samples: ArrayLike = ...,
+    noise_variance: ArrayLike = ...,
+    ridge: float = ...,
+    test_spectrum: AnySpectrum | None = ...,
+    kind: Kind = ...,
+    jacobian: Literal[True],
+    direction: tuple[ArrayLike, ArrayLike] | None = ...,
+) -> tuple[FloatArray, Jacobian]: ...
+
+
 def scheduled_loss(
     steps: ArrayLike,
     schedule: Schedule,
@@ -201,7 +295,9 @@ def scheduled_loss(
     ridge: float = 0.0,
     test_spectrum: AnySpectrum | None = None,
     kind: Kind = "test",
-) -> FloatArray:
+    jacobian: bool = False,
+    direction: tuple[ArrayLike, ArrayLike] | None = None,
+) -> FloatArray | tuple[FloatArray, Jacobian]:
     """Loss of gradient flow under a schedule, with the noise of minibatches, for one curve or many.
 
     Parameters
@@ -222,17 +318,27 @@ def scheduled_loss(
         Spectrum of the test inputs, in the basis of the training's; its own target power does not enter.
     kind : {"test", "train"}
         Loss on fresh samples, or on the training samples.
+    jacobian : bool
+        Whether to give the derivatives as well; with a ridge, of the train loss or one pass alone.
+    direction : (array_like, array_like), shape (knot,) each
+        Changes of learning rate and noise rate at the knots of the schedule, of any sign, for one more derivative.
 
     Returns
     -------
-    ndarray, shape (..., step)
+    loss : ndarray, shape (..., step)
         Loss, in the units of the target power; the numerical error is about 1e-6 of the loss, and 1e-8 where the
         schedule is constant.
+    slopes : dict of str to ndarray, shape (..., step)
+        With ``jacobian``: derivatives with respect to ``alpha`` and ``r`` of a `PowerLaw`, ``width``, ``samples``,
+        ``noise_variance``, ``steps`` (to the left), a common factor of all learning rates (``rate``) with the noise
+        rates held, one of all noise rates (``noise_rate``), and the amount of ``direction`` that is added to the
+        schedule, if it is given.
 
     Raises
     ------
     ParameterError
-        Where an argument is outside its domain, the schedule ends before the steps, or shapes do not broadcast.
+        Where an argument is outside its domain, the schedule ends before the steps, shapes do not broadcast, or there
+        are no derivatives.
     InstabilityError
         Where the noise rate is 2 / Tr(covariance) or more at some step.
     ConvergenceError
@@ -249,6 +355,9 @@ def scheduled_loss(
     >>> drop = Schedule([0, 900, 900, 1000], [0.5, 0.5, 0.05, 0.05], [0.1, 0.1, 0.01, 0.01])
     >>> scheduled_loss([900, 1000], drop, PowerLaw(alpha=1.5, r=0.4), width=512).round(5)
     array([0.00885, 0.0081 ])
+    >>> loss, slopes = scheduled_loss([900, 1000], drop, PowerLaw(alpha=1.5, r=0.4), width=512, jacobian=True)
+    >>> slopes["noise_rate"].round(5)
+    array([0.00134, 0.0005 ])
     """
     problems = training_problems("flow", 0.0, (1, 1), ridge, kind) + _shift_problems(spectrum, test_spectrum)
     curves = broadcast({"steps": steps}, 0.0, width, samples, noise_variance, kind, problems)
@@ -258,7 +367,18 @@ def scheduled_loss(
             "pass rates up to there"
         )
     model = Model(spectrum, ridge=ridge, test_spectrum=test_spectrum if kind == "test" else None)
-    return Training(curves, schedule, model, kind).loss()
+    training = Training(curves, schedule, model, kind)
+    if not jacobian:
+        return training.loss()
+    if direction is None:
+        return training.loss_and_jacobian()
+    change = tuple(np.asarray(part, dtype=np.float64) for part in direction)
+    if len(change) != 2 or any(part.shape != schedule.step.shape or not np.isfinite(part).all() for part in change):
+        raise ParameterError(
+            f"direction has shapes {[part.shape for part in change]}: pass finite changes of the rate and of the noise "
+            f"rate at the {schedule.step.size} knots of the schedule"
+        )
+    return training.loss_and_jacobian((change[0], change[1]))
 
 
 def flow_is_accurate_from(
@@ -350,7 +470,43 @@ class Training:
             total = self._one_model(self.schedule)
         else:
             total = np.sum(self.decomposition(), axis=0).reshape(self.curves.time.shape)
-        return np.maximum(total, 0.0).reshape(self.curves.shape)
+        return np.maximum(total, 0.0, out=total).reshape(self.curves.shape)
+
+    def loss_and_jacobian(self, direction: tuple[FloatArray, FloatArray] | None = None) -> tuple[FloatArray, Jacobian]:
+        """Loss and its derivatives (..., step), as `scheduled_loss` names them."""
+        curves, model = self.curves, self.model
+        one_frequency = (curves.per_sample == 0) | (self.kind == "train")
+        if self.dynamics != "flow" or tuple(self.ensemble) != (1, 1) or model.test_spectrum is not None:
+            raise ParameterError(
+                "jacobian: there are derivatives for gradient flow of one model, with test inputs like those of the "
+                "training; pass dynamics='flow', ensemble=(1, 1) and no test_spectrum, or jacobian=False"
+            )
+        if model.ridge and not one_frequency.all():
+            raise ParameterError(
+                "jacobian: with a ridge there are derivatives for one pass and the train loss alone; pass ridge=0, "
+                "kind='train' or jacobian=False"
+            )
+        constant = self._constant_of(self.schedule)
+        if constant and direction is None:
+            rate, noise_rate = constant
+            loss, slopes = loss_and_jacobian(self._flow(rate, noise_rate), model.spectrum, self.kind)
+            slopes["steps"] = rate * slopes.pop("time")
+            return loss, slopes | {
+                "rate": curves.time.reshape(curves.shape) * slopes["steps"],
+                "noise_rate": noise_rate * slopes["noise_rate"],
+            }
+        groups = [(rows, two) for rows, two in ((one_frequency, False), (~one_frequency, True)) if rows.any()]
+        found = [
+            scheduled_slopes(curves.select(rows), self._heavy(self.schedule), model, two, direction)
+            for rows, two in groups
+        ]
+        loss, slopes = found[0]
+        if len(found) == 2:
+            rows = np.argsort(np.concatenate([np.flatnonzero(rows) for rows, _ in groups]))
+            loss = np.concatenate([found[0][0], found[1][0]])[rows]
+            slopes = {name: np.concatenate([slope, found[1][1][name]])[rows] for name, slope in slopes.items()}
+        shape = curves.shape
+        return np.maximum(loss, 0.0).reshape(shape), {name: slope.reshape(shape) for name, slope in slopes.items()}
 
     def decomposition(self) -> Decomposition:
         """Parts (..., step) of the test loss."""
@@ -386,27 +542,46 @@ class Training:
     def _one_model(self, schedule: Schedule) -> FloatArray:
         """Loss (curve, step) of one model."""
         curves, model = self.curves, self.model
-        constant = schedule.constant
-        if constant and self.dynamics == "flow" and not model.ridge and model.test_spectrum is None:
-            rate, noise_rate = (value / (1 - self.momentum) for value in constant)
-            return flow_loss(
-                rate * curves.time, model.spectrum, noise_rate=noise_rate, width=_sizes(curves.per_width),
-                samples=_sizes(curves.per_sample), noise_variance=curves.noise_variance, kind=self.kind,
-            )  # fmt: skip
-        total = np.empty(curves.time.shape)
+        constant = self._constant_of(schedule)
+        if constant:
+            rate, noise_rate = constant
+            flow = self._flow(rate, noise_rate)
+            return loss_of_curves(flow, model.spectrum, self.kind).reshape(curves.time.shape)
         one_frequency = (curves.per_sample == 0) & (model.test_spectrum is None) | (self.kind == "train")
+        if one_frequency.all() or not one_frequency.any():
+            return self._loss(schedule, curves, not one_frequency.any())
+        total = np.empty(curves.time.shape)
         for chosen, two in ((one_frequency, False), (~one_frequency, True)):
-            if chosen.any():
-                group = curves.select(chosen)
-                total[chosen] = self._parts(schedule, [ONE_MODEL], group, two).loss(group.noise_variance)
+            total[chosen] = self._loss(schedule, curves.select(chosen), two)
         return total
+
+    def _flow(self, rate: float, noise_rate: float) -> Curves:
+        """The curves against flow time, at constant rates."""
+        curves = self.curves
+        return curves._replace(grid=rate * curves.grid, noise_rate=np.full(curves.which.size, noise_rate))
+
+    def _constant_of(self, schedule: Schedule) -> tuple[float, float] | None:
+        """Learning rate and noise rate of gradient flow where one number each says all of the training."""
+        if self.dynamics != "flow" or self.model.ridge or self.model.test_spectrum is not None:
+            return None
+        return self._heavy(schedule).constant
+
+    def _loss(self, schedule: Schedule, curves: Curves, two_frequencies: bool) -> FloatArray:
+        """Loss (curve, step) of one model."""
+        if self.dynamics == "discrete":
+            return self._parts(schedule, [ONE_MODEL], curves, two_frequencies).loss(curves.noise_variance)
+        return scheduled_loss_of(curves, self._heavy(schedule), self.model, two_frequencies)
 
     def _parts(self, schedule: Schedule, shared: list[Shared], curves: Curves, two_frequencies: bool) -> Parts:
         if self.dynamics == "discrete":
             steps = Steps(*schedule.per_step(math.ceil(curves.time.max(initial=1.0))), self.momentum)
             return discrete_parts(curves, steps, self.model, shared, two_frequencies)
+        return scheduled_parts(curves, self._heavy(schedule), self.model, shared, two_frequencies)
+
+    def _heavy(self, schedule: Schedule) -> Schedule:
+        """Schedule of the gradient flow that a heavy ball follows at small rates."""
         heavy = 1 / (1 - self.momentum)
-        return scheduled_parts(curves, schedule.scaled(heavy, heavy), self.model, shared, two_frequencies)
+        return schedule.scaled(heavy, heavy)
 
 
 def _training(
@@ -435,7 +610,7 @@ def _training(
         problems.append(f"steps contains {float(at[at != np.floor(at)].flat[0])!r}: discrete steps are whole numbers")
     problems += _shift_problems(spectrum, test_spectrum)
     curves = broadcast({"steps": steps}, 0.0, width, samples, noise_variance, kind, problems)
-    sizes = np.unique([curves.per_width, curves.per_sample], axis=1).T
+    sizes = dict.fromkeys(zip(curves.per_width.tolist(), curves.per_sample.tolist(), strict=True))
     check_learning_rates(
         rate, batch, spectrum, momentum=momentum, ridge=ridge, sizes=[(size_of(n), size_of(p)) for n, p in sizes]
     )
@@ -475,10 +650,6 @@ def _shift_problems(spectrum: AnySpectrum, test_spectrum: AnySpectrum | None) ->
         except ParameterError as error:
             return list(error.problems)
     return []
-
-
-def _sizes(one_over: FloatArray) -> FloatArray:
-    return np.divide(1.0, one_over, out=np.full_like(one_over, math.inf), where=one_over > 0)
 
 
 def _rates(name: str, value: ArrayLike, last: float) -> tuple[FloatArray, list[str]]:

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from scalingeq.theory import laplace
-from scalingeq.theory.equivalents import ONE_MODEL, Shared, TwoPoint, forcing_from, kernel_from, two_point_along
+from scalingeq.theory.equivalents import (
+    ONE_MODEL,
+    OnePoint,
+    Shared,
+    TwoPoint,
+    forcing_from,
+    kernel_from,
+    two_point_of_pairs,
+)
 from scalingeq.theory.shift import ShiftedNodes, shifted_nodes
 from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray, Nodes
-from scalingeq.theory.volterra import Exponentials, fit_exponentials
-from scalingeq.theory.windows import SortedTimes, equivalents, sort_times
+from scalingeq.theory.volterra import Exponentials, pseudo_inverse
+from scalingeq.theory.windows import SortedTimes, equivalents, invert, invert_one, sort_times, take
 
 #: Rates to the decade in the sum of exponentials that stands for a test kernel.
 RATES_PER_DECADE = 12
+#: Power of one over the time that errors of that sum are measured in.
+KERNEL_POWER = 1.5
 
 
 class Model(NamedTuple):
@@ -65,57 +76,86 @@ def flow_test_forcing(time: FloatArray, noise_variance: FloatArray, model: Model
 
     ``noise_variance`` (curve,) is that of the labels.
     """
-    loss = np.repeat((model.test_power + noise_variance)[:, None], time.shape[1], axis=1)
-    curve, place = np.nonzero(time)
-    if curve.size:
-        times = sort_times(time[curve, place], curve, np.zeros(time.shape[0], dtype=np.int64))
-        noise = noise_variance[times.curve, None, None]
-        halves = [forcing_from(pair, noise) / product for pair, product in _two_points(times, model)]
-        loss[curve, place] = _invert_two(times, halves)
-    return loss
+    start = (model.test_power + noise_variance)[:, None]
+    if not time.any():
+        return np.repeat(start, time.shape[1], axis=1)
+    times = sort_times(time)
+    layout = times.curves(np.arange(len(time)))
+    point, pair = _two_points(times, model)
+    noise = noise_variance[layout.curve, None, None]
+    # The windows of the rows are those of the curves, in the same order.
+    transform = forcing_from(pair, noise) / product_of_pairs(point, model.ridge)
+    return np.where(time == 0, start, invert(times, layout, transform, time.shape[1]))
 
 
 def flow_test_kernel(time: FloatArray, model: Model) -> FloatArray:
     """Kernel of the test loss at positive times (time,), without the decay of the ridge."""
-    zero = np.zeros(time.size, dtype=np.int64)
-    times = sort_times(time, zero, zero)
-    return _invert_two(times, [kernel_from(pair) for pair, _ in _two_points(times, model._replace(ridge=0.0))])
+    times = sort_times(time[None])
+    _, pair = _two_points(times, model._replace(ridge=0.0))
+    return invert_one(times, kernel_from(pair), time.size)
 
 
 def kernel_terms(last: float, edge: float, model: Model) -> Exponentials:
     """Kernel of the test loss as a sum of exponentials, for times up to ``last``, without the decay of the ridge.
 
-    ``edge`` is the largest eigenvalue of the random covariance; it and ``last`` alone decide the rates.
+    ``edge`` is at least the largest eigenvalue of the random covariance; it and ``last`` alone decide the rates.
     """
-    fastest = 2 * edge
+    grids = kernel_grids(last, edge)
+    return Exponentials(grids.rate, grids.amplitudes(flow_test_kernel(grids.time, model)))
+
+
+class KernelGrids(NamedTuple):
+    """Grids of a sum of exponentials.
+
+    Attributes
+    ----------
+    time : ndarray, shape (time,)
+        Times at which the kernel is taken.
+    rate : ndarray, shape (term,)
+        Rates of the exponentials.
+    inverse : two ndarray, shape (term, rank) and (rank, time)
+        What turns the kernel at the times into the amplitudes.
+    """
+
+    time: FloatArray
+    rate: FloatArray
+    inverse: tuple[FloatArray, FloatArray]
+
+    def amplitudes(self, values: FloatArray) -> FloatArray:
+        """Amplitudes (..., term) of kernels with ``values`` (..., time)."""
+        left, right = self.inverse
+        return (values @ right.T) @ left.T
+
+
+def kernel_grids(last: float, edge: float) -> KernelGrids:
+    """Grids for times up to ``last`` and eigenvalues up to ``edge``, both rounded up so that few grids serve all."""
+    return _kernel_grids(math.ceil(2 * math.log2(last)), math.ceil(2 * math.log2(edge)))
+
+
+@lru_cache(maxsize=64)
+def _kernel_grids(last_number: int, edge_number: int) -> KernelGrids:
+    fastest, last = 2 * 2.0 ** (edge_number / 2), 2.0 ** (last_number / 2)
     slowest = min(0.3 / last, fastest / 10)
     rate = np.geomspace(slowest, 2 * fastest, 1 + math.ceil(RATES_PER_DECADE * math.log10(2 * fastest / slowest)))
     time = np.geomspace(0.01 / fastest, max(last, 1 / fastest), 2 * rate.size)
-    values = flow_test_kernel(time, model)
-    # Relative errors, down to values too small to matter beside the norm of the kernel, which is about the trace.
-    return fit_exponentials(time, values, np.abs(values) + 1e-6 * model.test_trace / (time + 1 / fastest), rate)
+    # Kernels fall about like this power of the time.
+    return KernelGrids(time, rate, pseudo_inverse(time, (time + 1 / fastest) ** -KERNEL_POWER, rate))
 
 
-def _two_points(times: SortedTimes, model: Model) -> list[tuple[TwoPoint, ComplexArray]]:
-    """Two-point equivalents and ``s s'`` (pair, frequency, frequency) on the contour of each window.
+def product_of_pairs(point: OnePoint, ridge: float = 0.0) -> ComplexArray:
+    """``s s'`` (row, 2, pair) at the pairs of frequencies on the contours of ``point`` (row, frequency)."""
+    first, second = laplace.pairs()
+    left, right = point.s[:, first] - ridge, point.s[:, second] - ridge
+    return np.stack([left * right, left * right.conj()], axis=1)
 
-    The first entry is for s and s' on the upper half of the contour, the second for s and the conjugate of s'.
-    """
-    sizes = np.ones(times.number.size)
-    point, row = equivalents(times, sizes * model.per_width, sizes * model.per_sample, model.spectrum, model.ridge)
-    nodes = model.nodes(float(np.abs(point.s).min()))
-    per_sample = np.array(model.per_sample if model.shared.data else 0.0)
+
+def _two_points(times: SortedTimes, model: Model) -> tuple[OnePoint, TwoPoint]:
+    """Equivalents (window, frequency) on the contour of each window, and those of its pairs (window, 2, pair)."""
+    sizes = np.ones(times.end.size)
+    point, row, _ = equivalents(
+        times.end, sizes * model.per_width, sizes * model.per_sample, model.spectrum, ridge=model.ridge, polish=True
+    )
+    shifted = None if model.test_spectrum is None else model.nodes(float(np.abs(point.s).min()))
+    pair = two_point_of_pairs(point, shifted, model.shared)
     # One equivalent for each window; curves that share the window share it.
-    return [
-        (TwoPoint._make([*(field[row] for field in pair[:4]), per_sample]), product[row])
-        for pair, product in two_point_along(point, point, nodes, model.shared, model.ridge)
-    ]
-
-
-def _invert_two(times: SortedTimes, halves: list[ComplexArray]) -> FloatArray:
-    """Values at the times of the inverse, at equal times, of the two halves (pair, frequency, frequency)."""
-    values = np.empty(times.phase.size)
-    for pair, end in enumerate(times.end):
-        at = times.pair == pair
-        values[at] = laplace.inverse_two(times.phase[at], float(end), *(half[pair] for half in halves))
-    return values
+    return take(point, row), TwoPoint._make([*(field[row] for field in pair[:4]), pair.per_sample[row]])

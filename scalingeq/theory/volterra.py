@@ -97,7 +97,17 @@ def fit_exponentials(time: FloatArray, values: FloatArray, tolerance: FloatArray
     >>> bool(np.abs(kernel.at(time) / values - 1).max() < 1e-6)
     True
     """
+    left, right = pseudo_inverse(time, tolerance, rate)
+    return Exponentials(rate, left @ (right @ values))
+
+
+def pseudo_inverse(time: FloatArray, tolerance: FloatArray, rate: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Matrices (term, rank) and (rank, time) that turn values into amplitudes (`fit_exponentials`) one after the other.
+
+    They depend on the grids alone. Their product would lose what the large elements of the one cancel.
+    """
     design = np.exp(-np.multiply.outer(time, rate)) / tolerance[:, None]
     scale = np.linalg.norm(design, axis=0)
-    amplitude = np.linalg.lstsq(design / scale, values / tolerance, rcond=1e-13)[0] / scale
-    return Exponentials(rate, amplitude)
+    left, singular, right = np.linalg.svd(design / scale, full_matrices=False)
+    kept = singular > 1e-13 * singular[0]
+    return right[kept].T / singular[kept] / scale[:, None], left[:, kept].T / tolerance

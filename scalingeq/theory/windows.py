@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -9,80 +10,157 @@ import numpy as np
 from scalingeq.theory import laplace
 from scalingeq.theory.curves import IntArray
 from scalingeq.theory.equivalents import OnePoint, one_point_along
-from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray
+from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray, Nodes
 
-#: Elements of the arrays (time, frequency) that one pass of the inverse transform works on.
-CHUNK = 200_000
+#: Times of which the weights of the inverse transform are kept from one evaluation to the next.
+KEPT_TIMES = 20_000
 
 
 class SortedTimes(NamedTuple):
-    """Times of several curves sorted into windows, each window of each curve once.
+    """Positive times, in rows that are alike for all curves of a row, sorted into windows of one scaled contour.
 
     Attributes
     ----------
-    number, problem, curve : ndarray of int, shape (pair,)
-        Window, problem and curve of each pair of curve and window.
-    phase : ndarray, shape (time,)
-        Times in units of their window's end.
-    pair : ndarray of int, shape (time,)
-        Pair that each time belongs to.
+    end : ndarray, shape (window,)
+        End of each window of each row; the first rows come first.
+    row : ndarray of int, shape (window,)
+        Row of each window.
+    first : ndarray of int, shape (window + 1,)
+        Where the times of each window begin, and their number.
+    place : ndarray of int, shape (time,)
+        Where in its row each time stood.
+    weights : ndarray of complex, shape (time, frequency)
+        Weights that turn transforms on the contour of the window into values at the time, but for its end.
     """
 
-    number: IntArray
-    problem: IntArray
-    curve: IntArray
-    phase: FloatArray
-    pair: IntArray
+    end: FloatArray
+    row: IntArray
+    first: IntArray
+    place: IntArray
+    weights: ComplexArray
 
     @property
-    def end(self) -> FloatArray:
-        """End of the window of each pair."""
-        return laplace.WINDOW ** self.number.astype(np.float64)
+    def window_of_times(self) -> IntArray:
+        """Window (time,) of each time of a single row."""
+        window = np.empty(self.place.size, dtype=np.int64)
+        window[self.place] = np.repeat(np.arange(self.end.size), np.diff(self.first))
+        return window
+
+    def curves(self, row: IntArray) -> Layout:
+        """Layout of the windows of curves, which have the ``row`` (curve,) of times each."""
+        count = np.bincount(self.row, minlength=int(row.max(initial=0)) + 1)
+        begin = np.cumsum(count) - count
+        curve = np.repeat(np.arange(row.size), count[row])
+        start = np.cumsum(count[row]) - count[row]
+        return Layout(curve, np.arange(curve.size) - start[curve] + begin[row[curve]], start, row)
 
 
-def sort_times(time: FloatArray, curve: IntArray, problem: IntArray) -> SortedTimes:
-    """Sort times (time,) of curves (time,); ``problem`` (curve,) numbers the problem of each curve."""
-    number, phase = laplace.windows(time)
-    # One integer stands for curve and window: there are far fewer than 2048 windows in double precision.
-    key, pair = np.unique(curve * 2048 + number + 1024, return_inverse=True)
-    return SortedTimes(key % 2048 - 1024, problem[key // 2048], key // 2048, phase, pair.reshape(-1))
+class Layout(NamedTuple):
+    """The windows of curves, one after the other.
+
+    Attributes
+    ----------
+    curve, window : ndarray of int, shape (item,)
+        Curve and window of each item.
+    start : ndarray of int, shape (curve,)
+        First item of each curve.
+    row : ndarray of int, shape (curve,)
+        Row of times of each curve.
+    """
+
+    curve: IntArray
+    window: IntArray
+    start: IntArray
+    row: IntArray
 
 
-def invert(times: SortedTimes, transform: ComplexArray) -> FloatArray:
-    """Values at the times of the inverse of ``transform`` (pair, frequency)."""
-    values = np.empty(times.phase.size)
-    end = times.end
-    step = CHUNK // laplace.NODES
-    for i in range(0, values.size, step):
-        pair = times.pair[i : i + step]
-        values[i : i + step] = laplace.inverse_one(times.phase[i : i + step], end[pair], transform[pair])
-    return values
+def sort_times(time: FloatArray) -> SortedTimes:
+    """Sort the positive ones of times (row, time) into windows; those of the last evaluations are remembered."""
+    time = np.ascontiguousarray(time)
+    return (_sorted_before if time.size <= KEPT_TIMES else _sorted)(time.tobytes(), time.shape[1])
+
+
+def _sorted(content: bytes, columns: int) -> SortedTimes:
+    time = np.frombuffer(content).reshape(-1, columns)
+    row, place = np.nonzero(time)
+    value = time[row, place]
+    last = value.max(initial=0.0)
+    # Counted from the last time down, so that as few windows as can be hold all.
+    number = np.maximum(np.ceil(np.log(last / value) / np.log(laplace.WINDOW) - 1e-9).astype(np.int64) - 1, 0)
+    key = row * 2048 + number  # there are far fewer windows in double precision
+    order = np.argsort(key, kind="stable")
+    windows, first = np.unique(key[order], return_index=True)
+    end = last * laplace.WINDOW ** -(windows % 2048).astype(np.float64)
+    number_of_times = np.diff(np.append(first, key.size))
+    phase = value[order] / np.repeat(end, number_of_times)
+    return SortedTimes(end, windows // 2048, np.append(first, key.size), place[order], laplace.propagate(phase))
+
+
+_sorted_before = lru_cache(maxsize=16)(_sorted)
+
+
+def invert(times: SortedTimes, layout: Layout, transform: ComplexArray, columns: int) -> FloatArray:
+    """Inverse of ``transform`` (..., item, frequency) as values (..., curve, time), which are 0 at times 0.
+
+    A transform (..., item, 2, pair) in two frequencies is given at the pairs of `scalingeq.theory.laplace.pairs`.
+    """
+    two = transform.shape[-2:] == (2, laplace.pairs()[0].size)
+    if two:
+        transform = transform.reshape(*transform.shape[:-2], -1)
+    lead = transform.shape[:-2]
+    flat = np.ascontiguousarray(transform).reshape(-1, *transform.shape[-2:])
+    values = np.zeros((len(flat), layout.row.size, columns))
+    for row in np.unique(layout.row):
+        curves = np.flatnonzero(layout.row == row)
+        windows = np.flatnonzero(times.row == row)
+        for number, window in enumerate(windows):
+            part = slice(times.first[window], times.first[window + 1])
+            weights = times.weights[part]
+            end = times.end[window]
+            if two:
+                weights, end = laplace.pair_weights(weights).reshape(len(weights), -1), end * end
+            items = flat[:, layout.start[curves] + number].reshape(-1, flat.shape[-1]).view(np.float64)
+            # A real product of real and imaginary parts is half the work of a complex one.
+            inverse = items @ np.conj(weights).view(np.float64).T / end
+            values[:, curves[:, None], times.place[part]] = inverse.reshape(len(flat), curves.size, -1)
+    return values.reshape(*lead, layout.row.size, columns)
 
 
 def equivalents(
-    times: SortedTimes, per_width: FloatArray, per_sample: FloatArray, spectrum: AnySpectrum, ridge: float = 0.0
-) -> tuple[OnePoint, IntArray]:
-    """One-point equivalents (row, frequency) on the contour, moved by ``ridge``, of each window of each problem.
+    end: FloatArray, per_width: FloatArray, per_sample: FloatArray, spectrum: AnySpectrum, *, ridge: float = 0.0,
+    polish: bool = False,
+) -> tuple[OnePoint, IntArray, Nodes]:  # fmt: skip
+    """One-point equivalents (row, frequency) on the contours, moved by ``ridge``, of windows with ``end`` (item,).
 
-    Also the row of each pair; the sizes are given for each pair.
+    Windows and sizes that are alike share a row. Also the row of each item, and the nodes that serve them.
     """
-    _, first, row = np.unique(times.problem * 2048 + times.number + 1024, return_index=True, return_inverse=True)
-    path = ridge + laplace.hyperbola().frequency / times.end[first, None]
+    # Sorting complex numbers sorts pairs.
+    _, size = np.unique(per_width + 1j * per_sample, return_inverse=True)
+    _, first, row = np.unique(end + 1j * size.reshape(-1), return_index=True, return_inverse=True)
+    path = ridge + laplace.hyperbola().frequency / end[first, None]
     nodes = spectrum.nodes(float(np.abs(path).min()))
-    return one_point_along(path, nodes, per_width[first], per_sample[first]), row.reshape(-1)
+    point = one_point_along(path, nodes, per_width[first], per_sample[first], polish)
+    return point, row.reshape(-1), nodes
 
 
 def take(point: OnePoint, row: IntArray) -> OnePoint:
     """Equivalents of some rows."""
+    if np.array_equal(row, np.arange(len(point.s))):
+        return point
     return OnePoint._make(field[row] for field in point)
 
 
 def of_one_problem(
     time: FloatArray, spectrum: AnySpectrum, per_width: float, per_sample: float
 ) -> tuple[SortedTimes, OnePoint]:
-    """Positive times (time,) of one problem, sorted, and the one-point equivalents (pair, frequency) of its windows."""
-    zero = np.zeros(time.size, dtype=np.int64)
-    times = sort_times(time, zero, zero)
-    sizes = np.ones(times.number.size)
-    point, row = equivalents(times, sizes * per_width, sizes * per_sample, spectrum)
+    """Positive times (time,) of one problem, sorted, and the one-point equivalents (window, frequency)."""
+    times = sort_times(time[None])
+    sizes = np.ones(times.end.size)
+    point, row, _ = equivalents(times.end, sizes * per_width, sizes * per_sample, spectrum, polish=True)
     return times, take(point, row)
+
+
+def invert_one(times: SortedTimes, transform: ComplexArray, columns: int) -> FloatArray:
+    """Inverse, at the times of one problem, of ``transform`` (window, frequency)."""
+    layout = times.curves(np.zeros(1, dtype=np.int64))
+    return np.asarray(invert(times, layout, transform, columns)[0])

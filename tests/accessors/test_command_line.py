@@ -8,6 +8,7 @@ from click.testing import CliRunner
 import scalingeq
 from scalingeq.accessors import saving
 from scalingeq.accessors.command_line import main
+from scalingeq.inference import validation
 
 
 def run(*arguments):
@@ -32,7 +33,9 @@ def folder(tmp_path_factory, measured_curves):
     ds.to_netcdf(folder / "curves.nc")
     table = ds.rename(loss="val_loss").to_dataframe().reset_index()
     table[["run", "step", "val_loss", "params"]].to_csv(folder / "curves.csv", index=False)
-    result = run("fit", folder / "curves.nc", "-o", folder / "fit.nc", "--hold-out", "params=largest")
+    result = run(
+        "fit", folder / "curves.nc", "-o", folder / "fit.nc", "--hold-out", "params=largest", "--check", "none"
+    )
     assert result.exit_code == 0, result.output
     (folder / "report.txt").write_text(result.output)
     return folder
@@ -54,12 +57,14 @@ def test_fit_prints_a_report_and_writes_an_analysis(folder):
     assert held.values.tolist() == [1, 1, 1, 1, 2]
 
 
-def test_fit_takes_what_a_table_lacks(folder, tmp_path):
+def test_fit_takes_what_a_table_lacks_and_checks_itself(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(validation, "CANDIDATES", validation.CANDIDATES[:1])
     given = ["batch_size=1024", "learning_rate=5e-3", "loss=val_loss"]
     arguments = [argument for text in given for argument in ("--set", text)]
     result = run("fit", folder / "curves.csv", "-o", tmp_path / "fit.nc", *arguments)
     assert result.exit_code == 0, result.output
     assert "Nothing was held out" in result.output
+    assert "Left out and predicted: the largest model sizes" in result.output
     assert scalingeq.open_analysis(tmp_path / "fit.nc")["observed"].sizes["run"] == 5
 
 

@@ -87,7 +87,7 @@ def test_bands_of_predictions_and_frontiers_come_from_the_draws(tree, bootstrap,
     law = twopoint.complete(dict(zip(bootstrap.parameter.values, bootstrap.value.values[0], strict=True)))
     one = bootstrap.isel(draw=[0])
     single = tree.twopoint.frontier(COMPUTE, draws=one, quantile=[0.5])
-    from scalingeq.inference.frontier import frontier
+    from scalingeq.inference.twopoint_frontier import frontier
 
     plan = {"reference_params": 1e4, "learning_rate": 0.01, "batch_size": 64.0}
     np.testing.assert_allclose(single.params[:, 0], frontier(law, np.array(COMPUTE), **plan).params, rtol=1e-3)

@@ -81,11 +81,11 @@ def test_frontier_has_bands_runs_and_slopes(made_up_analysis, made_up_frontier, 
     np.testing.assert_array_equal(line.get_ydata(), made_up_frontier[f"best_{quantity}"])
     axes = line.axes
     texts = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert texts == ["best fit", "68 % band", "95 % band", "measured runs"]
+    assert texts == ["best fit", "68 % band", "95 % band", "measured envelope", "measured runs", "IsoFLOP minima"]
     assert axes.get_xlabel() == "training compute [FLOP]"
     assert len(axes.texts) == 2
     assert all(slope in text.get_text() for text in axes.texts)
-    assert len(axes.lines) == 6
+    assert len(axes.lines) == 8  # five runs, the best fit, the measured envelope, its minima
 
 
 def test_frontier_of_the_tree_is_the_default(made_up_analysis, made_up_frontier):

@@ -15,7 +15,7 @@ def test_report_starts_with_what_is_identified(made_up_analysis):
     text = str(Report(made_up_analysis()))
     titles = [part.splitlines()[0] for part in text.split("\n\n")[1:]]
     assert titles[:3] == ["What the curves determine best", "Parameters", "Errors as measured"]
-    assert titles[3:] == ["Notes", "Data", "Provenance"]
+    assert titles[3:] == ["Frontier and phase", "Notes", "Data", "Provenance"]
     assert re.search(r"2 alpha r\s+0\.5508\s+± 0\.097", section(text, titles[0]))
 
 

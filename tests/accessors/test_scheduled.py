@@ -58,7 +58,8 @@ def test_predictions_are_those_of_the_theory():
 def test_a_constant_rate_over_the_steps_predicts_as_the_number_does():
     number = planned().drop_vars("learning_rate").assign_coords(learning_rate=PEAK)
     expected = number.twopoint.predict(**TRUTH).loss.sel(run="a")
-    np.testing.assert_array_equal(planned().twopoint.predict(**TRUTH).loss.sel(run="a"), expected)
+    # Runs computed in one batch or in two: the same but for the order of sums.
+    np.testing.assert_allclose(planned().twopoint.predict(**TRUTH).loss.sel(run="a"), expected, rtol=1e-14)
 
 
 def test_a_schedule_held_out_is_predicted(record, tree):

@@ -18,8 +18,8 @@ from scipy.stats import binomtest
 from scalingeq.inference import fitting
 from scalingeq.inference.curves import TrainingCurves
 from scalingeq.inference.fitting import default_parameters, default_weights, fit_two_point
-from scalingeq.inference.frontier import frontier, frontier_band
 from scalingeq.inference.twopoint import complete
+from scalingeq.inference.twopoint_frontier import frontier, frontier_band
 from scalingeq.inference.uncertainty import predicted_band
 
 DRAWS, FEW = 400, 16

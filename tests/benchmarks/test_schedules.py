@@ -5,13 +5,24 @@ import time
 import numpy as np
 import pytest
 
-from scalingeq.theory import PowerLaw, loss_curve
-from scalingeq.theory import schedule as panels
+from scalingeq.theory import PowerLaw, compiled, loss_curve, panels
 
 SPECTRUM, STEPS = PowerLaw(1.5, 0.4, 1e9), 20_000
 SIZES = {"finite width": {"width": 1e4}, "finite width and data": {"width": 1e4, "samples": 3e4}}
-#: Most units of a curve of 20,000 steps at finite width, of one of five times as many, and the relative error allowed.
-LIMIT, GROWTH, ACCURACY = 150, 5.0, 1e-5
+#: Most units of a curve of 20,000 steps at finite width in NumPy and compiled, how many times as long five times
+#: as many steps may take, how many times as long all derivatives may take, and the relative error allowed.
+LIMITS, GROWTH, SLOPES, ACCURACY = {"numpy": 100, "compiled": 40}, {"numpy": 2.0, "compiled": 2.3}, 3.0, 5e-6
+
+
+@pytest.fixture(params=LIMITS)
+def form(request, monkeypatch):
+    """The innermost loops in NumPy, and compiled."""
+    if request.param == "compiled":
+        pytest.importorskip("numba", reason="compiled loops need the extra [fast]")
+    monkeypatch.setenv("SCALINGEQ_COMPILED", "1" if request.param == "compiled" else "0")
+    compiled.loops.cache_clear()
+    yield request.param
+    compiled.loops.cache_clear()
 
 
 def rates(name, steps):
@@ -30,33 +41,44 @@ def rates(name, steps):
 
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("name", ["cosine", "plateau and decay"])
-def test_twenty_thousand_steps(benchmark, unit, name, sizes):
+def test_twenty_thousand_steps(benchmark, unit, form, name, sizes):
     """The loss after every one of the steps."""
     settings = rates(name, STEPS) | SIZES[sizes]
     benchmark.pedantic(loss_curve, (np.arange(1.0, STEPS + 1), SPECTRUM), settings, rounds=15, warmup_rounds=2)
     ratio = benchmark.stats.stats.median / unit
-    limit = LIMIT if sizes == "finite width" else None
+    limit = LIMITS[form] if sizes == "finite width" else None
     benchmark.extra_info.update(
-        case=f"{name}, 20,000 steps, {sizes}", unit_ms=unit * 1e3, units_per_curve=ratio,
+        case=f"{name}, 20,000 steps, {sizes}, {form}", unit_ms=unit * 1e3, units_per_curve=ratio,
         milliseconds_per_curve=ratio * unit * 1e3, limit=limit or "",
     )  # fmt: skip
     assert limit is None or ratio < limit
 
 
-def seconds(steps, name):
-    settings, at, times = rates(name, steps) | {"width": 1e4}, np.arange(1.0, steps + 1), []
-    for _ in range(9):
-        start = time.perf_counter()
+def ratio(first, second):
+    """Median of how many times longer one curve takes than another, run in turn."""
+
+    def seconds(settings):
+        at, start = np.arange(1.0, settings["learning_rate"].size + 1), time.perf_counter()
         loss_curve(at, SPECTRUM, **settings)
-        times.append(time.perf_counter() - start)
-    return float(np.median(times))
+        return time.perf_counter() - start
+
+    return float(np.median([seconds(first) / seconds(second) for _ in range(25)][2:]))
 
 
 @pytest.mark.parametrize("name", ["cosine", "plateau and decay"])
-def test_time_grows_at_most_linearly(record_property, name):
-    growth = seconds(5 * STEPS, name) / seconds(STEPS, name)
-    record_property("growth", {name: growth})
-    assert growth < GROWTH
+def test_five_times_the_steps_take_about_twice_the_time(record_property, form, name):
+    growth = ratio(*(rates(name, steps) | {"width": 1e4} for steps in (5 * STEPS, STEPS)))
+    record_property("growth", {f"{name}, {form}": growth})
+    assert growth < GROWTH[form]
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("name", ["cosine", "plateau and decay"])
+def test_all_derivatives_cost_a_few_values(record_property, form, name, sizes):
+    settings = rates(name, STEPS) | SIZES[sizes]
+    cost = ratio(settings | {"jacobian": True}, settings)
+    record_property("derivatives", {f"{name}, {sizes}, {form}": cost})
+    assert cost < SLOPES
 
 
 @pytest.mark.parametrize("sizes", SIZES)

@@ -106,8 +106,8 @@ def test_quantiles_leave_failed_draws_out():
             raise ParameterError("outside")
         return np.array([law["r"]])
 
-    found = bands(np.array([[1.0], [np.nan], [10.0], [3.0]]), ["r"], quantity, [0.5])
+    found = bands([{"r": value} for value in (1.0, np.nan, 10.0, 3.0)], quantity, [0.5])
     assert found.quantiles.item() == 2.0
     assert found.failed == 2
     with pytest.raises(ParameterError, match="none of the draws"):
-        bands(np.array([[np.nan]]), ["r"], quantity, [0.5])
+        bands([{"r": np.nan}], quantity, [0.5])

@@ -5,8 +5,9 @@ import pytest
 
 from scalingeq import ConvergenceError, ParameterError
 from scalingeq.inference import twopoint
-from scalingeq.inference.frontier import FLOPS_RULES, frontier, frontier_band, tokens_for
+from scalingeq.inference.frontier import FLOPS_RULES, compute_of_cost, tokens_for
 from scalingeq.inference.twopoint import Settings, complete
+from scalingeq.inference.twopoint_frontier import frontier, frontier_band
 
 LAW = complete(
     dict(alpha=1.5, r=0.3, scale=2.0, irreducible=0.5, unlearnable=0.4, unlearnable_exponent=0.4, width_scale=60.0,
@@ -90,6 +91,69 @@ def test_a_data_limit_costs_loss_and_favours_smaller_data():
     assert limited.loss[0] > free.loss[0]
 
 
+def test_slopes_are_those_of_the_loss():
+    """Analytic derivatives in params and steps beside central differences, with one pass and with limited data."""
+    law = LAW | {"samples_scale": 1e-3}
+    for dataset_size in (np.inf, 3e8):
+        settings = [
+            Settings(
+                np.array([[1e5 * t]]),
+                np.array([1e7 * n]),
+                np.full(1, 0.01),
+                np.full(1, 1000.0),
+                np.full(1, dataset_size),
+            )
+            for n, t in ((1, 1), (1.01, 1), (1 / 1.01, 1), (1, 1.01), (1, 1 / 1.01))
+        ]
+        here, *moved = (np.log(twopoint.predict(law, each, 1e4)[0, 0]) for each in settings)
+        log_loss, by_params, by_steps = (each[0, 0] for each in twopoint.log_loss_slopes(law, settings[0], 1e4))
+        assert log_loss == pytest.approx(here, abs=1e-9)
+        assert by_params == pytest.approx((moved[0] - moved[1]) / (2 * np.log(1.01)), rel=1e-3)
+        assert by_steps == pytest.approx((moved[2] - moved[3]) / (2 * np.log(1.01)), rel=1e-3)
+
+
+def test_the_optimum_is_a_root_of_the_slope():
+    best = frontier(LAW, np.array([1e17]), **PLAN)
+    settings = Settings(
+        best.tokens[:, None] / 1000, best.params, np.full(1, 0.01), np.full(1, 1000.0), np.full(1, np.inf)
+    )
+    _, by_params, by_steps = twopoint.log_loss_slopes(LAW, settings, 1e4)
+    assert by_params[0, 0] == pytest.approx(
+        by_steps[0, 0], abs=1e-6 * abs(by_params[0, 0])
+    )  # tokens fall as params grow
+
+
+def test_many_computes_are_the_same_as_few():
+    many = np.geomspace(1e14, 1e19, 40)
+    best = frontier(LAW, many, **PLAN)
+    alone = frontier(LAW, many[[0, 17, 39]], **PLAN)
+    np.testing.assert_allclose(best.params[[0, 17, 39]], alone.params, rtol=1e-6)
+
+
+def test_bands_hold_with_limited_data_and_between_their_nodes():
+    """First-order errors of many computes beside plain differences of whole frontiers at one of them."""
+    law = LAW | {"samples_scale": 1e-3}
+    plan = PLAN | {"dataset_size": 3e8}
+    names = list(law)
+    covariance = np.zeros((len(names),) * 2)
+    covariance[names.index("r"), names.index("r")] = 1e-3**2
+    compute = np.geomspace(1e15, 1e18, 8)
+    _, stderr = frontier_band(law, covariance, compute, **plan)
+    low, high = (frontier(law | {"r": 0.3 + sign * 1e-3}, compute[[3]], **plan) for sign in (-1, 1))
+    for name in ("loss", "params", "tokens"):
+        expected = abs(np.log(getattr(high, name)[0] / getattr(low, name)[0])) / 2
+        assert getattr(stderr, name)[3] == pytest.approx(expected, rel=0.02)
+    for name in ("size_exponent", "loss_exponent"):
+        expected = abs(getattr(high, name)[0] - getattr(low, name)[0]) / 2
+        assert getattr(stderr, name)[3] == pytest.approx(expected, rel=0.1)
+
+
+def test_the_compute_of_a_cost_is_where_it_is_passed():
+    found = compute_of_cost(np.array([1e3, 1e4, 1e5]), np.array([0.0, 0.1, 0.1]), np.array([0.05, 0.1, 0.2, -1.0]))
+    assert found[0] == pytest.approx(10**3.5)
+    assert np.isnan(found[1:]).all()
+
+
 def test_a_law_without_size_effect_has_no_frontier():
     law = complete({"alpha": 1.5, "r": 0.3})
     with pytest.raises(ParameterError, match="three or more sizes"):
@@ -99,6 +163,12 @@ def test_a_law_without_size_effect_has_no_frontier():
 def test_compute_too_small_for_an_optimum_is_refused():
     with pytest.raises(ConvergenceError, match="nearer"):
         frontier(LAW, np.array([2e4]), **PLAN)
+
+
+def test_losses_within_the_numerical_error_are_refused():
+    law = complete(dict(alpha=1.6, r=0.3, width_scale=200.0, width_exponent=1.4))
+    with pytest.raises(ConvergenceError, match="numerical error"):
+        frontier(law, np.array([1e22]), reference_params=1e4, learning_rate=0.1, batch_size=1.0)
 
 
 def test_compute_that_pays_for_nothing_is_refused():

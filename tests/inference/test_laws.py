@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scalingeq.inference.curves import TrainingCurves
-from scalingeq.inference.laws import AdditiveLaw, fit_additive
+from scalingeq.inference.laws.additive import AdditiveLaw, fit_additive
 from scalingeq.inference.robust import HUBER_THRESHOLD, huber_residual, huber_slope, point_weights
 
 

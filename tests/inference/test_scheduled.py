@@ -9,9 +9,9 @@ from scalingeq.errors import DataError, FitError
 from scalingeq.inference import twopoint
 from scalingeq.inference.curves import TrainingCurves
 from scalingeq.inference.fitting import default_parameters, default_weights, fit_two_point
-from scalingeq.inference.frontier import frontier
 from scalingeq.inference.objective import Objective
 from scalingeq.inference.twopoint import Settings, complete, effective_schedule
+from scalingeq.inference.twopoint_frontier import frontier
 from scalingeq.inference.uncertainty import predicted_band
 from scalingeq.theory import PowerLaw, Schedule, loss_curve, scheduled_loss
 

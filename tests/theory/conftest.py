@@ -1,7 +1,9 @@
-"""Exact reference losses."""
+"""Exact reference losses, and the two ways through the innermost loops."""
 
 import numpy as np
 import pytest
+
+from scalingeq.theory import compiled
 
 
 def _exact_one_pass(
@@ -54,3 +56,16 @@ def _exact_one_pass(
 def exact_one_pass():
     """The function that computes exact losses of one-pass SGD: see above."""
     return _exact_one_pass
+
+
+@pytest.fixture(params=["numpy", "compiled"])
+def loops(request, monkeypatch):
+    """The innermost loops in NumPy, and compiled."""
+    if request.param == "compiled":
+        pytest.importorskip("numba", reason="compiled loops need the extra [fast]")
+        monkeypatch.delenv("SCALINGEQ_COMPILED", raising=False)
+    else:
+        monkeypatch.setenv("SCALINGEQ_COMPILED", "0")
+    compiled.loops.cache_clear()
+    yield request.param
+    compiled.loops.cache_clear()

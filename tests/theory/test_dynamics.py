@@ -11,6 +11,7 @@ from scalingeq.errors import InstabilityError, ParameterError
 from scalingeq.theory import (
     PowerLaw,
     Spectrum,
+    compiled,
     fit_exponentials,
     flow_loss,
     forcing,
@@ -18,7 +19,7 @@ from scalingeq.theory import (
     kernel_exponentials,
     static_loss,
 )
-from scalingeq.theory.laplace import hyperbola, inverse_two
+from scalingeq.theory.laplace import hyperbola, inverse_two, pair_weights, pairs, propagate
 
 TIMES = np.geomspace(1e-3, 1e6, 46)
 
@@ -28,6 +29,7 @@ def modes(alpha, r, dim):
     return k**-alpha, k ** -(2 * alpha * r + 1)
 
 
+@pytest.mark.usefixtures("loops")
 @pytest.mark.parametrize("alpha, r", [(0.6, 0.4), (1.0, 0.5), (1.02, 0.3), (1.5, 0.4), (2.0, 1.0), (3.0, 0.3)])
 @pytest.mark.parametrize("kind", ["test", "train"])
 def test_infinite_width_and_data_give_the_explicit_sum(alpha, r, kind):
@@ -38,6 +40,7 @@ def test_infinite_width_and_data_give_the_explicit_sum(alpha, r, kind):
     assert np.all(np.abs(loss - expected) < 1e-8 * np.array(expected) + 1e-9 / (1 + TIMES))
 
 
+@pytest.mark.usefixtures("loops")
 @pytest.mark.parametrize("kind", ["test", "train"])
 def test_large_width_and_data_tend_to_infinite_ones(kind):
     spectrum = PowerLaw(1.5, 0.4, 1e5)
@@ -61,6 +64,7 @@ def one_pass_recursion(steps, eigenvalue, power, rate, noise_rate, noise_varianc
     return np.array(losses)
 
 
+@pytest.mark.usefixtures("loops")
 def test_noise_agrees_with_the_recursion_of_discrete_steps_at_small_rates():
     eigenvalue, power = modes(1.5, 0.4, 100)
     time = np.array([2.0, 10.0, 50.0])
@@ -105,6 +109,7 @@ def test_volterra_equation_in_one_pass_against_the_time_domain(time):
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
 
 
+@pytest.mark.usefixtures("loops")
 @pytest.mark.parametrize("width, samples", [(60, 90), (90, 60), (math.inf, 80)])
 def test_volterra_equation_with_finite_data_against_the_time_domain(width, samples):
     spectrum, rate, time = PowerLaw(1.5, 0.4), 0.5, 30.0
@@ -138,6 +143,7 @@ def test_volterra_equation_with_finite_data_against_the_time_domain(width, sampl
     )
 
 
+@pytest.mark.usefixtures("loops")
 @pytest.mark.parametrize("width, samples", [(100, 300), (300, 100), (1e4, 3e4), (math.inf, 50)])
 @pytest.mark.parametrize("alpha", [1.1, 1.5, 3.0])
 def test_kernel_is_a_sum_of_exponentials(alpha, width, samples):
@@ -149,6 +155,7 @@ def test_kernel_is_a_sum_of_exponentials(alpha, width, samples):
     assert np.all(np.abs(terms.at(time) - values) < 1e-7 * (np.abs(values) + floor))
 
 
+@pytest.mark.usefixtures("loops")
 @pytest.mark.parametrize(
     "width, samples", [(100, math.inf), (50, 100), (98, 100), (103, 100), (400, 100), (math.inf, 100), (40, 1e4)]
 )
@@ -190,6 +197,7 @@ def test_noise_floor_of_one_pass():
     np.testing.assert_allclose(loss, floor, rtol=1e-4)
 
 
+@pytest.mark.usefixtures("loops")
 def test_unreachable_target_power_acts_as_label_noise():
     spectrum = Spectrum([1.0, 0.5, 0.0], [1.0, 0.5, 0.25])
     reachable = Spectrum([1.0, 0.5], [1.0, 0.5])
@@ -207,6 +215,7 @@ def test_unreachable_target_power_acts_as_label_noise():
         )
 
 
+@pytest.mark.usefixtures("loops")
 def test_curves_are_computed_together_as_they_are_one_by_one():
     spectrum = PowerLaw(1.5, 0.4)
     width, rate = np.array([[30.0], [300.0]]), np.array([0.0, 0.1, 0.2])
@@ -230,6 +239,22 @@ def test_curves_are_computed_together_as_they_are_one_by_one():
             np.testing.assert_allclose(together[i, j], alone, rtol=1e-6 if kind == "test" else 1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", ["test", "train"])
+@pytest.mark.parametrize("samples", [80.0, math.inf])
+def test_compiled_loops_change_nothing_but_rounding(kind, samples, monkeypatch):
+    pytest.importorskip("numba", reason="compiled loops need the extra [fast]")
+    losses = []
+    for flag in ("0", "1"):
+        monkeypatch.setenv("SCALINGEQ_COMPILED", flag)
+        compiled.loops.cache_clear()
+        assert (compiled.loops() is None) == (flag == "0")
+        arguments = {"width": [30, 3000], "noise_rate": 0.2, "noise_variance": 0.1, "kind": kind, "samples": samples}
+        losses.append(flow_loss(TIMES, PowerLaw(1.5, 0.4), **arguments))
+    compiled.loops.cache_clear()
+    # A train loss that is learnt to the end is rounding itself, beside the loss of about 1 at the start.
+    np.testing.assert_allclose(*losses, rtol=1e-12, atol=1e-15)
+
+
 def test_start_and_order_of_times():
     spectrum = PowerLaw(1.5, 0.4)
     for sizes in ({}, {"width": 20}, {"width": 20, "samples": 30}, {"samples": 30, "noise_rate": 0.1}):
@@ -243,13 +268,18 @@ def test_start_and_order_of_times():
 
 def test_two_frequency_inversion_of_known_pairs():
     time, s = np.array([0.2, 0.5, 1.0]), hyperbola().frequency
-    pairs = [
+    known = [
+        # Not symmetric in the two frequencies, and symmetric.
         (lambda p, q: 1 / (p + 1) / np.sqrt(q), np.exp(-time) / np.sqrt(np.pi * time)),
         (lambda p, q: 1 / ((p + 1) * (q + 1) - 0.5), np.exp(-2 * time) * i0(np.sqrt(2) * time)),
     ]
-    for transform, expected in pairs:
+    for transform, expected in known:
         halves = [transform(s[:, None], q) for q in (s, s.conj())]
         np.testing.assert_allclose(inverse_two(time, 1.0, *halves), expected, rtol=1e-8)
+    first, second = pairs()
+    at_pairs = np.array([transform(s[first], q) for q in (s[second], s[second].conj())])
+    values = (pair_weights(propagate(time)) * at_pairs).sum(axis=(1, 2)).real
+    np.testing.assert_allclose(values, expected, rtol=1e-8)
 
 
 def test_fit_exponentials():

@@ -18,6 +18,8 @@ from scalingeq.theory import (
     two_point_equivalent,
 )
 
+pytestmark = pytest.mark.usefixtures("loops")
+
 S = np.array([0.3, 3.0, 0.02 * np.exp(1.0j), 0.1 * np.exp(2.5j), 0.05 * np.exp(-2.0j)])
 
 

@@ -146,7 +146,7 @@ def test_schedules_against_the_volterra_equation_in_time(sizes, kind):
 
 @pytest.mark.parametrize("name", schedules(20_000))
 def test_panels_resolve_schedules_of_real_length(name, monkeypatch):
-    from scalingeq.theory import schedule as module
+    from scalingeq.theory import panels as module
 
     shape, batch = schedules(20_000)[name]
     arguments = {"learning_rate": 0.5 * shape, "batch_size": batch, "width": 1e4}

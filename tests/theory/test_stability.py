@@ -7,6 +7,7 @@ import pytest
 
 from scalingeq.errors import InstabilityError, ParameterError
 from scalingeq.theory import PowerLaw, Spectrum, largest_eigenvalue, largest_learning_rate, loss_curve
+from scalingeq.theory.stability import check_learning_rates
 
 
 def growth(eigenvalue, rate, batch):
@@ -78,3 +79,18 @@ def test_loss_curve_stops_at_the_threshold(sizes, batch):
 def test_sizes_are_checked():
     with pytest.raises(ParameterError, match="2 problems"):
         largest_learning_rate(PowerLaw(1.5, 0.4), batch_size=0, width=-1)
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 100, 1e4])
+@pytest.mark.parametrize("width, samples", [(100, np.inf), (50, 80), (np.inf, 30)])
+def test_check_passes_below_the_threshold_alone(batch_size, width, samples):
+    spectrum = PowerLaw(1.5, 0.4)
+    threshold = largest_learning_rate(spectrum, batch_size=batch_size, width=width, samples=samples)
+    # By another way, that of a ridge.
+    ridge = largest_learning_rate(spectrum, batch_size=batch_size, width=width, samples=samples, ridge=1e-12)
+    np.testing.assert_allclose(threshold, ridge, rtol=1e-9)
+    for factor in (0.5, 0.97, 0.9999):
+        arguments = np.array([factor * threshold]), np.array([batch_size]), spectrum
+        check_learning_rates(*arguments, sizes=[(width, samples), (np.inf, np.inf)])
+    with pytest.raises(InstabilityError):
+        check_learning_rates(np.array([1.0001 * threshold]), np.array([batch_size]), spectrum, sizes=[(width, samples)])

@@ -1,0 +1,256 @@
+"""The innermost loops of the theory for numba, which the extra ``fast`` installs: the same numbers, several times sooner.
+
+They are used wherever numba can be imported, from the first evaluation on, and kept on disk by numba. The environment
+variable ``SCALINGEQ_COMPILED=0``, set before that evaluation, leaves all to NumPy. Each loop stands in for the NumPy
+code of the same purpose next to its call; sums are taken in another order, so that results differ by rounding alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scalingeq.theory.compiled_march import at_times, march, march_tangents, totals
+from scalingeq.theory.spectrum import ComplexArray, FloatArray
+
+
+class Loops(NamedTuple):
+    """Compiled loops.
+
+    Attributes
+    ----------
+    walk, pair : callable
+        Functions of this module.
+    march, march_tangents, at_times, totals : callable
+        Those of `scalingeq.theory.compiled_march`.
+    """
+
+    walk: Callable[..., None]
+    pair: Callable[..., None]
+    march: Callable[..., None]
+    march_tangents: Callable[..., None]
+    at_times: Callable[..., None]
+    totals: Callable[..., None]
+
+
+@cache
+def loops() -> Loops | None:
+    """Compiled loops, or None where numba is missing or switched off."""
+    if os.environ.get("SCALINGEQ_COMPILED") == "0":
+        return None
+    try:
+        numba = importlib.import_module("numba")
+    except ImportError:
+        return None
+    # Sums may be taken in any order, so that they fill the processor's vectors; nothing else may change.
+    compile_: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.njit(
+        cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"}
+    )
+    return Loops(*(compile_(loop) for loop in (walk, pair, march, march_tangents, at_times, totals)))
+
+
+def walk(
+    path: ComplexArray,
+    first: ComplexArray,
+    prediction: ComplexArray,
+    eigenvalue: FloatArray,
+    columns: FloatArray,
+    per_width: FloatArray,
+    per_sample: FloatArray,
+    passes: int,
+    kappa: ComplexArray,
+    sums: ComplexArray,
+    steps: ComplexArray,
+) -> None:  # pragma: no cover (coverage does not see compiled code)
+    """Follow the renormalised frequency along paths (path, point), as `scalingeq.theory.following` describes.
+
+    ``first`` (path or 1,) is the first step in log s and ``prediction`` (path or 1, point, 6) the weights of the
+    others. ``columns`` (6, node) are weights, and weights times eigenvalue. The last three arguments take the results.
+    """
+    rows, points = path.shape
+    nodes = eigenvalue.size
+    trace = columns[0].sum()
+    history = np.empty((points + 1, 2), dtype=np.complex128)
+    power = np.empty((3, 3), dtype=np.complex128)
+    for row in range(rows):
+        p, q = per_width[row], per_sample[row]
+        copy = row if prediction.shape[0] > 1 else 0
+        target = path[row, 0].real
+        low, high = target, target + trace * (p + q)
+        root = high
+        for _ in range(200):
+            degrees, slope = 0.0, 0.0
+            for i in range(nodes):
+                inverse = 1.0 / (root + eigenvalue[i])
+                degrees += columns[0, i] * inverse
+                slope += columns[0, i] * inverse * inverse
+            a, b = 1 - p * degrees, 1 - q * degrees
+            value = root * a * b - target
+            if value < 0 or a < 0 or b < 0:
+                low = root
+            else:
+                high = root
+            new = root - value / (a * b + root * slope * (b * p + a * q))
+            if not (new >= low and new <= high):
+                new = np.sqrt(low * high)
+            change = abs(new - root)
+            root = new
+            if change <= 1e-10 * root:
+                break
+        guess = complex(root)
+        step = complex(0.0)
+        for point in range(points):
+            if point == 1:
+                guess = guess * np.exp(history[1, 1] * first[copy])
+            elif point > 1:
+                total = complex(0.0)
+                for i in range(3):
+                    total += history[point - 2 + i, 0] * prediction[copy, point, 2 * i]
+                    total += history[point - 2 + i, 1] * prediction[copy, point, 2 * i + 1]
+                guess = np.exp(total)
+            s = path[row, point]
+            slope_of_root = complex(0.0)
+            for _ in range(3 if point == 1 else passes):
+                x0, y = guess.real, guess.imag
+                yy = y * y
+                a0 = b0 = c0 = d0 = e0 = f0 = 0.0
+                a1 = b1 = c1 = d1 = e1 = f1 = 0.0
+                a2 = b2 = c2 = d2 = e2 = f2 = 0.0
+                for i in range(nodes):
+                    x = x0 + eigenvalue[i]
+                    inverse = 1.0 / (x * x + yy)
+                    square = inverse * inverse
+                    cube = square * inverse
+                    w = columns[0, i]
+                    a0 += w * inverse
+                    a1 += w * square
+                    a2 += w * cube
+                    w = columns[1, i]
+                    b0 += w * inverse
+                    b1 += w * square
+                    b2 += w * cube
+                    w = columns[2, i]
+                    c0 += w * inverse
+                    c1 += w * square
+                    c2 += w * cube
+                    w = columns[3, i]
+                    d0 += w * inverse
+                    d1 += w * square
+                    d2 += w * cube
+                    w = columns[4, i]
+                    e0 += w * inverse
+                    e1 += w * square
+                    e2 += w * cube
+                    w = columns[5, i]
+                    f0 += w * inverse
+                    f1 += w * square
+                    f2 += w * cube
+                turn, conjugate = complex(0.0, -2 * y), complex(x0, -y)
+                for i, plain0, plain1, plain2, moment0, moment1, moment2 in (
+                    (0, a0, a1, a2, d0, d1, d2),
+                    (1, b0, b1, b2, e0, e1, e2),
+                    (2, c0, c1, c2, f0, f1, f2),
+                ):
+                    mixed = moment1 + conjugate * plain1
+                    power[0, i] = moment0 + conjugate * plain0
+                    power[1, i] = plain0 + turn * mixed
+                    power[2, i] = mixed + turn * (plain1 + turn * (moment2 + conjugate * plain2))
+                df, drop, curvature = power[0, 0], power[1, 0], power[2, 0]
+                left, right = 1 - df * p, 1 - df * q
+                both = left * q + right * p
+                product = left * right
+                derivative = guess * both * drop + product
+                second = guess * (drop * drop * (p * q) - curvature * both) + both * drop
+                newton = (s - guess * product) / derivative
+                step = newton * (1 - newton * second / derivative)
+                guess = guess + step
+                slope_of_root = s / (guess * (derivative + 2 * step * second))
+            kappa[row, point] = guess
+            steps[row, point] = step
+            for i in range(3):
+                sums[0, row, point, i] = power[0, i] - step * (power[1, i] - step * power[2, i])
+                sums[1, row, point, i] = 2 * step * power[2, i] - power[1, i]
+                sums[2, row, point, i] = 2 * power[2, i]
+            history[point + 1, 0] = np.log(guess)
+            history[point + 1, 1] = slope_of_root
+            if point == 1:
+                history[0, 0] = history[2, 0].conjugate()
+                history[0, 1] = history[2, 1].conjugate()
+
+
+def pair(
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    fields: ComplexArray,
+    per_width: FloatArray,
+    slopes: ComplexArray,
+    near_value: float,
+    near_slope: float,
+    out: ComplexArray,
+) -> None:  # pragma: no cover (coverage does not see compiled code)
+    """Two-point equivalents of one model at pairs of frequencies, and their derivatives, as `two_point` has them.
+
+    ``fields`` (7, row, frequency) are kappa2, degrees and power, their two slopes and their two curvatures;
+    ``slopes`` (5, parameter, row, frequency) derivatives of the first five, one over the width next to last.
+    ``out`` (2, 1 + parameter, row, 2, pair) takes signal and variance.
+    """
+    parameters, rows = slopes.shape[1], fields.shape[1]
+    for row in range(rows):
+        size = per_width[row]
+        for number in range(first.size):
+            i, j = first[number], second[number]
+            kappa, d, p = fields[0, row, i], fields[1, row, i], fields[2, row, i]
+            d1, p1 = fields[3, row, i], fields[4, row, i]
+            for half in range(2):
+                kappa_, d_, p_ = fields[0, row, j], fields[1, row, j], fields[2, row, j]
+                d1_, p1_ = fields[3, row, j], fields[4, row, j]
+                d2_, p2_ = fields[5, row, j], fields[6, row, j]
+                if half:
+                    kappa_, d_, p_ = kappa_.conjugate(), d_.conjugate(), p_.conjugate()
+                    d1_, p1_, d2_, p2_ = d1_.conjugate(), p1_.conjugate(), d2_.conjugate(), p2_.conjugate()
+                apart = kappa_ - kappa
+                distance = abs(apart) / abs(kappa)
+                divisor = complex(0.0)
+                if distance > near_slope:
+                    divisor = 1 / apart
+                if distance > near_value:
+                    cross, target = (d - d_) * divisor, (p - p_) * divisor
+                else:
+                    cross = apart / 12 * (d2_ - fields[5, row, i]) - (d1 + d1_) / 2
+                    target = apart / 12 * (p2_ - fields[6, row, i]) - (p1 + p1_) / 2
+                product = kappa * kappa_
+                squares, target_squares = d_ - kappa * cross, p_ - kappa * target
+                resolved = 1 / (1 - squares * size)
+                unit = product * cross * resolved
+                features = unit * size
+                out[0, 0, row, half, number] = product * target + features * target_squares
+                out[1, 0, row, half, number] = squares + features * cross
+                for n in range(parameters):
+                    dk, dd, dp = slopes[0, n, row, i], slopes[1, n, row, i], slopes[2, n, row, i]
+                    dk_, dd_, dp_ = slopes[0, n, row, j], slopes[1, n, row, j], slopes[2, n, row, j]
+                    dd1_, dp1_ = slopes[3, n, row, j], slopes[4, n, row, j]
+                    if half:
+                        dk_, dd_, dp_ = dk_.conjugate(), dd_.conjugate(), dp_.conjugate()
+                        dd1_, dp1_ = dd1_.conjugate(), dp1_.conjugate()
+                    if distance > near_slope:
+                        dcross = (dd - dd_ - cross * (dk_ - dk)) * divisor
+                        dtarget = (dp - dp_ - target * (dk_ - dk)) * divisor
+                    else:
+                        dcross = (slopes[3, n, row, i] + dd1_) / -2
+                        dtarget = (slopes[4, n, row, i] + dp1_) / -2
+                    dproduct = dk * kappa_ + kappa * dk_
+                    dsquares = dd_ - dk * cross - kappa * dcross
+                    dtarget_squares = dp_ - dk * target - kappa * dtarget
+                    dfeatures = size * resolved * (dproduct * cross + product * dcross + features * dsquares)
+                    if n == parameters - 2:
+                        dfeatures += unit * resolved
+                    out[0, 1 + n, row, half, number] = (
+                        dproduct * target + product * dtarget + dfeatures * target_squares + features * dtarget_squares
+                    )
+                    out[1, 1 + n, row, half, number] = dsquares + dfeatures * cross + features * dcross

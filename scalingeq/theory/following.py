@@ -1,0 +1,361 @@
+"""The renormalised frequency followed along paths in the complex plane, with the sums over the spectrum there.
+
+It is a root that changes branch where it is looked for without care, so that it is continued from the real axis. Each
+point of a path is predicted from the three before it so well that one pass over the nodes of the spectrum is enough:
+the pass gives the sums and their first two derivatives, and with them the last step to third order.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scalingeq.errors import ConvergenceError
+from scalingeq.theory.compiled import loops
+from scalingeq.theory.spectrum import ComplexArray, FloatArray, Nodes, Number
+
+#: Elements of the arrays (frequency, node) that one pass works on, so that they stay in the processor's cache.
+CHUNK = 40_000
+#: Largest relative step after which values that are right to third order in it count as found.
+LAST_STEP = 1e-3
+#: Steps in which a frequency anywhere is reached from the positive real axis, at first and where they were too few.
+STEPS, CAREFUL_STEPS = 14, 48
+
+
+class Followed(NamedTuple):
+    """Renormalised frequencies and sums over the spectrum.
+
+    Attributes
+    ----------
+    kappa : ndarray of complex, shape (...)
+        Renormalised frequency.
+    sums, slopes, curvatures : ndarray of complex, shape (3, ...)
+        Sums over the nodes of ``weight / (eigenvalue + kappa)``, weights being trace, target and trace times
+        eigenvalue, and their first and second derivatives with respect to kappa. They are exact to the third, second
+        and first order in the last step of Newton's method.
+    """
+
+    kappa: ComplexArray
+    sums: ComplexArray
+    slopes: ComplexArray
+    curvatures: ComplexArray
+
+
+def weights_of(nodes: Nodes) -> FloatArray:
+    """Weights (3, node) of the sums: trace, target and trace times eigenvalue."""
+    trace = nodes.modes * nodes.eigenvalue
+    return np.stack([trace, nodes.target, trace * nodes.eigenvalue])
+
+
+def with_moments(weights: FloatArray, eigenvalue: FloatArray) -> FloatArray:
+    """Columns (node, 2 weight) that `resolvent_sums` takes: the weights, and the weights times the eigenvalue."""
+    return np.ascontiguousarray(np.concatenate([weights, weights * eigenvalue]).T)
+
+
+def resolvent_sums(
+    kappa: ComplexArray, eigenvalue: FloatArray, columns: FloatArray, powers: int, work: FloatArray
+) -> ComplexArray:
+    """Sums (power, row, weight) of ``weight / (eigenvalue + kappa)**power`` for powers up to 2 or 3.
+
+    With x + iy = eigenvalue + kappa they are sums of real powers of 1/(x**2 + y**2), which take half the time.
+    ``columns`` are those of `with_moments`; ``work`` is room for at least (powers, row, node) numbers.
+    """
+    rows, count = kappa.size, columns.shape[1] // 2
+    x, y = kappa.real[:, None], kappa.imag[:, None]
+    inverse = work[: powers * rows * eigenvalue.size].reshape(powers, rows, eigenvalue.size)
+    first = inverse[0]
+    np.add(x, eigenvalue, out=first)
+    np.multiply(first, first, out=first)
+    first += y * y
+    np.divide(1.0, first, out=first)
+    for power in range(1, powers):
+        np.multiply(inverse[power - 1], first, out=inverse[power])
+    both = (inverse.reshape(-1, eigenvalue.size) @ columns).reshape(powers, rows, 2 * count)
+    # Sums of weight / (x + iy) / (x**2 + y**2)**n, from which all others follow.
+    plain, turn = both[..., :count], -2j * y
+    mixed = both[..., count:] + kappa.conj()[:, None] * plain
+    sums = np.empty((powers, rows, count), dtype=np.complex128)
+    sums[0] = mixed[0]
+    np.multiply(turn, mixed[1], out=sums[1])
+    sums[1] += plain[0]
+    if powers == 3:
+        last = turn * mixed[2]
+        last += plain[1]
+        np.multiply(turn, last, out=sums[2])
+        sums[2] += mixed[1]
+    return sums
+
+
+def sums_at(kappa: ComplexArray, eigenvalue: FloatArray, weights: FloatArray) -> ComplexArray:
+    """Sums (power, row, weight) of ``weights`` (weight, node) over the first three powers of eigenvalue + kappa."""
+    columns = with_moments(weights, eigenvalue)
+    sums = np.empty((3, kappa.size, len(weights)), dtype=np.complex128)
+    step = min(max(1, CHUNK // eigenvalue.size), max(kappa.size, 1))
+    work = np.empty(3 * step * eigenvalue.size)
+    for i in range(0, kappa.size, step):
+        sums[:, i : i + step] = resolvent_sums(kappa[i : i + step], eigenvalue, columns, 3, work)
+    return sums
+
+
+def real_root(s: FloatArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray, bottom: float) -> FloatArray:
+    """Renormalised frequency (row,) at real s >= 0, none below ``bottom``, by Newton's method inside a bracket."""
+    weight = nodes.modes * nodes.eigenvalue
+    top = float((s + nodes.trace * (per_width + per_sample)).max())
+    grid = np.geomspace(bottom, 2 * max(top, bottom), 4 + int(4 * np.log10(max(top / bottom, 1.0))))
+    degrees = (1 / (grid[:, None] + nodes.eigenvalue)) @ weight
+    a, b = 1 - np.outer(per_width, degrees), 1 - np.outer(per_sample, degrees)
+    value = np.where((a > 0) & (b > 0), grid * a * b, -1.0)
+    # Above the root the left-hand side grows: the bracket ends where the last run of values above s starts.
+    above = value >= s[:, None]
+    index = np.maximum(grid.size - np.cumprod(above[:, ::-1], axis=1).sum(axis=1), 1)
+    upper, rows = np.minimum(index, grid.size - 1), np.arange(s.size)
+    low, high = grid[index - 1] * (1 - 1e-12), grid[upper]
+    at_low, at_high = value[rows, index - 1], value[rows, upper]
+    kappa = high.copy()
+    # Where both ends are on the branch, the root is close to a power law's between them.
+    inside = (at_low > 0) & (at_high > at_low) & (s > at_low) & (s < at_high)
+    share = np.log(s[inside] / at_low[inside]) / np.log(at_high[inside] / at_low[inside])
+    kappa[inside] = low[inside] * (high[inside] / low[inside]) ** share
+    columns = np.stack([weight], axis=1)
+    for _ in range(100):
+        resolvent = 1 / (kappa[:, None] + nodes.eigenvalue)
+        degrees = (resolvent @ columns)[:, 0]
+        resolvent *= resolvent
+        value, slope = residual(kappa, s, degrees, -(resolvent @ columns)[:, 0], per_width, per_sample)
+        below = (value < 0) | (degrees * per_width > 1) | (degrees * per_sample > 1)
+        low, high = np.where(below, kappa, low), np.where(below, high, kappa)
+        new = kappa - value / slope
+        new = np.where((new >= low) & (new <= high), new, np.sqrt(low * high))
+        change = np.abs(new - kappa)
+        kappa = new
+        # The step from here on is the square of this one.
+        if (change <= 1e-10 * kappa).all():
+            return np.asarray(kappa)
+    raise ConvergenceError(
+        f"the renormalised frequency at s = {s[change.argmax()]:.6g} did not converge in 100 steps of Newton's method"
+    )
+
+
+def residual(
+    kappa: NDArray[Number],
+    s: NDArray[Number],
+    degrees: NDArray[Number],
+    slope: NDArray[Number],
+    per_width: FloatArray,
+    per_sample: FloatArray,
+) -> tuple[NDArray[Number], NDArray[Number]]:
+    """``kappa (1 - df/N)(1 - df/P) - s`` and its derivative; ``slope`` is that of df."""
+    a, b = 1 - degrees * per_width, 1 - degrees * per_sample
+    return kappa * a * b - s, a * b - kappa * slope * (b * per_width + a * per_sample)
+
+
+def follow(
+    path: ComplexArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray, polish: bool = False
+) -> Followed:
+    """Follow the renormalised frequency along paths.
+
+    Parameters
+    ----------
+    path : ndarray of complex, shape (path, point)
+        Laplace frequencies; the first of each path is real and positive, the others lie above, one smooth step apart,
+        so that the path and its mirror image are one.
+    nodes : Nodes
+        Nodes of the spectrum.
+    per_width, per_sample : ndarray, shape (path,)
+        One over the width and one over the number of samples.
+    polish : bool
+        Whether derivatives, too, are wanted to the last digits, for one more pass over the nodes.
+
+    Returns
+    -------
+    Followed
+        Frequencies and sums, of shape (path, point).
+
+    Raises
+    ------
+    ConvergenceError
+        Where Newton's method fails.
+    """
+    kappa, sums, steps = _walk(path, nodes, per_width, per_sample, polish=polish)
+    found = _is_found(path, kappa, steps)
+    if not found.all():
+        row, point = np.nonzero(~found)
+        again = follow_to(path[row, point], nodes, per_width[row], per_sample[row], CAREFUL_STEPS)
+        kappa[row, point], sums[:, row, point] = again.kappa, np.moveaxis(np.stack(again[1:]), 1, -1)
+    return Followed(kappa, *np.moveaxis(sums, -1, 1))
+
+
+def follow_to(
+    s: ComplexArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray, most_steps: int = STEPS
+) -> Followed:
+    """Renormalised frequencies and sums (row,) at s in the upper half plane, continued from |s| in even steps of angle.
+
+    Raises
+    ------
+    ConvergenceError
+        Where Newton's method fails.
+    """
+    careful = most_steps == CAREFUL_STEPS
+    kappa, last = np.empty((2, s.size), dtype=np.complex128)
+    sums = np.empty((3, s.size, 3), dtype=np.complex128)
+    real = s.imag == 0
+    for rows, steps in ((real, 0), (~real, most_steps)):
+        if rows.any():
+            angle = np.angle(s[rows])[:, None] * np.linspace(0, 1, steps + 1)
+            path = np.abs(s[rows])[:, None] * np.exp(1j * angle)
+            ends = _walk(path, nodes, per_width[rows], per_sample[rows], passes=6 if careful else 1)
+            kappa[rows], sums[:, rows], last[rows] = ends[0][:, -1], ends[1][:, :, -1], ends[2][:, -1]
+    wrong = ~_is_found(s, kappa, last)
+    if wrong.any():
+        if careful:
+            raise ConvergenceError(
+                f"the renormalised frequency at s = {s[wrong][0]:.6g} did not converge to the branch that continues s > 0"
+            )
+        again = follow_to(s[wrong], nodes, per_width[wrong], per_sample[wrong], CAREFUL_STEPS)
+        kappa[wrong], sums[:, wrong] = again.kappa, np.moveaxis(np.stack(again[1:]), 1, -1)
+    return Followed(kappa, *np.moveaxis(sums, -1, 1))
+
+
+def _is_found(s: ComplexArray, kappa: ComplexArray, step: ComplexArray) -> NDArray[np.bool_]:
+    """Whether a frequency is found to the last digits, and on the right branch."""
+    # kappa2 / s is a Stieltjes function: on the right branch 0 <= arg kappa2 <= arg s, and only there.
+    slack = 1e-9 * np.abs(kappa)
+    before = (s * kappa.conj()).imag >= -np.abs(s) * slack
+    return np.asarray((np.abs(step) <= LAST_STEP * np.abs(kappa)) & (kappa.imag >= -slack) & before)
+
+
+def predictors(log: ComplexArray) -> ComplexArray:
+    """Weights (path, point, 6) that continue a function, by values and slopes at three points, to the next point.
+
+    ``log`` (path, point) is the logarithm of the path, 0 at its start. The weights of point n belong to the values and
+    slopes at n - 3, n - 2 and n - 1, in turn; those of points 0 and 1 are not for use. The point before the start is
+    the mirror image of the one after it.
+    """
+    paths, points = log.shape
+    weights = np.zeros((paths, points, 3, 2), dtype=np.complex128)
+    if points > 2:
+        all_points = np.concatenate([log[:, 1:2].conj(), log], axis=1)
+        three = np.stack([all_points[:, i : points - 2 + i] for i in range(3)], axis=-1)
+        target = log[:, 2:]
+        for i in range(3):
+            x, (y, z) = three[..., i], (three[..., j] for j in range(3) if j != i)
+            lagrange = (target - y) * (target - z) / ((x - y) * (x - z))
+            weights[:, 2:, i, 0] = (1 - 2 * (1 / (x - y) + 1 / (x - z)) * (target - x)) * lagrange**2
+            weights[:, 2:, i, 1] = (target - x) * lagrange**2
+    return weights.reshape(paths, points, 6)
+
+
+@lru_cache(maxsize=32)
+def _predictors_of_one(log: bytes) -> ComplexArray:
+    """Predictors of one path, which is given as the bytes of its logarithm."""
+    return predictors(np.frombuffer(log, dtype=np.complex128)[None])
+
+
+def _walk(
+    path: ComplexArray,
+    nodes: Nodes,
+    per_width: FloatArray,
+    per_sample: FloatArray,
+    passes: int = 1,
+    polish: bool = False,
+) -> tuple[ComplexArray, ComplexArray, ComplexArray]:
+    """Frequencies (path, point), sums and derivatives (3, path, point, weight), and last steps (path, point)."""
+    ratio = path / path[:, :1]
+    if np.abs(ratio - ratio[:1]).max(initial=0.0) < 1e-9:
+        # Scaled copies of one path, of which there are few: rounding makes them recognisable.
+        log = np.asarray(np.round(np.log(ratio[:1]), 12), dtype=np.complex128)
+        prediction = _predictors_of_one(log.tobytes())
+    else:
+        log = np.log(ratio)
+        prediction = predictors(log)
+    columns = with_moments(weights_of(nodes), nodes.eigenvalue)
+    kappa, steps = np.empty((2, *path.shape), dtype=np.complex128)
+    sums = np.empty((3, *path.shape, 3), dtype=np.complex128)
+    compiled = loops()
+    if compiled is not None:
+        first_step = log[:, min(1, path.shape[1] - 1)].copy()
+        weights = np.ascontiguousarray(columns.T)
+        compiled.walk(
+            np.ascontiguousarray(path), first_step, prediction, nodes.eigenvalue, weights, per_width, per_sample,
+            passes + polish, kappa, sums, steps,
+        )  # fmt: skip
+        return kappa, sums, steps
+    together = min(max(1, CHUNK // nodes.eigenvalue.size), len(path))
+    work = np.empty(3 * together * nodes.eigenvalue.size)
+    for i in range(0, len(path), together):
+        rows = slice(i, i + together)
+        own_log, own_prediction = (part if len(part) == 1 else part[rows] for part in (log, prediction))
+        kappa[rows], sums[:, rows], steps[rows] = _walk_together(
+            path[rows], own_log, own_prediction, nodes, columns, per_width[rows], per_sample[rows], passes, polish, work
+        )
+    return kappa, sums, steps
+
+
+def _walk_together(
+    path: ComplexArray,
+    log: ComplexArray,
+    prediction: ComplexArray,
+    nodes: Nodes,
+    columns: FloatArray,
+    per_width: FloatArray,
+    per_sample: FloatArray,
+    passes: int,
+    polish: bool,
+    work: FloatArray,
+) -> tuple[ComplexArray, ComplexArray, ComplexArray]:
+    """What `_walk` gives, for as many paths as fit into the cache, all at one point at a time."""
+    start = real_root(path[:, 0].real, nodes, per_width, per_sample, float(path[:, 0].real.min(initial=np.inf)))
+    rows, points = path.shape
+    kappa = np.empty((points, rows), dtype=np.complex128)
+    steps = np.empty((points, rows), dtype=np.complex128)
+    powers = np.empty((3, points, rows, 3), dtype=np.complex128)
+    # Values and slopes of log kappa against log s, from the mirror image of the second point on.
+    history = np.zeros((points + 1, 2, rows), dtype=np.complex128)
+    prediction = np.ascontiguousarray(np.moveaxis(prediction, 0, -1)).reshape(points, 3, 2, -1)
+    guess = start.astype(np.complex128)
+    for point in range(points):
+        if point == 1:
+            guess = kappa[0] * np.exp(history[1, 1] * (log[:, 1] - log[:, 0]))
+        elif point > 1:
+            guess = np.exp((history[point - 2 : point + 1] * prediction[point]).sum(axis=(0, 1)))
+        s = path[:, point]
+        # Only the first step off the axis is not predicted.
+        for _ in range(3 if point == 1 else passes):
+            powers[:, point] = resolvent_sums(guess, nodes.eigenvalue, columns, 3, work)
+            step, derivative = _step(guess, s, powers[:, point, :, 0], per_width, per_sample)
+            guess = guess + step
+        kappa[point], steps[point] = guess, step
+        history[point + 1, 0] = np.log(guess)
+        history[point + 1, 1] = s / (guess * derivative)
+        if point == 1:
+            history[0] = history[2].conj()
+    if polish:
+        for i in range(points):
+            powers[:, i] = resolvent_sums(kappa[i], nodes.eigenvalue, columns, 3, work)
+        steps = _step(kappa, path.T, powers[..., 0], per_width, per_sample)[0]
+        kappa += steps
+    # Series about where the sums were taken.
+    step = steps[..., None]
+    sums = np.stack(
+        [powers[0] - step * (powers[1] - step * powers[2]), 2 * step * powers[2] - powers[1], 2 * powers[2]]
+    )
+    return kappa.T, sums.swapaxes(1, 2), steps.T
+
+
+def _step(
+    kappa: ComplexArray, s: ComplexArray, powers: ComplexArray, per_width: FloatArray, per_sample: FloatArray
+) -> tuple[ComplexArray, ComplexArray]:
+    """Step to the root, exact to third order, and the derivative of s there; ``powers`` are those of the trace."""
+    degrees, drop, curvature = powers
+    a, b = 1 - degrees * per_width, 1 - degrees * per_sample
+    both, value = a * per_sample + b * per_width, a * b
+    fall = both * drop
+    derivative = kappa * fall + value
+    # Half the second derivative.
+    second = kappa * (drop * drop * (per_width * per_sample) - curvature * both) + fall
+    newton = (s - kappa * value) / derivative
+    step = newton * (1 - newton * second / derivative)
+    return step, derivative + 2 * step * second

@@ -1,0 +1,143 @@
+"""Panels of intrinsic time on which a schedule and its losses are smooth."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from scalingeq.theory.collocation import STAGES, interpolation, radau
+from scalingeq.theory.rates import Rates
+from scalingeq.theory.spectrum import FloatArray
+
+#: A panel ends before its intrinsic time grows by this share since the start or the last jump of the schedule, where
+#: it is longer than FIRST in units of the fastest mode's time.
+GROWTH, FIRST = 0.35, 0.3
+#: Nor does the noise rate change within a panel by more than the share CHANGE, unless the panel is shorter than SHORT.
+CHANGE, SHORT = 0.5, 0.01
+#: A panel is cut until a polynomial gives the integral of its noise to the share RESOLVED, or so well that the losses
+#: do not feel the rest, the stairs of single steps above all.
+RESOLVED, NOT_FELT = 3e-7, 3e-6
+
+
+class Panels(NamedTuple):
+    """Consecutive panels of intrinsic time, with the noise at their nodes.
+
+    Attributes
+    ----------
+    step, time : ndarray, shape (panel, 2)
+        Steps, and intrinsic times, between which each panel lies.
+    noise : ndarray, shape (panel, stage)
+        Noise rate at the nodes, times the length of the panel.
+    """
+
+    step: FloatArray
+    time: FloatArray
+    noise: FloatArray
+
+    @property
+    def last(self) -> float:
+        """Time at which the panels end."""
+        return float(self.time[-1, 1])
+
+    @property
+    def nodes(self) -> FloatArray:
+        """Intrinsic time (panel, stage) at the nodes."""
+        return np.asarray(self.time[:, :1] + np.diff(self.time) * radau(STAGES)[0])
+
+
+def cut(rates: Rates, last: float, edge: float, noise_scale: float = 1.0) -> Panels:
+    """Panels up to a step, on each of which the rates and their losses are smooth.
+
+    Parameters
+    ----------
+    rates : Rates
+        Rates against steps.
+    last : float
+        Step at which the panels end.
+    edge : float
+        Largest eigenvalue, whose mode relaxes fastest.
+    noise_scale : float
+        What the noise rates are multiplied by in use.
+
+    Returns
+    -------
+    Panels
+        Panels without those in which no time passes; their ends are whole steps but where a single step is long.
+
+    Examples
+    --------
+    >>> from scalingeq.theory.rates import Knots, LinearRates
+    >>> rates = LinearRates(Knots(np.array([0.0, 100.0]), np.full(2, 0.5), np.full(2, 0.1)))
+    >>> panels = cut(rates, 100.0, edge=1.0)
+    >>> print(panels.step[-1, 1], panels.time[-1, 1], panels.noise.shape[1])
+    100.0 50.0 7
+    """
+    nodes = np.append(0.0, radau(STAGES)[0])
+    between, to_between = interpolation(STAGES)
+    places, gaps = np.concatenate([nodes, between]), np.diff(nodes)
+    not_felt = NOT_FELT / edge**2 / noise_scale if noise_scale else np.inf
+    total = float(rates.time(np.array([last]))[0])
+    if total == 0:
+        return Panels(np.empty((0, 2)), np.empty((0, 2)), np.empty((0, STAGES)))
+    step, starts = _graded(rates, last, edge)
+    origin, goals = rates.time(starts[:-1]), starts[1:]
+    time = rates.time(step)
+    ends = np.stack([step[:-1], step[1:], time[:-1], time[1:]], axis=1)
+    done: list[FloatArray] = []
+    while ends.size:
+        low, high, begin, end = ends.T
+        spent = end - begin
+        noise = rates.noise_at(begin[:, None] + spent[:, None] * places)
+        noise -= noise[:, :1].copy()
+        noise, inside = noise[:, : nodes.size], noise[:, nodes.size :]
+        too_long = np.abs(noise @ to_between.T - inside).max(axis=1) > np.maximum(RESOLVED * noise[:, -1], not_felt)
+        slope = (noise[:, 1:] - noise[:, :-1]) / gaps
+        highest = slope.max(axis=1)
+        too_long |= (highest - slope.min(axis=1) > CHANGE * highest) & (spent > SHORT / edge)
+        too_long &= high - low > 1
+        since = begin - origin[np.searchsorted(origin, begin, side="right") - 1]
+        too_long |= spent > 1.2 * np.maximum(GROWTH * since, FIRST / edge)
+        done.append(np.concatenate([ends, noise[:, 1:]], axis=1)[~too_long & (spent > 0)])
+        ends = _pieces(ends[too_long], goals, rates)
+    panels = np.concatenate(done)
+    panels = panels[np.argsort(panels[:, 2])]
+    weights = np.asarray(np.linalg.solve(radau(STAGES)[1], panels[:, 4:].T).T, dtype=np.float64)
+    return Panels(panels[:, :2], panels[:, 2:4], weights)
+
+
+def _pieces(ends: FloatArray, goals: FloatArray, rates: Rates) -> FloatArray:
+    """Cut panels (panel, 4), each from step to step and from time to time, at whole steps if they have some.
+
+    They are halved, but those that end at one of the steps ``goals``, where rates often go to zero, are cut into pieces
+    each of which is half as long as the one before.
+    """
+    low, high = ends[:, 0], ends[:, 1]
+    middle = (low + high) / 2
+    middle = np.where(high - low > 1, np.clip(np.round(middle), low + 0.5, high - 0.5), middle)
+    cuts = [low, middle]
+    for i in np.flatnonzero((high - low > 4) & np.isin(high, goals)):
+        shares = 0.5 ** np.arange(2, int(np.log2(high[i] - low[i])) + 1)
+        cuts.append(np.ceil(high[i] - shares * (high[i] - low[i])))
+    begin = np.unique(np.concatenate(cuts))
+    # Each piece ends where the next one of its panel begins.
+    end = np.minimum(np.append(begin[1:], np.inf), high[np.searchsorted(low, begin, side="right") - 1])
+    return np.stack([begin, end, rates.time(begin), rates.time(end)], axis=1)
+
+
+def _graded(rates: Rates, last: float, edge: float) -> tuple[FloatArray, FloatArray]:
+    """Steps at which panels end that grow since the last jump, and those of the start, the jumps and the end."""
+    jumps = rates.jumps()
+    starts = np.concatenate([[0.0], jumps[jumps < last], [last]])
+    time = rates.time(starts)
+    spans = np.diff(time)
+    first = FIRST / edge
+    most = int(np.log(max(float(spans.max()) / first, 1.0)) / np.log(1 + GROWTH)) + 2
+    ladder = first * (1 + GROWTH) ** np.arange(most)
+    inside = ladder < spans[:, None]
+    step = rates.step_at((time[:-1, None] + ladder)[inside])
+    step = np.unique(np.concatenate([step, starts]))
+    # A panel of more than one step ends at a whole step, and none other reaches from one step into the next.
+    long = np.diff(step) > 1
+    end = np.where(long & (step[1:] < last), np.ceil(step[1:]), step[1:])
+    return np.unique(np.concatenate([step[:1], end, np.floor(end[~long])])), starts

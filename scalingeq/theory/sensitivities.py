@@ -1,0 +1,295 @@
+"""Derivatives of the deterministic equivalents with respect to what they depend on, by implicit differentiation.
+
+The renormalised frequency is a root, whose derivative needs no more than the sums over the spectrum that the root itself
+needs, weighted with the logarithm of the mode's number: the exponents of a power law enter through it alone.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scalingeq.theory import laplace
+from scalingeq.theory.compiled import loops
+from scalingeq.theory.equivalents import OnePoint, both_of_pairs, compiled_pairs, cross_sums
+from scalingeq.theory.following import sums_at
+from scalingeq.theory.spectrum import (
+    TAIL_NODES,
+    AnySpectrum,
+    ComplexArray,
+    FloatArray,
+    Nodes,
+    PowerLaw,
+    counted_modes,
+    is_negligible,
+    power_sum,
+    tail_rules,
+)
+
+#: Relative distance of two frequencies below which derivatives of their divided differences are the mean at the ends.
+NEAR = 1e-4
+
+
+class NodeSlopes(NamedTuple):
+    """Derivatives of the nodes of a spectrum with respect to its parameters.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Parameters of the spectrum: ``alpha`` and ``r`` of a power law, none of a measured spectrum.
+    eigenvalue, trace, target : ndarray, shape (parameter, node)
+        Derivatives of the nodes' eigenvalues, of their shares ``modes * eigenvalue`` in the trace, and of their target
+        power.
+    """
+
+    names: tuple[str, ...]
+    eigenvalue: FloatArray
+    trace: FloatArray
+    target: FloatArray
+
+
+class OnePointSlopes(NamedTuple):
+    """Derivatives of one-point equivalents.
+
+    Attributes
+    ----------
+    names : tuple of str
+        What the derivatives are with respect to: the parameters of the spectrum (`NodeSlopes`), ``per_width``,
+        ``per_sample`` and the Laplace frequency ``s``, each with the others held.
+    kappa2, kappa1, degrees, power, squares, degrees_slope, power_slope : ndarray of complex, shape (parameter, ...)
+        Derivatives of the fields of `OnePoint`.
+    """
+
+    names: tuple[str, ...]
+    kappa2: ComplexArray
+    kappa1: ComplexArray
+    degrees: ComplexArray
+    power: ComplexArray
+    squares: ComplexArray
+    degrees_slope: ComplexArray
+    power_slope: ComplexArray
+
+    def take(self, row: NDArray[np.int64]) -> OnePointSlopes:
+        """Derivatives of some rows."""
+        return OnePointSlopes(self.names, *(field[:, row] for field in self[1:]))
+
+
+class TwoPointSlopes(NamedTuple):
+    """Derivatives of two-point equivalents at pairs of frequencies on one contour, which do not change.
+
+    Attributes
+    ----------
+    names : tuple of str
+        What the derivatives are with respect to: the parameters of the spectrum, ``per_width`` and ``per_sample``.
+    signal, variance : ndarray of complex, shape (parameter, ...)
+        Derivatives of the fields of `TwoPoint`.
+    """
+
+    names: tuple[str, ...]
+    signal: ComplexArray
+    variance: ComplexArray
+
+
+@lru_cache(maxsize=64)
+def node_slopes(spectrum: AnySpectrum, smallest_frequency: float) -> NodeSlopes:
+    """Derivatives of the nodes of a spectrum.
+
+    Parameters
+    ----------
+    spectrum : PowerLaw or Spectrum
+        Spectrum of the inputs and of the target.
+    smallest_frequency : float
+        As in :meth:`PowerLaw.nodes`.
+
+    Returns
+    -------
+    NodeSlopes
+        Derivatives at fixed numbers of modes, exact for the sums over the nodes as they are.
+
+    Examples
+    --------
+    >>> slopes = node_slopes(PowerLaw(alpha=2.0, r=0.5, dim=2), 0.1)
+    >>> slopes.names, slopes.target.round(6)
+    (('alpha', 'r'), array([[-0.      , -0.086643],
+           [-0.      , -0.346574]]))
+    """
+    if not isinstance(spectrum, PowerLaw):
+        none = np.empty((0, spectrum.nodes(smallest_frequency).eigenvalue.size))
+        return NodeSlopes((), none, none, none)
+    alpha, r, dim = spectrum.alpha, spectrum.r, spectrum.dim
+    k, count, stop = counted_modes(alpha, dim, smallest_frequency)
+    log = np.log(k)
+    trace = -log * count * k**-alpha
+    target = -log * count * k ** -(2 * alpha * r + 1)
+    # The exponents of eigenvalue, trace and target, and their derivatives with respect to alpha and r.
+    exponents = np.array([alpha, alpha, 2 * alpha * r + 1])
+    slopes = np.array([[1.0, 1.0, 2 * r], [0.0, 0.0, 2 * alpha]])
+    parts = [[slope[:, None] * part] for slope, part in zip(slopes.T, (-log * k**-alpha, trace, target), strict=True)]
+    if stop <= dim:
+        node, weight = _tail_slopes(exponents[1:], alpha, slopes[:, 1:], slopes[:, :1], stop, dim)
+        none = np.zeros((2, TAIL_NODES))
+        parts[0] += [node[:, 0], node[:, 1]]
+        parts[1] += [weight[:, 0], none]
+        parts[2] += [none, weight[:, 1]]
+    return NodeSlopes(("alpha", "r"), *(np.concatenate(part, axis=1) for part in parts))
+
+
+def _tail_slopes(
+    exponents: FloatArray,
+    alpha: float,
+    exponent_slopes: FloatArray,
+    alpha_slopes: FloatArray,
+    first: float,
+    last: float,
+) -> tuple[FloatArray, FloatArray]:
+    """Derivatives (parameter, measure, node) of the nodes and weights of tails' Gauss rules, those of their moments."""
+    node, weight = tail_rules(exponents, alpha, first, last)
+    node, weight = node * first**alpha, weight * first ** exponents[:, None]
+    order = np.arange(2 * TAIL_NODES)
+    # The moments are analytic in the exponent: a tiny imaginary step gives the derivative to the last digit.
+    tiny = 1e-30
+    near = np.asarray(exponents[:, None] + alpha * order + 1j * tiny, dtype=np.complex128)
+    moment_slopes = power_sum(near, first, last).imag / tiny
+    # sum(d weight * node**j + weight * j * node**(j - 1) * d node) is the derivative of moment j.
+    powers = node[:, None] ** order[:, None]
+    steeper = order[:, None] * np.concatenate([np.zeros_like(powers[:, :1]), powers[:, :-1]], axis=1)
+    changes = (exponent_slopes[..., None] + order * alpha_slopes[..., None]) * moment_slopes
+    seen = ~is_negligible(exponents, alpha, first)
+    solved = np.zeros((*exponent_slopes.shape, 2 * TAIL_NODES))
+    matrix = np.concatenate([powers, steeper], axis=2)[seen]
+    solved[:, seen] = np.linalg.solve(matrix, changes[:, seen, :, None])[..., 0]
+    weight_slopes, moved = solved[..., :TAIL_NODES], solved[..., TAIL_NODES:]
+    log = math.log(first) * seen[:, None]
+    node_slopes = moved / weight - alpha_slopes[..., None] * log * node
+    weight_slopes = weight_slopes - exponent_slopes[..., None] * log * weight
+    return node_slopes * first**-alpha, weight_slopes * first ** -exponents[:, None]
+
+
+def one_point_slopes(point: OnePoint, nodes: Nodes, slopes: NodeSlopes) -> OnePointSlopes:
+    """Derivatives of one-point equivalents.
+
+    Parameters
+    ----------
+    point : OnePoint
+        Equivalents at the frequencies.
+    nodes, slopes : Nodes and NodeSlopes
+        Nodes of the spectrum that serve them, and their derivatives.
+
+    Returns
+    -------
+    OnePointSlopes
+        Derivatives, by implicit differentiation of ``s = kappa2 (1 - df/width) (1 - df/samples)``
+        (arXiv:2502.05074).
+
+    Examples
+    --------
+    >>> from scalingeq.theory.equivalents import one_point
+    >>> spectrum = PowerLaw(alpha=2.0, r=0.5, dim=2)
+    >>> slopes = one_point_slopes(one_point(0.1, spectrum, width=4), spectrum.nodes(0.1), node_slopes(spectrum, 0.1))
+    >>> dict(zip(slopes.names, slopes.kappa2.real.round(6).tolist()))
+    {'alpha': -0.009053, 'r': 0.0, 'per_width': 0.324626, 'per_sample': 0.204894, 's': 1.388805}
+    """
+    count, shape, trace = len(slopes.names), point.kappa2.shape, nodes.modes * nodes.eigenvalue
+    kappa, degrees = point.kappa2, point.degrees
+    # With g = 1/(eigenvalue + kappa2) and e the relative change of the eigenvalue, the sum of w g changes, at fixed
+    # kappa2, by the sum of (dw - w e) g + kappa2 w e g**2.
+    relative = np.divide(
+        slopes.eigenvalue, nodes.eigenvalue, out=np.zeros_like(slopes.trace), where=nodes.eigenvalue > 0
+    )
+    moved = np.stack([trace, nodes.target])[:, None] * relative
+    changed = np.stack([slopes.trace, slopes.target]) - moved
+    weights = np.concatenate([np.stack([trace, nodes.target])[:, None], changed, moved], axis=1)
+    flat = weights.reshape(-1, trace.size)
+    needed = flat.any(axis=1)
+    sums = np.zeros((3, flat.shape[0], kappa.size), dtype=np.complex128)
+    sums[:, needed] = np.moveaxis(sums_at(kappa.ravel(), nodes.eigenvalue, flat[needed]), -1, 1)
+    at_fixed, by_changes, by_moves = np.split(sums.reshape(3, 2, 2 * count + 1, *shape), [1, 1 + count], axis=2)
+    explicit = np.zeros((2, 2, count + 3, *shape), dtype=np.complex128)
+    # The sums themselves, and their derivatives with respect to kappa2.
+    explicit[0, :, :count] = by_changes[0] + kappa * by_moves[1]
+    explicit[1, :, :count] = by_moves[1] - by_changes[1] - 2 * kappa * by_moves[2]
+    by_kappa = np.stack([-at_fixed[1, :, 0], 2 * at_fixed[2, :, 0]])
+    a, b = 1 - degrees * point.per_width, 1 - degrees * point.per_sample
+    by_degrees = -kappa * (b * point.per_width + a * point.per_sample)
+    # Minus the derivative of kappa2 a b - s with respect to each parameter, at fixed kappa2.
+    change = -by_degrees * explicit[0, 0]
+    change[count] = kappa * degrees * b
+    change[count + 1] = kappa * degrees * a
+    change[count + 2] = 1
+    kappa_slope = change / (a * b + by_degrees * by_kappa[0, 0])
+    (d_degrees, d_power), (d_degrees_slope, d_power_slope) = explicit + kappa_slope * by_kappa[:, :, None]
+    # eigenvalue * g = 1 - kappa2 g
+    d_squares = -(kappa_slope * degrees + kappa * d_degrees)
+    d_squares[:count] += slopes.trace.sum(axis=1).reshape(-1, *(1,) * kappa.ndim)
+    # Of the two forms of kappa1 the one is taken that `one_point` takes.
+    through_width, through_data = d_degrees * point.per_width, d_degrees * point.per_sample
+    through_width[count] += degrees
+    through_data[count + 1] += degrees
+    from_s = point.kappa1 * through_data / b
+    from_s[count + 2] += 1 / b
+    kappa1 = np.where(point.per_width >= point.per_sample, from_s, kappa_slope * a - kappa * through_width)
+    return OnePointSlopes(
+        (*slopes.names, "per_width", "per_sample", "s"),
+        kappa_slope, kappa1, d_degrees, d_power, d_squares, d_degrees_slope, d_power_slope,
+    )  # fmt: skip
+
+
+def two_point_slopes(point: OnePoint, slopes: OnePointSlopes) -> TwoPointSlopes:
+    """Derivatives of the two-point equivalents of one model at the pairs of frequencies of each contour.
+
+    Parameters
+    ----------
+    point : OnePoint
+        Equivalents (row, frequency).
+    slopes : OnePointSlopes
+        Their derivatives.
+
+    Returns
+    -------
+    TwoPointSlopes
+        Derivatives (parameter, row, 2, pair), by the chain rule.
+    """
+    compiled = loops()
+    if compiled is not None:
+        parts = (slopes.kappa2, slopes.degrees, slopes.power, slopes.degrees_slope, slopes.power_slope)
+        signal, variance = compiled_pairs(compiled, point, np.stack([part[:-1] for part in parts]), NEAR)
+        return TwoPointSlopes(slopes.names[:-1], signal[1:], variance[1:])
+    first, second = both_of_pairs(point)
+    cross, target = cross_sums(first, second)
+    numbers, others = laplace.pairs()
+    fields = [field[:-1, :, None] for field in slopes[1:]]
+    left = OnePointSlopes(slopes.names[:-1], *(field[..., numbers] for field in fields))
+    right = OnePointSlopes(
+        slopes.names[:-1],
+        *(np.concatenate([field, field.conj()], axis=2) for field in (field[..., others] for field in fields)),
+    )
+    apart = second.kappa2 - first.kappa2
+    near = ~(np.abs(apart) > NEAR * np.abs(first.kappa2))
+    divisor = 1 / np.where(near, 1.0, apart)
+    moved = right.kappa2 - left.kappa2
+    cross_slopes = np.where(
+        near, (left.degrees_slope + right.degrees_slope) / -2, (left.degrees - right.degrees - cross * moved) * divisor
+    )
+    target_slopes = np.where(
+        near, (left.power_slope + right.power_slope) / -2, (left.power - right.power - target * moved) * divisor
+    )
+    kappa, per_width = first.kappa2 * second.kappa2, first.per_width
+    kappa_slopes = left.kappa2 * second.kappa2 + first.kappa2 * right.kappa2
+    squares, target_squares = second.degrees - first.kappa2 * cross, second.power - first.kappa2 * target
+    squares_slopes = right.degrees - left.kappa2 * cross - first.kappa2 * cross_slopes
+    target_squares_slopes = right.power - left.kappa2 * target - first.kappa2 * target_slopes
+    resolved = 1 / (1 - squares * per_width)
+    # The share of the features, kappa kappa' h / (N (1 - gamma_2)).
+    features = kappa * cross * per_width * resolved
+    features_slopes = per_width * resolved * (kappa_slopes * cross + kappa * cross_slopes + features * squares_slopes)
+    features_slopes[-2] += kappa * cross * resolved * resolved
+    return TwoPointSlopes(
+        left.names,
+        kappa_slopes * target + kappa * target_slopes + features_slopes * target_squares
+        + features * target_squares_slopes,
+        squares_slopes + features_slopes * cross + features * cross_slopes,
+    )  # fmt: skip

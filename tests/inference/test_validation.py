@@ -1,0 +1,161 @@
+"""Candidates, what a check leaves out, and the average with its bands."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from scalingeq import FitError
+from scalingeq.inference.curves import TrainingCurves
+from scalingeq.inference.twopoint import complete, settings_of
+from scalingeq.inference.twopoint import predict as predict_law
+from scalingeq.inference.uncertainty import predicted_band
+from scalingeq.inference.validation import CANDIDATES, Candidate, Prediction, Reach, averaged, fit_average, left_out
+from scalingeq.theory.schedule import Schedule
+
+TRUTH = complete(
+    dict(
+        alpha=1.6, r=0.28, scale=2.0, irreducible=0.8, unlearnable=0.3, unlearnable_exponent=0.4, time_scale=20.0,
+        width_scale=80.0, width_exponent=0.7,
+    )
+)  # fmt: skip
+FEW = (Candidate("default"), Candidate("infinite width", finite_width=False))
+
+
+def planned(sizes=(1e4, 3e4, 1e5, 3e5, 1e6, 3e6), steps=10, unique=np.inf):
+    params = np.array(sizes)
+    run = np.repeat(np.arange(params.size), steps)
+    step = np.tile(np.geomspace(100, 2e4, steps).round(), params.size)
+    one = np.ones(params.size)
+    return TrainingCurves(
+        run, step, 512 * step, np.full(run.size, np.nan), np.full(run.size, np.nan),
+        np.array([f"run {n}" for n in range(params.size)]), params, 0.01 * one, 512 * one, unique * one, 0 * one,
+    )  # fmt: skip
+
+
+def measured(noise=0.003, seed=1, **plan):
+    curves = planned(**plan)
+    loss, _ = predicted_band(TRUTH, None, curves, curves.params.min())
+    return replace(curves, loss=loss * np.exp(noise * np.random.default_rng(seed).standard_normal(loss.size)))
+
+
+def test_sizes_are_left_out_from_the_largest_and_three_remain():
+    sizes = planned().params
+    (mask,) = left_out(planned(), "size")
+    assert np.unique(planned().params[planned().run[mask]]).tolist() == sizes[-2:].tolist()
+    few = planned(sizes=sizes[:3])
+    (mask,) = left_out(few, "size")  # too few: steps stand for them
+    np.testing.assert_array_equal(mask, few.step > 0.4 * few.step.max())
+
+
+def test_horizons_schedules_and_data_sets_are_left_out():
+    curves = planned()
+    (mask,) = left_out(curves, "horizon")
+    np.testing.assert_array_equal(mask, curves.step > 0.4 * curves.step.max())
+    falling = Schedule([0, 2e4], [0.01, 0.0], [1e-5, 0.0])
+    masks = left_out(replace(curves, schedules={0: falling, 3: falling}), "schedule")
+    assert sorted(np.unique(curves.run[mask]).tolist() for mask in masks) == [[0, 3], [1, 2, 4, 5]]
+    unique = np.array([np.inf, 1e6, 1e6, 1e5, 1e5, np.inf])
+    (mask,) = left_out(replace(curves, dataset_size=unique), "repetition")
+    assert np.unique(curves.run[mask]).tolist() == [3, 4]
+
+
+def test_a_table_of_final_losses_leaves_out_the_largest_compute():
+    table = planned(steps=1)
+    table = replace(table, tokens=table.tokens * np.array([9.0, 1, 1, 1, 1, 1]) ** 4)
+    (mask,) = left_out(table, "size")
+    compute = table.params * table.tokens
+    assert mask.sum() == 2
+    assert compute[mask].min() > compute[~mask].max()
+
+
+def test_distance_adds_sizes_tokens_and_repeats():
+    reach = Reach.of(planned(unique=1e6), "size")
+    one = planned(sizes=(3e7,), unique=1e5)
+    expected = np.log(10) + np.log(np.maximum(one.tokens / reach.tokens, 1)) + np.log(10)
+    # Within the reach in size and in tokens, and yet beyond it in compute.
+    table = planned(sizes=(1e4, 1e6), steps=2)
+    diagonal = Reach.of(table.select(np.array([True, True, True, False])), "size").beyond(table)
+    np.testing.assert_allclose(
+        diagonal, [0, 0, 0, np.log(table.tokens[3] / max(table.tokens[2], table.tokens[1] / 100))]
+    )
+    np.testing.assert_allclose(reach.beyond(one), expected)
+    assert np.all(Reach.of(planned(), "schedule").beyond(planned()) == 1)
+    assert np.all(Reach.of(planned(), "horizon").beyond(planned()) == 0)
+
+
+def test_average_is_a_mixture():
+    """Mean and variance of draws from the mixture that an average stands for, within 4 standard errors."""
+    rng = np.random.default_rng(0)
+    means, errors, weights = np.array([0.1, 0.4]), np.array([0.2, 0.05]), np.array([0.3, 0.7])
+    found = averaged([Prediction(np.array([m]), np.array([s])) for m, s in zip(means, errors, strict=True)], weights)
+    which = rng.choice(2, 100_000, p=weights)
+    draws = means[which] + errors[which] * rng.standard_normal(which.size)
+    assert abs(draws.mean() - found.log_loss[0]) < 4 * draws.std() / np.sqrt(draws.size)
+    assert draws.std() == pytest.approx(found.stderr[0], rel=0.02)
+
+
+@pytest.fixture(scope="module")
+def average():
+    curves = measured()
+    fitted = curves.params[curves.run] < 2e6
+    return curves, fitted, fit_average(curves, "size", fitted=fitted, candidates=FEW)
+
+
+def test_the_average_predicts_a_larger_size_within_its_band(average):
+    curves, fitted, found = average
+    law = found.law
+    assert law.weights.sum() == pytest.approx(1)
+    # Weights follow the errors on what was left out, each of the two sizes there as 4 points.
+    np.testing.assert_allclose(law.weights[1] / law.weights[0], (found.scores[1] / found.scores[0]) ** -8)
+    held = curves.select(~fitted)
+    predicted = law.predict(held)
+    low, high = law.quantiles(predicted, (0.025, 0.975))
+    assert np.mean((held.loss > low) & (held.loss < high)) > 0.8
+    assert np.all(predicted.stderr > law.noise)
+    assert not found.left_out[~fitted].any()
+
+
+def test_a_law_that_drifts_has_wider_bands(average):
+    """Losses bent upwards with size beyond a fold are not those of the law: the check sees it, and says how much."""
+    curves, fitted, found = average
+    bent = 0.1 * np.log(np.maximum(curves.params[curves.run] / 1e5, 1))
+    other = fit_average(replace(curves, loss=curves.loss * np.exp(bent)), "size", fitted=fitted, candidates=FEW[:1])
+    assert 0.03 < other.law.drift < 0.2
+    assert other.law.drift > 3 * found.law.drift
+    assert other.law.freedom == 3
+
+
+def test_a_candidate_that_cannot_be_fitted_is_named(monkeypatch):
+    def fail(self, *_):
+        raise FitError("too little")
+
+    monkeypatch.setattr(Candidate, "fit", fail)
+    with pytest.raises(FitError, match="no candidate could be fitted: default: too little; infinite width: too little"):
+        fit_average(measured(), "size", candidates=FEW)
+
+
+def test_exponents_of_the_batch_are_candidates_where_batches_differ():
+    curves = planned()
+    several = replace(curves, batch_size=curves.batch_size * np.array([1, 1, 1, 1, 1, 2.0]))
+    assert [one.name for one in CANDIDATES if not one.differs(curves)] == ["tokens", "tokens, late"]
+    assert all(one.differs(several) for one in CANDIDATES)
+
+
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_time_in_tokens_is_that_of_rates_times_batches(scheduled):
+    """The law with batch_exponent 1 beside the same law without it on records whose rates are multiplied by hand."""
+    curves = planned(sizes=(1e4, 1e5))
+    curves = replace(curves, batch_size=np.array([64.0, 512.0]))
+    by_hand = replace(curves, learning_rate=curves.learning_rate * curves.batch_size)
+    if scheduled:
+        ramp, rate = np.array([0.0, 2e4]), np.array([0.01, 0.001])
+        ours = {run: Schedule(ramp, rate, rate / batch) for run, batch in enumerate(curves.batch_size)}
+        theirs = {run: Schedule(ramp, batch * rate, rate) for run, batch in enumerate(curves.batch_size)}
+        curves, by_hand = replace(curves, schedules=ours), replace(by_hand, schedules=theirs)
+    law = TRUTH | {"time_scale": 0.05, "noise_scale": 3.0}
+    losses = [
+        predict_law(values, settings_of(runs)[0], 1e4)
+        for values, runs in ((law | {"batch_exponent": 1.0}, curves), (law, by_hand))
+    ]
+    np.testing.assert_allclose(*losses, rtol=1e-9)

@@ -1,0 +1,169 @@
+"""Derivatives of losses under schedules against central differences, and the loops of schedules in both forms."""
+
+import math
+
+import numpy as np
+import pytest
+
+from scalingeq.errors import ParameterError
+from scalingeq.theory import PowerLaw, Schedule, Spectrum, compiled, loss_curve, scheduled_loss
+
+DROP = Schedule([0, 200, 1200, 1200, 2000], [0.05, 0.5, 0.5, 0.3, 0.0], [0.01, 0.1, 0.1, 0.06, 0.02])
+STEPS = np.array([0.0, 1.0, 10.5, 55.0, 300.0, 1000.0, 1300.0, 1990.0])
+VALUES = {"alpha": 1.5, "r": 0.4, "width": 300.0, "samples": 800.0, "noise_variance": 0.1}
+
+
+@pytest.fixture(params=["numpy", "compiled"], autouse=True)
+def form(request, monkeypatch):
+    """The innermost loops in NumPy, and compiled."""
+    if request.param == "compiled":
+        pytest.importorskip("numba", reason="compiled loops need the extra [fast]")
+    monkeypatch.setenv("SCALINGEQ_COMPILED", "1" if request.param == "compiled" else "0")
+    compiled.loops.cache_clear()
+    yield request.param
+    compiled.loops.cache_clear()
+
+
+def central(function, step):
+    """Derivative at 0 by central differences of the fourth order."""
+    near, far = (function(h) - function(-h) for h in (step, 2 * step))
+    return (8 * near - far) / (12 * step)
+
+
+def loss(schedule=DROP, steps=STEPS, kind="test", ridge=0.0, jacobian=False, direction=None, **changed):
+    values = VALUES | changed
+    spectrum = PowerLaw(values.pop("alpha"), values.pop("r"), 1e9)
+    more = {"jacobian": True, "direction": direction} if jacobian else {}
+    return scheduled_loss(steps, schedule, spectrum, kind=kind, ridge=ridge, **values, **more)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"samples": math.inf},
+        {"samples": math.inf, "width": math.inf, "ridge": 1e-3},
+        {},
+        {"width": math.inf, "noise_variance": 0.0},
+        {"kind": "train", "ridge": 1e-3},
+    ],
+)
+def test_slopes_are_central_differences(case):
+    rng = np.random.default_rng(0)
+    rate, noise_rate = (0.1 * rng.standard_normal(5) * values + 0.002 for values in (DROP.rate, DROP.noise_rate))
+    rate[-1] = 0.0
+    value, slopes = loss(**case, jacobian=True, direction=(rate, noise_rate))
+    np.testing.assert_allclose(value, loss(**case), rtol=1e-9)
+    at = VALUES | case
+    expected = {
+        name: central(lambda h, name=name: loss(**(case | {name: at[name] * (1 + h)})), 2e-3) / at[name]
+        for name in VALUES
+        if math.isfinite(at[name]) and at[name]
+    }
+    if not at["noise_variance"]:
+        expected["noise_variance"] = loss(**(case | {"noise_variance": 1.0})) - value
+    # Panels change where a schedule is made anew, but not in multiples of one and the same.
+    expected["rate"] = central(lambda h: loss(DROP.scaled(1 + h, 1.0), **case), 2e-3)
+    expected["noise_rate"] = central(lambda h: loss(DROP.scaled(1.0, 1 + h), **case), 2e-3)
+    moved = [Schedule(DROP.step, DROP.rate + h * rate, DROP.noise_rate + h * noise_rate) for h in (-0.01, 0.01)]
+    for name, slope in expected.items():
+        np.testing.assert_allclose(slopes[name], slope, rtol=1e-6, atol=1e-6 * np.abs(slope).max(), err_msg=name)
+    for name in {"width", "samples"} - set(expected):
+        np.testing.assert_array_equal(slopes[name], 0.0)
+    along = np.subtract(*(loss(schedule, **case) for schedule in moved[::-1])) / 0.02
+    np.testing.assert_allclose(slopes["direction"], along, rtol=2e-4, atol=1e-4 * np.abs(along).max())
+    inner = STEPS[1:-1] + 0.2
+    by_steps = central(lambda h: loss(steps=np.append(inner + h, STEPS[-1]), **case)[:-1], 5e-3)
+    slope = loss(steps=np.append(inner, STEPS[-1]), **case, jacobian=True)[1]["steps"][:-1]
+    np.testing.assert_allclose(slope, by_steps, rtol=2e-5)
+
+
+def test_a_direction_along_the_schedule_is_a_factor_of_it():
+    for rates, name in (((DROP.rate, 0 * DROP.rate), "rate"), ((0 * DROP.rate, DROP.noise_rate), "noise_rate")):
+        slopes = loss(jacobian=True, direction=rates)[1]
+        np.testing.assert_allclose(slopes["direction"], slopes[name], rtol=1e-9, atol=1e-13)
+
+
+def test_rates_of_every_step_and_many_curves():
+    spectrum, steps = PowerLaw(1.4, 0.5, 1e6), np.array([1, 10, 100, 400])
+    cosine = 0.4 * (1 + np.cos(np.pi * (np.arange(400) + 0.5) / 400)) / 2
+    settings = {"batch_size": 4.0, "width": [50, math.inf], "samples": [math.inf, 70], "momentum": 0.5}
+
+    def of(rate=1.0, batch=1.0):
+        return loss_curve(steps, spectrum, learning_rate=rate * cosine, **(settings | {"batch_size": 4.0 * batch}))
+
+    value, slopes = loss_curve(steps, spectrum, learning_rate=cosine, **settings, jacobian=True)
+    assert list(slopes) == [
+        "alpha", "r", "width", "samples", "noise_variance", "learning_rate", "batch_size", "steps",
+    ]  # fmt: skip
+    np.testing.assert_allclose(value, of(), rtol=1e-9)
+    for name, expected in (
+        ("learning_rate", central(lambda h: of(rate=1 + h), 1e-2)),
+        ("batch_size", central(lambda h: of(batch=1 + h), 1e-2) / 4.0),
+    ):
+        np.testing.assert_allclose(slopes[name], expected, rtol=2e-6, atol=2e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("samples", [math.inf, 500.0])
+def test_constant_rates_as_arrays_have_the_slopes_of_these_rates(samples):
+    spectrum, steps = PowerLaw(1.5, 0.4, 1e9), np.array([1, 10, 100, 1000])
+    settings = {"width": 300, "samples": samples, "noise_variance": 0.1, "jacobian": True}
+    arrays = loss_curve(steps, spectrum, learning_rate=np.full(1000, 0.4), batch_size=np.full(1000, 5.0), **settings)
+    numbers = loss_curve(steps, spectrum, learning_rate=0.4, batch_size=5.0, **settings)
+    for name, slope in arrays[1].items():
+        expected = numbers[1][name] * {"learning_rate": 0.4, "batch_size": 5.0}.get(name, 1.0)
+        np.testing.assert_allclose(slope, expected, rtol=1e-6, atol=1e-7 * np.abs(expected).max(), err_msg=name)
+
+
+def test_a_measured_spectrum_has_slopes_of_its_sizes_alone():
+    spectrum = Spectrum([1.0, 0.5, 0.1], [1.0, 0.3, 0.2])
+    _, slopes = scheduled_loss([10.0, 100.0], DROP, spectrum, width=20, jacobian=True)
+    assert list(slopes) == ["width", "samples", "noise_variance", "rate", "noise_rate", "steps"]
+
+
+def test_slopes_refuse():
+    spectrum = PowerLaw(1.5, 0.4)
+    for options, text in (
+        ({"dynamics": "discrete"}, "gradient flow"),
+        ({"ensemble": (2, 1)}, "gradient flow"),
+        ({"samples": 50, "ridge": 0.1}, "ridge"),
+    ):
+        with pytest.raises(ParameterError, match=text):
+            loss_curve([10], spectrum, learning_rate=np.full(20, 0.1), jacobian=True, **options)
+    with pytest.raises(ParameterError, match="direction has shapes"):
+        scheduled_loss([10.0], DROP, spectrum, jacobian=True, direction=([0.1], [0.1]))
+
+
+def test_no_steps_and_no_rates():
+    still = Schedule([0, 10], [0.0, 0.0], [0.1, 0.1])
+    value, slopes = scheduled_loss([0.0, 5.0], still, PowerLaw(1.5, 0.4), width=30, jacobian=True)
+    np.testing.assert_array_equal(value, value[0])
+    np.testing.assert_allclose(slopes["noise_variance"], 1.0)
+    for name in ("width", "rate", "noise_rate", "steps"):
+        np.testing.assert_allclose(slopes[name], 0.0, atol=1e-7)
+
+
+@pytest.mark.parametrize("samples", [math.inf, 300.0])
+def test_both_forms_give_the_same_numbers(form, samples, monkeypatch):
+    if form == "numpy":
+        pytest.skip("compared with the compiled form there")
+    rate = 0.5 * (1 + np.cos(np.pi * np.arange(3000) / 3000)) / 2
+    settings = {"learning_rate": rate, "batch_size": 8, "width": 200, "samples": samples, "noise_variance": 0.1}
+    steps = np.array([1, 2, 5, 100, 1000, 2999, 3000])
+    fast = loss_curve(steps, PowerLaw(1.5, 0.4), **settings, jacobian=True)
+    monkeypatch.setenv("SCALINGEQ_COMPILED", "0")
+    compiled.loops.cache_clear()
+    slow = loss_curve(steps, PowerLaw(1.5, 0.4), **settings, jacobian=True)
+    np.testing.assert_allclose(fast[0], slow[0], rtol=1e-12)
+    for name, slope in slow[1].items():
+        np.testing.assert_allclose(fast[1][name], slope, rtol=1e-9, atol=1e-11 * np.abs(slope).max(), err_msg=name)
+
+
+def test_multiples_of_a_schedule_share_its_panels():
+    schedule = DROP.scaled()
+    once = schedule.panels(2000.0, 1.0)
+    for factor in (0.9, 0.8):
+        other = schedule.scaled(factor, 0.95)
+        again = other.panels(2000.0, 1.0)
+        np.testing.assert_array_equal(again.step, once.step)
+        np.testing.assert_allclose(again.time, factor * once.time)
+        np.testing.assert_allclose(again.noise, factor * 0.95 * once.noise)
