@@ -20,7 +20,7 @@ from scalingeq.inference.laws import LAWS
 from scalingeq.inference.scoring import LEVELS, nominal_range, score
 from scalingeq.inference.validation import fit_average
 
-TWO_POINT = "twopoint"
+TWO_POINT, ADDITIVE = "twopoint", "chinchilla"
 WANTED = 0.8
 """Share of the best baseline's error that the two-point fit is to stay under."""
 
@@ -262,10 +262,19 @@ def _verdict(ds: xr.Dataset, baselines: Sequence[str]) -> str:
     known = ratios[np.isfinite(ratios)]
     if not known.size:
         return "No split has both a two-point fit and a baseline."
-    return (
+    text = (
         f"The two-point fit is at or under {WANTED} times the best baseline on {int((known <= WANTED).sum())} of "
         f"{known.size} splits, better than it on {int((known < 1).sum())}, and worse on {int((known >= 1).sum())}. "
         f"The geometric mean of the ratios is {np.exp(np.mean(np.log(known))):.2f}."
+    )
+    if ADDITIVE not in baselines:
+        return text
+    # Which baseline is best on a split is known in hindsight alone: one that is always the same is the other measure.
+    ratios = ds["error"].sel(law=TWO_POINT).values / ds["error"].sel(law=ADDITIVE).values
+    known = ratios[np.isfinite(ratios)]
+    return (
+        f"{text}\n\nAgainst {ADDITIVE} alone it is at or under {WANTED} times on {int((known <= WANTED).sum())} splits and "
+        f"better on {int((known < 1).sum())}; the geometric mean of the ratios is {np.exp(np.mean(np.log(known))):.2f}."
     )
 
 

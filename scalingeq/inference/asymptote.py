@@ -104,7 +104,7 @@ def loss_floor(parameters: Mapping[str, float], learning_rate: float, batch_size
     >>> loss_floor(complete(dict(alpha=2.0, r=0.3, irreducible=1.0)), 0.1, 8.0)
     1.0
     """
-    rate = float(effective_rate(np.asarray(learning_rate), parameters))
+    rate = float(effective_rate(np.asarray(learning_rate), np.asarray(batch_size), parameters))
     trace = PowerLaw(parameters["alpha"], parameters["r"]).nodes(1.0).trace
     return float(parameters["irreducible"] / (1 - parameters["noise_scale"] * rate / batch_size * trace / 2))
 

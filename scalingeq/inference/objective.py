@@ -12,6 +12,7 @@ from ..errors import InstabilityError, ParameterError
 from . import twopoint
 from .curves import Floats, TrainingCurves
 from .robust import huber_residual, huber_slope
+from .slopes import loss_slopes
 from .twopoint import basis_losses, settings_of, unlearnable_shape
 
 if TYPE_CHECKING:
@@ -130,19 +131,12 @@ class Objective:
 
     def log_jacobian(self, values: Mapping[str, float]) -> tuple[Floats, Floats]:
         """Log loss (obs,) and its derivatives (obs, free)."""
-        columns = self.columns(values)
-        loss = self.loss(columns, values)
-        derivative = np.empty((loss.size, len(self.free)))
-        for number, name in enumerate(self.free):
-            if name in LINEAR:
-                derivative[:, number] = columns[:, LINEAR.index(name)]
-            elif name == "unlearnable_exponent":
-                ratio = np.log(self.used.params[self.used.run] / self.reference_params)
-                derivative[:, number] = -values["unlearnable"] * columns[:, 2] * ratio
-            else:
-                step = twopoint.difference(values, name)
-                moved = {**values, name: values[name] + step}
-                derivative[:, number] = (self.loss(self.columns(moved), moved) - loss) / step
+        loss, slopes = loss_slopes(values, self.settings, self.reference_params, self.free)
+        loss = np.maximum(loss[self.index], SMALLEST * self.used.loss.min())
+        # An infinite parameter, an effect left out, has no derivative.
+        none = np.zeros_like(loss)
+        columns = [slopes[name][self.index] if name in slopes else none for name in self.free]
+        derivative = np.stack(columns, axis=1) if columns else np.empty((loss.size, 0))
         return np.log(loss), derivative / loss[:, None]
 
     def jacobian(self, params: Parameters) -> Floats:

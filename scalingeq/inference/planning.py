@@ -15,6 +15,7 @@ from ..theory.stability import largest_learning_rate
 from . import twopoint
 from .curves import Floats
 from .frontier import FLOPS_RULES, FlopsRule, tokens_for
+from .slopes import log_loss_jacobian
 from .twopoint import Settings, effective_rate, effective_width, value_of
 from .twopoint_frontier import frontier
 from .uncertainty import propagate
@@ -151,7 +152,7 @@ class Planner:
     Raises
     ------
     ParameterError
-        If no rate within the limits is stable.
+        If no rate within the limits is stable, or the law counts time in tokens (``batch_exponent``).
 
     Notes
     -----
@@ -180,6 +181,11 @@ class Planner:
         self.values, self.covariance, self.compute = values, covariance, compute
         self.reference_params, self.dataset_size, self.flops = reference_params, dataset_size, flops
         self.limits = limits
+        if exponent := value_of(values, "batch_exponent"):
+            raise ParameterError(
+                f"batch_exponent: {exponent:g} makes intrinsic time depend on the batch, which the planner does not know; "
+                "pass a fit with batch_exponent=0"
+            )
         self.spectrum = PowerLaw(values["alpha"], values["r"])
         self.exponent = value_of(values, "rate_exponent")
         # The rate at which the fastest mode diverges, in the units of the record.
@@ -206,7 +212,7 @@ class Planner:
         self.ratios = float(low), float(high)
 
     def _acting(self, rate: float) -> float:
-        return float(effective_rate(np.asarray(rate), self.values))
+        return float(effective_rate(np.asarray(rate), np.ones(()), self.values))
 
     def _rate_of(self, acting: float) -> float:
         """Learning rate of the record that acts as this one."""
@@ -271,7 +277,7 @@ class Planner:
         if self.covariance is not None:
             pairs = zip(self.values, np.diag(self.covariance), strict=True)
             uncertain = [name for name, variance in pairs if variance > 0]
-            gradient = twopoint.log_loss_jacobian(self.values, settings, self.reference_params, uncertain)[0, 0]
+            gradient = log_loss_jacobian(self.values, settings, self.reference_params, uncertain)[1][0, 0]
         matrix = np.zeros((gradient.size, gradient.size)) if self.covariance is None else self.covariance
         return Plan(
             shape=shape,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,10 +59,6 @@ PARAMETERS: dict[str, ParameterInfo] = {
     "shift": ParameterInfo("1", "capacity exponent of the test inputs less alpha", -np.inf, np.inf),
 }
 
-AMPLITUDES = ("scale", "irreducible", "unlearnable", "unlearnable_exponent")
-"""Parameters that :func:`basis_losses` does not depend on."""
-
-
 NEUTRAL = {
     "scale": 1.0, "irreducible": 0.0, "unlearnable": 0.0, "unlearnable_exponent": 0.0, "time_scale": 1.0,
     "width_scale": np.inf, "width_exponent": 0.0, "samples_scale": np.inf, "noise_scale": 0.0, "rate_exponent": 1.0,
@@ -110,6 +106,11 @@ class Settings:
         warmup = np.broadcast_to(self.warmup_steps, self.params.shape)[:, None]
         return intrinsic_steps(self.step, warmup, rate_exponent)
 
+    def intrinsic_slope(self, rate_exponent: float) -> Floats:
+        """Derivative (run, T) of :meth:`intrinsic_steps` in the exponent of the rate."""
+        warmup = np.broadcast_to(self.warmup_steps, self.params.shape)[:, None]
+        return intrinsic_slope(self.step, warmup, rate_exponent)
+
     @property
     def constant(self) -> NDArray[np.int64]:
         """Runs without a schedule."""
@@ -138,6 +139,20 @@ def intrinsic_steps(step: Floats, warmup_steps: Floats, rate_exponent: float = 1
     return np.asarray(step - warm + warm * share**rate_exponent / (1 + rate_exponent))
 
 
+def intrinsic_slope(step: Floats, warmup_steps: Floats, rate_exponent: float) -> Floats:
+    """Derivative of :func:`intrinsic_steps` in the exponent of the rate.
+
+    Examples
+    --------
+    >>> intrinsic_slope(np.array([100.0, 500.0]), np.array(100.0), 1.0).tolist()
+    [-25.0, -25.0]
+    """
+    warm = np.minimum(step, warmup_steps)
+    share = np.divide(warm, warmup_steps, out=np.ones_like(step), where=warm > 0)
+    integral = warm * share**rate_exponent / (1 + rate_exponent)
+    return np.asarray(integral * (np.log(share) - 1 / (1 + rate_exponent)))
+
+
 def effective_rate(rate: Floats, batch_size: Floats, parameters: Mapping[str, float]) -> Floats:
     """Learning rates as they act: ``rate**rate_exponent * batch_size**batch_exponent``.
 
@@ -156,24 +171,54 @@ def effective_rate(rate: Floats, batch_size: Floats, parameters: Mapping[str, fl
     return acting if of_batch == 0 else acting * batch_size**of_batch
 
 
-def effective_schedule(schedule: Schedule, parameters: Mapping[str, float]) -> Schedule:
+def effective_schedule(schedule: Schedule, parameters: Mapping[str, float], *, ramps: bool = False) -> Schedule:
     """Schedule of the theory, in its units, for one of the record.
+
+    With ``ramps`` it has knots on its ramps even where they are straight: its change with the exponent of the rate is not.
 
     Examples
     --------
     >>> effective_schedule(Schedule([0, 1], [0.1, 0.1], [0.2, 0.2]), {"time_scale": 2.0, "noise_scale": 3.0}).constant
     (0.2, 0.6000000000000001)
     """
-    if value_of(parameters, "rate_exponent") != 1:
+    if ramps or value_of(parameters, "rate_exponent") != 1:
         # A power of a ramp is no longer linear: knots where its rate changes much, denser towards its low end.
         schedule = Schedule(*_with_knots_on_ramps(*schedule.knots))
     if value_of(parameters, "rate_exponent") != 1 or value_of(parameters, "batch_exponent") != 0:
         step, rate, noise_rate = schedule.knots
-        batch_size = np.divide(rate, noise_rate, out=np.ones_like(rate), where=noise_rate > 0)
-        acting = effective_rate(rate, batch_size, parameters)
+        acting = effective_rate(rate, _batch_size(rate, noise_rate), parameters)
         noise_rate = noise_rate * np.divide(acting, rate, out=np.zeros_like(rate), where=rate > 0)
         schedule = Schedule(step, acting, noise_rate)
     return schedule.scaled(parameters["time_scale"], parameters["noise_scale"])
+
+
+def schedule_direction(
+    schedule: Schedule, parameters: Mapping[str, float], name: str, *, ramps: bool = False
+) -> tuple[Floats, Floats]:
+    """Derivatives of rate and noise rate at the knots of :func:`effective_schedule` in one of its parameters.
+
+    Examples
+    --------
+    >>> flat = Schedule([0, 1], [1e-2, 1e-2], [0.2, 0.2])
+    >>> rate, noise = schedule_direction(flat, {"time_scale": 2.0, "noise_scale": 3.0}, "rate_exponent")
+    >>> (rate / np.log(10)).round(4).tolist()
+    [0.02, 0.02]
+    """
+    acting = effective_schedule(schedule, {**parameters, "noise_scale": 1.0}, ramps=ramps)
+    _, acting_rate, acting_noise = acting.knots
+    if name == "noise_scale":
+        return np.zeros_like(acting_rate), np.asarray(acting_noise)
+    if ramps or value_of(parameters, "rate_exponent") != 1:
+        schedule = Schedule(*_with_knots_on_ramps(*schedule.knots))
+    _, rate, noise_rate = schedule.knots
+    base = _batch_size(rate, noise_rate) if name == "batch_exponent" else rate / REFERENCE_RATE
+    log = np.log(base, out=np.zeros_like(rate), where=rate > 0)
+    return acting_rate * log, parameters["noise_scale"] * acting_noise * log
+
+
+def _batch_size(rate: Floats, noise_rate: Floats) -> Floats:
+    """Batch size at knots; one where there is no noise to tell it by."""
+    return np.asarray(np.divide(rate, noise_rate, out=np.ones_like(rate), where=noise_rate > 0))
 
 
 def _with_knots_on_ramps(step: Floats, rate: Floats, noise_rate: Floats) -> tuple[Floats, Floats, Floats]:
@@ -464,34 +509,3 @@ def difference(values: Mapping[str, float], name: str) -> float:
     """
     # A shift may be zero, and is a difference of exponents of order 1.
     return STEP * max(abs(values[name]), 1.0 if name == "shift" else 1e-3)
-
-
-def log_loss_jacobian(
-    parameters: Mapping[str, float], settings: Settings, reference_params: float, names: Collection[str]
-) -> Floats:
-    """Derivatives (run, T, parameter) of the log loss, in the order of ``parameters``.
-
-    Those that ``names`` does not have, and those of infinite parameters (an effect left out), are zero.
-
-    Examples
-    --------
-    >>> one = np.ones(1)
-    >>> settings = Settings(np.array([[10.0, 100.0]]), 1e4 * one, 0.1 * one, np.inf * one, np.inf * one)
-    >>> values = complete(dict(alpha=1.5, r=0.4))
-    >>> slope = log_loss_jacobian(values, settings, 1e4, ["scale"])[0, :, list(values).index("scale")]
-    >>> slope.round(4).tolist()
-    [1.0, 1.0]
-    """
-    basis = basis_losses(parameters, settings, reference_params)
-    loss = _combined(parameters, basis, settings, reference_params)
-    derivative = np.zeros((*loss.shape, len(parameters)))
-    for number, name in enumerate(parameters):
-        if name in names and np.isfinite(parameters[name]):
-            step = difference(parameters, name)
-            there = {**parameters, name: parameters[name] + step}
-            moved_basis = basis if name in AMPLITUDES else basis_losses(there, settings, reference_params)
-            moved = _combined(there, moved_basis, settings, reference_params)
-            # A loss of exactly zero has no logarithm; the smallest number stands for it.
-            tiny = np.finfo(float).tiny
-            derivative[..., number] = (np.log(np.maximum(moved, tiny)) - np.log(np.maximum(loss, tiny))) / step
-    return derivative

@@ -11,6 +11,7 @@ import numpy as np
 from . import twopoint
 from .algorithms import PLAIN, Algorithm, algorithm_loss
 from .curves import Floats, TrainingCurves
+from .slopes import log_loss_jacobian
 
 COMBINATIONS = {
     "2 r": ("r",),
@@ -99,7 +100,7 @@ def predicted_band(
     if covariance is None:
         return loss, None
     uncertain = [name for name, variance in zip(values, np.diag(covariance), strict=True) if variance > 0]
-    derivative = twopoint.log_loss_jacobian(values, settings, reference_params, uncertain)[index]
+    derivative = log_loss_jacobian(values, settings, reference_params, uncertain)[1][index]
     return loss, loss * propagate(derivative, covariance)
 
 
