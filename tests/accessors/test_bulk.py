@@ -62,6 +62,22 @@ def test_every_element_is_the_fit_of_it_alone(tasks, fitted):
         xr.testing.assert_equal(one.twopoint.predict().drop_vars("task"), alone.twopoint.predict())
 
 
+@pytest.mark.parametrize("name", ["chinchilla", "rate_noise", "twopoint"])
+def test_every_law_is_fitted_in_bulk(tasks, name):
+    held = HELD if name == "twopoint" else {}
+    tree = tasks.laws.fit(name, dim="task", **held)
+    assert tree["parameters"].success.values.tolist() == [True, False, True]
+    alone = tasks.sel(task="c").drop_vars("task").laws.fit(name, **held)
+    assert tree.children.keys() == alone.children.keys()
+    for group in alone.children.keys() - {"observed"}:
+        assert tree[group].data_vars.keys() - {"success", "message", "notes"} == alone[group].data_vars.keys()
+        for key, variable in alone[group].data_vars.items():
+            xr.testing.assert_identical(tree[group][key].sel(task="c").variable, variable.variable)
+    xr.testing.assert_equal(tree.sel(task="c").laws.predict().drop_vars("task"), alone.laws.predict())
+    with pytest.raises(DataError, match="many fits, over task"):
+        tree.laws.predict()
+
+
 def test_what_fails_says_why_and_is_missing(fitted):
     parameters = fitted["parameters"].sel(task="b")
     assert "DataError: loss: not a positive number in run 'small'" in str(parameters.message.values)
@@ -140,6 +156,10 @@ def test_bad_requests_are_refused_before_any_work(tasks, fitted):
     with pytest.raises(DataError) as error:
         tasks.drop_vars("params").twopoint.fit(dim=["task", "step"], alpha=0.5)
     assert [problem.split(":")[0] for problem in error.value.problems] == ["dim", "params", "alpha"]
+    with pytest.raises(DataError, match="give a frontier alone"):
+        tasks.laws.fit("isoflop", dim="task")
+    with pytest.raises(DataError, match="check: goes with one record"):
+        tasks.twopoint.fit(dim="task", check="size")
     pytest.importorskip("dask")
     with pytest.raises(DataError, match=r"progress: .*ProgressBar"):
         tasks.chunk(task=1).twopoint.fit(dim="task", progress=True)

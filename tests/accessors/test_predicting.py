@@ -186,6 +186,8 @@ def test_frontiers_of_chunked_compute_are_lazy(made_up_analysis):
         assert lazy["compute"].chunks == lazy.best_loss.chunks == ((2, 1),)
         with pytest.raises(ParameterError, match="quantile"):
             tree.twopoint.frontier(chunked, quantile=[2.0])
+        with pytest.raises(ParameterError, match="data_limit: is not lazy; pass compute in memory"):
+            tree.twopoint.frontier(chunked, data_limit=1e6)
     found = lazy.compute(scheduler="synchronous")
     for name, expected in eager.variables.items():
         assert found[name].dims == expected.dims
