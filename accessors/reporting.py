@@ -239,16 +239,23 @@ def _frontier(tree: xr.DataTree) -> Section:
     if is_twopoint:
         more, said = _phase(tree)
         rows, sentences = rows + more, sentences + said
-    heads = ("frontier", "compute [FLOP]", "size exponent", "std. error", "exponent of the reducible loss")
+    heads: tuple[str, ...] = (
+        "frontier",
+        "compute [FLOP]",
+        "size exponent",
+        "std. error",
+        "exponent of the reducible loss",
+    )
     # Those of the reducible loss are a fit's alone.
-    used = slice(None) if is_twopoint else slice(4)
+    used = slice(5 if is_twopoint else 4)
     title = "Frontier and phase" if is_twopoint else "Frontier"
     return Section(title, heads[used] if rows else (), [row[used] for row in rows], sentences)
 
 
 def _phase(tree: xr.DataTree) -> tuple[list[tuple[str, ...]], list[str]]:
     """Local exponents of a two-point fit, those of its limit, and its phase in words."""
-    rows, sentences = [], []
+    rows: list[tuple[str, ...]] = []
+    sentences: list[str] = []
     phase = tree.twopoint.phase()
     for compute, point in ((value, phase.sel(compute=value)) for value in phase["compute"].values):
         exponents = [
