@@ -66,7 +66,7 @@ def main():
     lines += [f"| {name} | {ratio:.2f} | {limit} |" for name, (ratio, limit) in collector.recorded["ratios"].items()]
     lines += ["", "| schedule of 2,000 steps | largest relative error beside single steps | limit |", "|---|---|---|"]
     lines += [f"| {name} | {value:.0e} | 1e-05 |" for name, value in collector.recorded["accuracy"].items()]
-    lines += ["", "| reader of logs | measured |", "|---|---|"]
+    lines += ["", "| case | measured |", "|---|---|"]
     for name, row in collector.rows:
         if row and "units_per_curve" not in row:
             case = row.get("case", name.removeprefix("test_").replace("_", " "))
