@@ -198,7 +198,9 @@ def test_shift_is_another_test_spectrum():
     loss, _ = predicted_band(law, None, curves, 1e4)
     test = PowerLaw(1.35, 0.28)
     for run in (0, 1):
-        np.testing.assert_allclose(loss[curves.run == run], by_hand(law, curves, run, test_spectrum=test), rtol=RESOLVED)
+        np.testing.assert_allclose(
+            loss[curves.run == run], by_hand(law, curves, run, test_spectrum=test), rtol=RESOLVED
+        )
     ratio = 10.0
     expected = 2 * loss_curve(
         curves.step[curves.run == 3], PowerLaw(1.6, 0.28), learning_rate=20 * PEAK, batch_size=20 * BATCH / 5000,
