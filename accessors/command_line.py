@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from scalingeq.errors import FitError, ScalingEqError
+from scalingeq.errors import ArchiveError, FitError, ScalingEqError
 from scalingeq.inference.laws import LAWS
 from scalingeq.inference.twopoint import LAW_NAME
 
@@ -123,6 +123,19 @@ def _check_output(ctx: click.Context, param: click.Parameter, path: Path | None)
     return path
 
 
+def _check_archive(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse, before any work, an archive that could not be written after it."""
+    from . import saving
+
+    if path is not None:
+        _check_output(ctx, param, path)
+        try:
+            saving.target_of(path)
+        except ArchiveError as error:
+            raise click.BadParameter(str(error), ctx, param) from error
+    return path
+
+
 def _check_distinct(source: Path, output: Path | None) -> None:
     """Refuse to put a result in the place of what it is made from."""
     if output is not None and output.exists() and source.exists() and output.samefile(source):
@@ -210,7 +223,7 @@ def demo(output: Path) -> None:
     "-o",
     type=ARCHIVE,
     required=True,
-    callback=_check_output,
+    callback=_check_archive,
     help="Analysis to write: a NetCDF file, or a Zarr folder whose name ends in .zarr.",
 )
 @click.option(
@@ -306,7 +319,7 @@ def scoreboard(output: Path, data: Path | None, laws: Sequence[str], checkpoint:
 @click.option("--learning-rate", type=float, help="Of the runs planned; default: that of the runs fitted.")
 @click.option("--data-limit", type=float, help="Unique tokens that exist; default: no limit.")
 @click.option("--plot", type=FILE, callback=_check_figure, help="Figure to write (PNG, PDF, SVG, ...).")
-@click.option("--output", "-o", type=ARCHIVE, callback=_check_output, help="Frontier to write: NetCDF, or Zarr.")
+@click.option("--output", "-o", type=ARCHIVE, callback=_check_archive, help="Frontier to write: NetCDF, or Zarr.")
 def frontier(
     analysis: Path,
     compute: tuple[float, float],

@@ -161,17 +161,8 @@ def write(tree: xr.DataTree, path: str | os.PathLike[str]) -> None:
     >>> xr.open_dataset("loss.nc", engine="netcdf4").loss.values
     array([3., 2.])
     """
-    safe = self_contained(tree)
-    target = Path(os.path.realpath(path))  # renaming onto a link would replace the link
-    if not target.parent.is_dir():
-        raise ArchiveError(f"{path}: no folder {target.parent}; make it, or pass another path")
+    safe, target = self_contained(tree), target_of(path)
     zarr = is_zarr(target)
-    if zarr:
-        require_zarr(path)
-        if target.exists() and not is_store(target):
-            raise ArchiveError(f"{path}: is there and no Zarr folder, and will not be replaced; pass another path")
-    elif target.is_dir():
-        raise ArchiveError(f"{path}: is a folder; pass the path of a file, or one that ends in .zarr")
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         if zarr:
@@ -188,6 +179,33 @@ def write(tree: xr.DataTree, path: str | os.PathLike[str]) -> None:
         raise ArchiveError(f"{path}: could not be written ({error}); what was there is unchanged") from error
     finally:
         _remove(temporary)
+
+
+def target_of(path: str | os.PathLike[str]) -> Path:
+    """Where an archive of this path will be, or why none can be there.
+
+    Raises
+    ------
+    ArchiveError
+        If there is no folder for it, or what is there is no archive.
+
+    Examples
+    --------
+    >>> target_of("nowhere/fit.nc")
+    Traceback (most recent call last):
+        ...
+    scalingeq.errors.ArchiveError: nowhere/fit.nc: no folder ...nowhere; make it, or pass another path
+    """
+    target = Path(os.path.realpath(path))  # renaming onto a link would replace the link
+    if not target.parent.is_dir():
+        raise ArchiveError(f"{path}: no folder {target.parent}; make it, or pass another path")
+    if is_zarr(target):
+        require_zarr(path)
+        if target.exists() and not is_store(target):
+            raise ArchiveError(f"{path}: is there and no Zarr folder, and will not be replaced; pass another path")
+    elif target.is_dir():
+        raise ArchiveError(f"{path}: is a directory; pass the path of a file, or one that ends in .zarr")
+    return target
 
 
 def _evenly_chunked(ds: xr.Dataset) -> xr.Dataset:

@@ -212,7 +212,7 @@ def test_what_is_no_analysis_is_refused(tmp_path):
     assert not path.exists()
     with pytest.raises(ArchiveError, match="no folder"):
         saving.save(make_analysis(), tmp_path / "missing" / "fit.nc")
-    with pytest.raises(ArchiveError, match="is a folder"):
+    with pytest.raises(ArchiveError, match="is a directory"):
         saving.save(make_analysis(), tmp_path)
 
 

@@ -166,7 +166,7 @@ def test_a_failed_write_leaves_the_old_file(folder, tmp_path, monkeypatch):
         path.write_text("half")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(xr.Dataset, "to_netcdf", fail_half_way)
+    monkeypatch.setattr(xr.DataTree, "to_netcdf", fail_half_way)
     assert_fails(run("frontier", folder / "fit.nc", "--compute", "1e13", "-o", path), 1, "no space left")
     assert path.read_text() == "precious"
     assert [found.name for found in tmp_path.iterdir()] == ["frontier.nc"]
