@@ -112,6 +112,13 @@ class LossSurface(ABC):
         along, across = ((moved - log_tokens) / RULE_STEP for moved in (of_params, of_compute))
         return log_loss, by_params + by_tokens * along, by_tokens * across
 
+    def newton(self, log_params: Floats, log_compute: Floats) -> tuple[Floats, Floats]:
+        """First and second derivative (...) of the log loss in log params at a given compute, for a step of Newton's."""
+        params = np.exp(log_params[..., None] + STENCIL * np.array([-1.0, 0.0, 1.0]))
+        tokens = tokens_for(np.exp(log_compute)[..., None], params, self.flops)
+        below, here, above = np.moveaxis(np.log(self.loss(params, tokens)), -1, 0)
+        return (above - below) / (2 * STENCIL), (above - 2 * here + below) / STENCIL**2
+
     def curvature(self, log_params: Floats, log_compute: Floats) -> Floats:
         """Second derivative (...) of the log loss in log params at a given compute."""
         shifts = STENCIL * np.array([[-1.0], [1.0]])
@@ -151,8 +158,7 @@ def optimal_sizes(surface: LossSurface, compute: Floats, start: Floats | None = 
         start = _start(surface, compute)
     log_params = np.log(start)
     for _ in range(NEWTON_STEPS):
-        here, ahead = surface.slope(log_params + STENCIL * np.array([[0.0], [1.0]]), log_compute)[1]
-        curvature = (ahead - here) / STENCIL
+        here, curvature = surface.newton(log_params, log_compute)
         # Where the loss curves the other way, go downhill; near the optimum this is Newton's method.
         step = np.where(curvature > 0, -here / np.where(curvature > 0, curvature, 1.0), -np.sign(here) * NEWTON_REACH)
         step = np.clip(step, -NEWTON_REACH, NEWTON_REACH)
