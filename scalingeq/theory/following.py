@@ -271,18 +271,17 @@ def _walk(
     else:
         log = np.log(ratio)
         prediction = predictors(log)
-    columns = with_moments(weights_of(nodes), nodes.eigenvalue)
     kappa, steps = np.empty((2, *path.shape), dtype=np.complex128)
     sums = np.empty((3, *path.shape, 3), dtype=np.complex128)
     compiled = loops()
     if compiled is not None:
         first_step = log[:, min(1, path.shape[1] - 1)].copy()
-        weights = np.ascontiguousarray(columns.T)
         compiled.walk(
-            np.ascontiguousarray(path), first_step, prediction, nodes.eigenvalue, weights, per_width, per_sample,
-            passes + polish, kappa, sums, steps,
+            np.ascontiguousarray(path), first_step, prediction, *nodes, per_width, per_sample, passes + polish,
+            kappa, sums, steps,
         )  # fmt: skip
         return kappa, sums, steps
+    columns = with_moments(weights_of(nodes), nodes.eigenvalue)
     together = min(max(1, CHUNK // nodes.eigenvalue.size), len(path))
     work = np.empty(3 * together * nodes.eigenvalue.size)
     for i in range(0, len(path), together):
