@@ -185,7 +185,7 @@ def follow(
         row, point = np.nonzero(~found)
         again = follow_to(path[row, point], nodes, per_width[row], per_sample[row], CAREFUL_STEPS)
         kappa[row, point], sums[:, row, point] = again.kappa, np.moveaxis(np.stack(again[1:]), 1, -1)
-    return Followed(kappa, *np.moveaxis(sums, -1, 1))
+    return Followed(kappa, *sums.transpose(0, 3, 1, 2))
 
 
 def follow_to(
@@ -222,9 +222,10 @@ def follow_to(
 def _is_found(s: ComplexArray, kappa: ComplexArray, step: ComplexArray) -> NDArray[np.bool_]:
     """Whether a frequency is found to the last digits, and on the right branch."""
     # kappa2 / s is a Stieltjes function: on the right branch 0 <= arg kappa2 <= arg s, and only there.
-    slack = 1e-9 * np.abs(kappa)
-    before = (s * kappa.conj()).imag >= -np.abs(s) * slack
-    return np.asarray((np.abs(step) <= LAST_STEP * np.abs(kappa)) & (kappa.imag >= -slack) & before)
+    modulus = np.abs(kappa)
+    slack = -1e-9 * modulus
+    before = s.imag * kappa.real - s.real * kappa.imag >= np.abs(s) * slack
+    return np.asarray((np.abs(step) <= LAST_STEP * modulus) & (kappa.imag >= slack) & before)
 
 
 def predictors(log: ComplexArray) -> ComplexArray:
@@ -249,9 +250,10 @@ def predictors(log: ComplexArray) -> ComplexArray:
 
 
 @lru_cache(maxsize=32)
-def _predictors_of_one(log: bytes) -> ComplexArray:
-    """Predictors of one path, which is given as the bytes of its logarithm."""
-    return predictors(np.frombuffer(log, dtype=np.complex128)[None])
+def _continued(ratio: bytes) -> tuple[ComplexArray, ComplexArray]:
+    """Logarithm (1, point) and predictors of one path, which is given as the bytes of its ratio to its start."""
+    log = np.log(np.frombuffer(ratio, dtype=np.complex128)[None])
+    return log, predictors(log)
 
 
 def _walk(
@@ -266,8 +268,7 @@ def _walk(
     ratio = path / path[:, :1]
     if np.abs(ratio - ratio[:1]).max(initial=0.0) < 1e-9:
         # Scaled copies of one path, of which there are few: rounding makes them recognisable.
-        log = np.asarray(np.round(np.log(ratio[:1]), 12), dtype=np.complex128)
-        prediction = _predictors_of_one(log.tobytes())
+        log, prediction = _continued(np.round(ratio[0], 12).tobytes())
     else:
         log = np.log(ratio)
         prediction = predictors(log)
