@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalingeq.theory.compiled_march import at_times, march, march_tangents, totals
+from scalingeq.theory.compiled_slopes import slopes
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
 
 
@@ -27,12 +28,15 @@ class Loops(NamedTuple):
     ----------
     walk, pair : callable
         Functions of this module.
+    slopes : callable
+        That of `scalingeq.theory.compiled_slopes`.
     march, march_tangents, at_times, totals : callable
         Those of `scalingeq.theory.compiled_march`.
     """
 
     walk: Callable[..., None]
     pair: Callable[..., None]
+    slopes: Callable[..., None]
     march: Callable[..., None]
     march_tangents: Callable[..., None]
     at_times: Callable[..., None]
@@ -52,7 +56,7 @@ def loops() -> Loops | None:
     compile_: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.njit(
         cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"}
     )
-    return Loops(*(compile_(loop) for loop in (walk, pair, march, march_tangents, at_times, totals)))
+    return Loops(*(compile_(loop) for loop in (walk, pair, slopes, march, march_tangents, at_times, totals)))
 
 
 def walk(

@@ -132,7 +132,8 @@ def _equivalents(
     point, row, nodes = equivalents(end, per_width, per_sample, spectrum, polish=polish)
     slopes = None
     if jacobian:
-        slopes = one_point_slopes(point, nodes, node_slopes(spectrum, float(np.abs(point.s).min())))
+        of_nodes = node_slopes(spectrum, float(np.abs(point.s).min()))
+        slopes = one_point_slopes(point, nodes, of_nodes, pairs=polish)
     return Equivalents(point, slopes, spectrum.nodes(1.0).power), row
 
 

@@ -89,14 +89,14 @@ def resolvent_sums(
     return sums
 
 
-def sums_at(kappa: ComplexArray, eigenvalue: FloatArray, weights: FloatArray) -> ComplexArray:
-    """Sums (power, row, weight) of ``weights`` (weight, node) over the first three powers of eigenvalue + kappa."""
+def sums_at(kappa: ComplexArray, eigenvalue: FloatArray, weights: FloatArray, powers: int) -> ComplexArray:
+    """Sums (power, row, weight) of ``weights`` (weight, node) over the first 2 or 3 powers of eigenvalue + kappa."""
     columns = with_moments(weights, eigenvalue)
-    sums = np.empty((3, kappa.size, len(weights)), dtype=np.complex128)
+    sums = np.empty((powers, kappa.size, len(weights)), dtype=np.complex128)
     step = min(max(1, CHUNK // eigenvalue.size), max(kappa.size, 1))
-    work = np.empty(3 * step * eigenvalue.size)
+    work = np.empty(powers * step * eigenvalue.size)
     for i in range(0, kappa.size, step):
-        sums[:, i : i + step] = resolvent_sums(kappa[i : i + step], eigenvalue, columns, 3, work)
+        sums[:, i : i + step] = resolvent_sums(kappa[i : i + step], eigenvalue, columns, powers, work)
     return sums
 
 
