@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalingeq.theory.compiled_march import at_times, march, march_tangents, totals
+from scalingeq.theory.compiled_slopes import slopes
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
 
 
@@ -27,12 +28,15 @@ class Loops(NamedTuple):
     ----------
     walk, pair : callable
         Functions of this module.
+    slopes : callable
+        That of `scalingeq.theory.compiled_slopes`.
     march, march_tangents, at_times, totals : callable
         Those of `scalingeq.theory.compiled_march`.
     """
 
     walk: Callable[..., None]
     pair: Callable[..., None]
+    slopes: Callable[..., None]
     march: Callable[..., None]
     march_tangents: Callable[..., None]
     at_times: Callable[..., None]
@@ -52,7 +56,7 @@ def loops() -> Loops | None:
     compile_: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.njit(
         cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"}
     )
-    return Loops(*(compile_(loop) for loop in (walk, pair, march, march_tangents, at_times, totals)))
+    return Loops(*(compile_(loop) for loop in (walk, pair, slopes, march, march_tangents, at_times, totals)))
 
 
 def walk(
@@ -60,7 +64,8 @@ def walk(
     first: ComplexArray,
     prediction: ComplexArray,
     eigenvalue: FloatArray,
-    columns: FloatArray,
+    modes: FloatArray,
+    target: FloatArray,
     per_width: FloatArray,
     per_sample: FloatArray,
     passes: int,
@@ -71,59 +76,75 @@ def walk(
     """Follow the renormalised frequency along paths (path, point), as `scalingeq.theory.following` describes.
 
     ``first`` (path or 1,) is the first step in log s and ``prediction`` (path or 1, point, 6) the weights of the
-    others. ``columns`` (6, node) are weights, and weights times eigenvalue. The last three arguments take the results.
+    others. The last three arguments take the results.
     """
     rows, points = path.shape
-    nodes = eigenvalue.size
+    # Filled up with nodes of no weight, so that the processor's vectors hold all of them.
+    nodes = (eigenvalue.size + 15) // 16 * 16
+    eigen, columns = np.ones(nodes), np.zeros((5, nodes))
+    for i in range(eigenvalue.size):
+        eigen[i] = eigenvalue[i]
+        columns[0, i] = modes[i] * eigenvalue[i]
+        columns[1, i] = target[i]
+        for n in range(2):
+            columns[2 + n, i] = columns[n, i] * eigenvalue[i]
+        columns[4, i] = columns[2, i] * eigenvalue[i]
     trace = columns[0].sum()
     history = np.empty((points + 1, 2), dtype=np.complex128)
     power = np.empty((3, 3), dtype=np.complex128)
     for row in range(rows):
         p, q = per_width[row], per_sample[row]
         copy = row if prediction.shape[0] > 1 else 0
-        target = path[row, 0].real
-        low, high = target, target + trace * (p + q)
+        goal = path[row, 0].real
+        low, high = goal, goal + trace * (p + q)
         root = high
         for _ in range(200):
             degrees, slope = 0.0, 0.0
             for i in range(nodes):
-                inverse = 1.0 / (root + eigenvalue[i])
+                inverse = 1.0 / (root + eigen[i])
                 degrees += columns[0, i] * inverse
                 slope += columns[0, i] * inverse * inverse
             a, b = 1 - p * degrees, 1 - q * degrees
-            value = root * a * b - target
-            if value < 0 or a < 0 or b < 0:
+            value = root * a * b
+            if value < goal or a < 0 or b < 0:
                 low = root
             else:
                 high = root
-            new = root - value / (a * b + root * slope * (b * p + a * q))
+            new = -1.0
+            if a > 0 and b > 0:
+                # In logarithms, in which power laws are lines.
+                new = root * np.exp(np.log(goal / value) * (a * b) / (a * b + root * slope * (b * p + a * q)))
             if not (new >= low and new <= high):
                 new = np.sqrt(low * high)
             change = abs(new - root)
             root = new
-            if change <= 1e-10 * root:
+            # The step from here on is the square of this one, and the first point below takes one more.
+            if change <= 1e-5 * root:
                 break
-        guess = complex(root)
-        step = complex(0.0)
+        guess, step = complex(root), complex(0.0)
+        log = complex(np.log(root))
         for point in range(points):
             if point == 1:
-                guess = guess * np.exp(history[1, 1] * first[copy])
+                log += history[1, 1] * first[copy]
             elif point > 1:
-                total = complex(0.0)
+                log = complex(0.0)
                 for i in range(3):
-                    total += history[point - 2 + i, 0] * prediction[copy, point, 2 * i]
-                    total += history[point - 2 + i, 1] * prediction[copy, point, 2 * i + 1]
-                guess = np.exp(total)
+                    log += history[point - 2 + i, 0] * prediction[copy, point, 2 * i]
+                    log += history[point - 2 + i, 1] * prediction[copy, point, 2 * i + 1]
+            if point > 0:
+                growth = np.exp(log.real)
+                guess = complex(growth * np.cos(log.imag), growth * np.sin(log.imag))
             s = path[row, point]
+            start = guess
             slope_of_root = complex(0.0)
             for _ in range(3 if point == 1 else passes):
                 x0, y = guess.real, guess.imag
                 yy = y * y
-                a0 = b0 = c0 = d0 = e0 = f0 = 0.0
-                a1 = b1 = c1 = d1 = e1 = f1 = 0.0
-                a2 = b2 = c2 = d2 = e2 = f2 = 0.0
+                a0 = b0 = c0 = d0 = e0 = 0.0
+                a1 = b1 = c1 = d1 = 0.0
+                a2 = b2 = c2 = d2 = 0.0
                 for i in range(nodes):
-                    x = x0 + eigenvalue[i]
+                    x = x0 + eigen[i]
                     inverse = 1.0 / (x * x + yy)
                     square = inverse * inverse
                     cube = square * inverse
@@ -143,41 +164,46 @@ def walk(
                     d0 += w * inverse
                     d1 += w * square
                     d2 += w * cube
-                    w = columns[4, i]
-                    e0 += w * inverse
-                    e1 += w * square
-                    e2 += w * cube
-                    w = columns[5, i]
-                    f0 += w * inverse
-                    f1 += w * square
-                    f2 += w * cube
+                    e0 += columns[4, i] * inverse
                 turn, conjugate = complex(0.0, -2 * y), complex(x0, -y)
                 for i, plain0, plain1, plain2, moment0, moment1, moment2 in (
-                    (0, a0, a1, a2, d0, d1, d2),
-                    (1, b0, b1, b2, e0, e1, e2),
-                    (2, c0, c1, c2, f0, f1, f2),
+                    (0, a0, a1, a2, c0, c1, c2),
+                    (1, b0, b1, b2, d0, d1, d2),
                 ):
                     mixed = moment1 + conjugate * plain1
                     power[0, i] = moment0 + conjugate * plain0
                     power[1, i] = plain0 + turn * mixed
                     power[2, i] = mixed + turn * (plain1 + turn * (moment2 + conjugate * plain2))
+                # Where the last weight is a moment of the first, so are its sums; the first power would cancel.
+                power[0, 2] = e0 + conjugate * c0
+                power[1, 2] = power[0, 0] - guess * power[1, 0]
+                power[2, 2] = power[1, 0] - guess * power[2, 0]
                 df, drop, curvature = power[0, 0], power[1, 0], power[2, 0]
                 left, right = 1 - df * p, 1 - df * q
                 both = left * q + right * p
                 product = left * right
                 derivative = guess * both * drop + product
                 second = guess * (drop * drop * (p * q) - curvature * both) + both * drop
-                newton = (s - guess * product) / derivative
-                step = newton * (1 - newton * second / derivative)
+                # A product with the reciprocal takes less time than two quotients.
+                over = derivative.conjugate() / (derivative.real**2 + derivative.imag**2)
+                newton = (s - guess * product) * over
+                step = newton * (1 - newton * second * over)
                 guess = guess + step
-                slope_of_root = s / (guess * (derivative + 2 * step * second))
+                steep = guess * (derivative + 2 * step * second)
+                slope_of_root = s * steep.conjugate() / (steep.real**2 + steep.imag**2)
             kappa[row, point] = guess
             steps[row, point] = step
             for i in range(3):
                 sums[0, row, point, i] = power[0, i] - step * (power[1, i] - step * power[2, i])
                 sums[1, row, point, i] = 2 * step * power[2, i] - power[1, i]
                 sums[2, row, point, i] = 2 * power[2, i]
-            history[point + 1, 0] = np.log(guess)
+            # The series of the logarithm, where the guess was as good as it is but for the first points.
+            moved = (guess - start) * start.conjugate() / (start.real**2 + start.imag**2)
+            if abs(moved.real) + abs(moved.imag) < 1e-3:
+                log += moved * (1 - moved * (1 / 2 - moved * (1 / 3 - moved * (1 / 4 - moved / 5))))
+            else:
+                log = np.log(guess)
+            history[point + 1, 0] = log
             history[point + 1, 1] = slope_of_root
             if point == 1:
                 history[0, 0] = history[2, 0].conjugate()

@@ -81,22 +81,22 @@ def broadcast(
         ("noise_rate", arrays["noise_rate"]),
         ("noise_variance", arrays["noise_variance"]),
     ):
-        if np.any(bad := ~(np.isfinite(value) & (value >= 0))):
+        if (bad := ~((value >= 0) & (value < math.inf))).any():
             problems.append(f"{name} contains {float(value[bad].flat[0])!r}: pass finite numbers, none negative")
     if kind not in ("test", "train"):
         problems.append(f"kind is {kind!r}: pass 'test' or 'train'")
     raise_problems(problems, ParameterError)
     try:
-        leading = np.broadcast_shapes(times.shape[:-1], *(value.shape for value in arrays.values()))
+        leading = np.broadcast(np.empty(times.shape[:-1]), *arrays.values()).shape
     except ValueError as error:
         shapes = ", ".join(f"{name} {value.shape}" for name, value in arrays.items())
         raise ParameterError(
             f"{time_name} has shape {times.shape}, the others {shapes}: all must broadcast without its last axis"
         ) from error
     shape = (*leading, times.shape[-1])
-    rows = {name: np.broadcast_to(value, leading).ravel() for name, value in arrays.items()}
+    rows = {name: np.full(leading, value).ravel() for name, value in arrays.items()}
     grid = times.reshape(math.prod(times.shape[:-1]), times.shape[-1])
-    which = np.broadcast_to(np.arange(len(grid)).reshape(times.shape[:-1]), leading).ravel()
+    which = np.full(leading, np.arange(len(grid)).reshape(times.shape[:-1])).ravel()
     if len(grid) > 1:
         # Rows of times that are alike are one.
         numbers: dict[bytes, int] = {}

@@ -154,10 +154,11 @@ def _losses(curves: Curves, spectrum: AnySpectrum, kind: Kind, parameters: tuple
     check_kernel_norm(curves.noise_rate, total.trace)
     values = np.zeros((1 + len(parameters or ()), curves.which.size, curves.grid.shape[1]))
     at_start, start = curves.grid == 0, total.power + curves.noise_variance
-    if parameters and at_start.any():
+    starts = at_start.any()
+    if parameters and starts:
         # Derivatives at the start are those just after it.
         curves = curves._replace(grid=np.where(at_start, EARLIEST / total.trace, curves.grid))
-    one = np.full(curves.which.size, kind == "train") | (curves.per_sample == 0)
+    one = (curves.per_sample == 0) | (kind == "train")
     for chosen, solve, most in (
         (one, one_frequency_loss, CURVES_AT_ONCE),
         (~one, two_frequency_loss, CURVES_OF_PAIRS),
@@ -166,7 +167,8 @@ def _losses(curves: Curves, spectrum: AnySpectrum, kind: Kind, parameters: tuple
             some = curves if group.size == curves.which.size else curves.select(group)
             if some.grid.any():
                 values[:, group] = solve(some, spectrum, parameters is not None)
-    values[0] = np.where(at_start[curves.which], start[:, None], values[0])
+    if starts:
+        values[0] = np.where(at_start[curves.which], start[:, None], values[0])
     return values
 
 

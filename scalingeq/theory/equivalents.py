@@ -722,7 +722,7 @@ def size_problems(sizes: dict[str, ArrayLike]) -> list[str]:
     return [
         f"{name} is {np.asarray(value)[~(np.asarray(value) > 0)].flat[0]!r}: pass positive numbers, or infinity"
         for name, value in sizes.items()
-        if not np.all(np.asarray(value) > 0)
+        if not (np.asarray(value) > 0).all()
     ]
 
 

@@ -30,7 +30,7 @@ from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray
 from scalingeq.theory.stability import edge_bound
 from scalingeq.theory.two_frequency import KernelGrids, kernel_grids, product_of_pairs
 from scalingeq.theory.volterra import noisy_loss
-from scalingeq.theory.windows import equivalents, invert, sort_times, take
+from scalingeq.theory.windows import are_all, equivalents, invert, sort_times, take
 
 
 class Equivalents(NamedTuple):
@@ -52,7 +52,7 @@ class Equivalents(NamedTuple):
 
     def take(self, row: IntArray) -> Equivalents:
         """Equivalents of some rows."""
-        if np.array_equal(row, np.arange(len(self.point.s))):
+        if are_all(row, len(self.point.s)):
             return self
         return self._replace(point=take(self.point, row), slopes=None if self.slopes is None else self.slopes.take(row))
 
@@ -132,7 +132,8 @@ def _equivalents(
     point, row, nodes = equivalents(end, per_width, per_sample, spectrum, polish=polish)
     slopes = None
     if jacobian:
-        slopes = one_point_slopes(point, nodes, node_slopes(spectrum, float(np.abs(point.s).min())))
+        of_nodes = node_slopes(spectrum, float(np.abs(point.s).min()))
+        slopes = one_point_slopes(point, nodes, of_nodes, pairs=polish)
     return Equivalents(point, slopes, spectrum.nodes(1.0).power), row
 
 

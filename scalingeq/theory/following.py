@@ -89,14 +89,14 @@ def resolvent_sums(
     return sums
 
 
-def sums_at(kappa: ComplexArray, eigenvalue: FloatArray, weights: FloatArray) -> ComplexArray:
-    """Sums (power, row, weight) of ``weights`` (weight, node) over the first three powers of eigenvalue + kappa."""
+def sums_at(kappa: ComplexArray, eigenvalue: FloatArray, weights: FloatArray, powers: int) -> ComplexArray:
+    """Sums (power, row, weight) of ``weights`` (weight, node) over the first 2 or 3 powers of eigenvalue + kappa."""
     columns = with_moments(weights, eigenvalue)
-    sums = np.empty((3, kappa.size, len(weights)), dtype=np.complex128)
+    sums = np.empty((powers, kappa.size, len(weights)), dtype=np.complex128)
     step = min(max(1, CHUNK // eigenvalue.size), max(kappa.size, 1))
-    work = np.empty(3 * step * eigenvalue.size)
+    work = np.empty(powers * step * eigenvalue.size)
     for i in range(0, kappa.size, step):
-        sums[:, i : i + step] = resolvent_sums(kappa[i : i + step], eigenvalue, columns, 3, work)
+        sums[:, i : i + step] = resolvent_sums(kappa[i : i + step], eigenvalue, columns, powers, work)
     return sums
 
 
@@ -185,7 +185,7 @@ def follow(
         row, point = np.nonzero(~found)
         again = follow_to(path[row, point], nodes, per_width[row], per_sample[row], CAREFUL_STEPS)
         kappa[row, point], sums[:, row, point] = again.kappa, np.moveaxis(np.stack(again[1:]), 1, -1)
-    return Followed(kappa, *np.moveaxis(sums, -1, 1))
+    return Followed(kappa, *sums.transpose(0, 3, 1, 2))
 
 
 def follow_to(
@@ -222,9 +222,10 @@ def follow_to(
 def _is_found(s: ComplexArray, kappa: ComplexArray, step: ComplexArray) -> NDArray[np.bool_]:
     """Whether a frequency is found to the last digits, and on the right branch."""
     # kappa2 / s is a Stieltjes function: on the right branch 0 <= arg kappa2 <= arg s, and only there.
-    slack = 1e-9 * np.abs(kappa)
-    before = (s * kappa.conj()).imag >= -np.abs(s) * slack
-    return np.asarray((np.abs(step) <= LAST_STEP * np.abs(kappa)) & (kappa.imag >= -slack) & before)
+    modulus = np.abs(kappa)
+    slack = -1e-9 * modulus
+    before = s.imag * kappa.real - s.real * kappa.imag >= np.abs(s) * slack
+    return np.asarray((np.abs(step) <= LAST_STEP * modulus) & (kappa.imag >= slack) & before)
 
 
 def predictors(log: ComplexArray) -> ComplexArray:
@@ -249,9 +250,10 @@ def predictors(log: ComplexArray) -> ComplexArray:
 
 
 @lru_cache(maxsize=32)
-def _predictors_of_one(log: bytes) -> ComplexArray:
-    """Predictors of one path, which is given as the bytes of its logarithm."""
-    return predictors(np.frombuffer(log, dtype=np.complex128)[None])
+def _continued(ratio: bytes) -> tuple[ComplexArray, ComplexArray]:
+    """Logarithm (1, point) and predictors of one path, which is given as the bytes of its ratio to its start."""
+    log = np.log(np.frombuffer(ratio, dtype=np.complex128)[None])
+    return log, predictors(log)
 
 
 def _walk(
@@ -266,23 +268,21 @@ def _walk(
     ratio = path / path[:, :1]
     if np.abs(ratio - ratio[:1]).max(initial=0.0) < 1e-9:
         # Scaled copies of one path, of which there are few: rounding makes them recognisable.
-        log = np.asarray(np.round(np.log(ratio[:1]), 12), dtype=np.complex128)
-        prediction = _predictors_of_one(log.tobytes())
+        log, prediction = _continued(np.round(ratio[0], 12).tobytes())
     else:
         log = np.log(ratio)
         prediction = predictors(log)
-    columns = with_moments(weights_of(nodes), nodes.eigenvalue)
     kappa, steps = np.empty((2, *path.shape), dtype=np.complex128)
     sums = np.empty((3, *path.shape, 3), dtype=np.complex128)
     compiled = loops()
     if compiled is not None:
         first_step = log[:, min(1, path.shape[1] - 1)].copy()
-        weights = np.ascontiguousarray(columns.T)
         compiled.walk(
-            np.ascontiguousarray(path), first_step, prediction, nodes.eigenvalue, weights, per_width, per_sample,
-            passes + polish, kappa, sums, steps,
+            np.ascontiguousarray(path), first_step, prediction, *nodes, per_width, per_sample, passes + polish,
+            kappa, sums, steps,
         )  # fmt: skip
         return kappa, sums, steps
+    columns = with_moments(weights_of(nodes), nodes.eigenvalue)
     together = min(max(1, CHUNK // nodes.eigenvalue.size), len(path))
     work = np.empty(3 * together * nodes.eigenvalue.size)
     for i in range(0, len(path), together):

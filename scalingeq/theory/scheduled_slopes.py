@@ -71,7 +71,7 @@ class Parts(NamedTuple):
 def _train_parts(frame: Frame, of_nodes: NodeSlopes, nodes: Nodes) -> Parts:
     """Parts of the train loss; parameters are those of the spectrum, and one over the sizes."""
     modes, point, weight = frame.modes, frame.modes.point, frame.modes.contour.weight
-    slopes = one_point_slopes(point, nodes, of_nodes)
+    slopes = one_point_slopes(point, nodes, of_nodes, pairs=False)
     # Derivatives of `kernel_weights` and `forcing_weights`; the Laplace frequencies stay where they are.
     share = point.kappa2 * point.power / point.kappa1
     target = slopes.kappa2 * point.power + point.kappa2 * slopes.power - share * slopes.kappa1

@@ -41,15 +41,17 @@ class NodeSlopes(NamedTuple):
     ----------
     names : tuple of str
         Parameters of the spectrum: ``alpha`` and ``r`` of a power law, none of a measured spectrum.
-    eigenvalue, trace, target : ndarray, shape (parameter, node)
-        Derivatives of the nodes' eigenvalues, of their shares ``modes * eigenvalue`` in the trace, and of their target
-        power.
+    trace, target : ndarray, shape (parameter, node)
+        Derivatives of the nodes' shares ``modes * eigenvalue`` in the trace, and of their target power.
+    weights : ndarray, shape (2, 2, parameter, node)
+        With g = 1/(eigenvalue + kappa2) and e the relative change of the eigenvalue, the sum of w g, of trace and of
+        target, changes at fixed kappa2 by the sum of (dw - w e) g + kappa2 w e g**2: the two weights in it.
     """
 
     names: tuple[str, ...]
-    eigenvalue: FloatArray
     trace: FloatArray
     target: FloatArray
+    weights: FloatArray
 
 
 class OnePointSlopes(NamedTuple):
@@ -117,9 +119,10 @@ def node_slopes(spectrum: AnySpectrum, smallest_frequency: float) -> NodeSlopes:
     (('alpha', 'r'), array([[-0.      , -0.086643],
            [-0.      , -0.346574]]))
     """
+    nodes = spectrum.nodes(smallest_frequency)
     if not isinstance(spectrum, PowerLaw):
-        none = np.empty((0, spectrum.nodes(smallest_frequency).eigenvalue.size))
-        return NodeSlopes((), none, none, none)
+        none = np.empty((0, nodes.eigenvalue.size))
+        return NodeSlopes((), none, none, np.empty((2, 2, *none.shape)))
     alpha, r, dim = spectrum.alpha, spectrum.r, spectrum.dim
     k, count, stop = counted_modes(alpha, dim, smallest_frequency)
     log = np.log(k)
@@ -135,7 +138,9 @@ def node_slopes(spectrum: AnySpectrum, smallest_frequency: float) -> NodeSlopes:
         parts[0] += [node[:, 0], node[:, 1]]
         parts[1] += [weight[:, 0], none]
         parts[2] += [none, weight[:, 1]]
-    return NodeSlopes(("alpha", "r"), *(np.concatenate(part, axis=1) for part in parts))
+    of_eigenvalue, *of_weights = (np.concatenate(part, axis=1) for part in parts)
+    moved = np.stack([nodes.modes * nodes.eigenvalue, nodes.target])[:, None] * (of_eigenvalue / nodes.eigenvalue)
+    return NodeSlopes(("alpha", "r"), *of_weights, np.stack([np.stack(of_weights) - moved, moved]))
 
 
 def _tail_slopes(
@@ -169,7 +174,7 @@ def _tail_slopes(
     return node_slopes * first**-alpha, weight_slopes * first ** -exponents[:, None]
 
 
-def one_point_slopes(point: OnePoint, nodes: Nodes, slopes: NodeSlopes) -> OnePointSlopes:
+def one_point_slopes(point: OnePoint, nodes: Nodes, slopes: NodeSlopes, pairs: bool = True) -> OnePointSlopes:
     """Derivatives of one-point equivalents.
 
     Parameters
@@ -178,6 +183,8 @@ def one_point_slopes(point: OnePoint, nodes: Nodes, slopes: NodeSlopes) -> OnePo
         Equivalents at the frequencies.
     nodes, slopes : Nodes and NodeSlopes
         Nodes of the spectrum that serve them, and their derivatives.
+    pairs : bool
+        Whether ``degrees_slope`` and ``power_slope`` are wanted, which are 0 otherwise: pairs of frequencies need them.
 
     Returns
     -------
@@ -193,26 +200,29 @@ def one_point_slopes(point: OnePoint, nodes: Nodes, slopes: NodeSlopes) -> OnePo
     >>> dict(zip(slopes.names, slopes.kappa2.real.round(6).tolist()))
     {'alpha': -0.009053, 'r': 0.0, 'per_width': 0.324626, 'per_sample': 0.204894, 's': 1.388805}
     """
-    count, shape, trace = len(slopes.names), point.kappa2.shape, nodes.modes * nodes.eigenvalue
-    kappa, degrees = point.kappa2, point.degrees
-    # With g = 1/(eigenvalue + kappa2) and e the relative change of the eigenvalue, the sum of w g changes, at fixed
-    # kappa2, by the sum of (dw - w e) g + kappa2 w e g**2.
-    relative = np.divide(
-        slopes.eigenvalue, nodes.eigenvalue, out=np.zeros_like(slopes.trace), where=nodes.eigenvalue > 0
-    )
-    moved = np.stack([trace, nodes.target])[:, None] * relative
-    changed = np.stack([slopes.trace, slopes.target]) - moved
-    weights = np.concatenate([np.stack([trace, nodes.target])[:, None], changed, moved], axis=1)
-    flat = weights.reshape(-1, trace.size)
+    count, shape = len(slopes.names), point.kappa2.shape
+    kappa, degrees, names = point.kappa2, point.degrees, (*slopes.names, "per_width", "per_sample", "s")
+    shares = slopes.trace.sum(axis=1)
+    compiled = loops()
+    if compiled is not None:
+        fields = np.stack([kappa, point.kappa1, degrees, *point[6:10]]).reshape(7, -1)
+        per_width, per_sample = (np.broadcast_to(size, shape).ravel() for size in point[-2:])
+        out = np.empty((7 if pairs else 5, count + 3, kappa.size), dtype=np.complex128)
+        compiled.slopes(fields, per_width, per_sample, nodes.eigenvalue, slopes.weights, shares, out)
+        found = list(out.reshape(*out.shape[:2], *shape))
+        return OnePointSlopes(names, *found, *[np.zeros_like(found[0])] * (7 - len(found)))
+    flat = slopes.weights.reshape(-1, nodes.eigenvalue.size)
     needed = flat.any(axis=1)
-    sums = np.zeros((3, flat.shape[0], kappa.size), dtype=np.complex128)
-    sums[:, needed] = np.moveaxis(sums_at(kappa.ravel(), nodes.eigenvalue, flat[needed]), -1, 1)
-    at_fixed, by_changes, by_moves = np.split(sums.reshape(3, 2, 2 * count + 1, *shape), [1, 1 + count], axis=2)
+    powers = 3 if pairs else 2
+    sums = np.zeros((powers, flat.shape[0], kappa.size), dtype=np.complex128)
+    sums[:, needed] = np.moveaxis(sums_at(kappa.ravel(), nodes.eigenvalue, flat[needed], powers), -1, 1)
+    by_changes, by_moves = sums.reshape(powers, 2, 2, count, *shape).swapaxes(0, 1)
     explicit = np.zeros((2, 2, count + 3, *shape), dtype=np.complex128)
     # The sums themselves, and their derivatives with respect to kappa2.
     explicit[0, :, :count] = by_changes[0] + kappa * by_moves[1]
-    explicit[1, :, :count] = by_moves[1] - by_changes[1] - 2 * kappa * by_moves[2]
-    by_kappa = np.stack([-at_fixed[1, :, 0], 2 * at_fixed[2, :, 0]])
+    if pairs:
+        explicit[1, :, :count] = by_moves[1] - by_changes[1] - 2 * kappa * by_moves[2]
+    by_kappa = np.stack([point[6:8], point[8:10]])
     a, b = 1 - degrees * point.per_width, 1 - degrees * point.per_sample
     by_degrees = -kappa * (b * point.per_width + a * point.per_sample)
     # Minus the derivative of kappa2 a b - s with respect to each parameter, at fixed kappa2.
@@ -224,7 +234,7 @@ def one_point_slopes(point: OnePoint, nodes: Nodes, slopes: NodeSlopes) -> OnePo
     (d_degrees, d_power), (d_degrees_slope, d_power_slope) = explicit + kappa_slope * by_kappa[:, :, None]
     # eigenvalue * g = 1 - kappa2 g
     d_squares = -(kappa_slope * degrees + kappa * d_degrees)
-    d_squares[:count] += slopes.trace.sum(axis=1).reshape(-1, *(1,) * kappa.ndim)
+    d_squares[:count] += shares.reshape(-1, *(1,) * kappa.ndim)
     # Of the two forms of kappa1 the one is taken that `one_point` takes.
     through_width, through_data = d_degrees * point.per_width, d_degrees * point.per_sample
     through_width[count] += degrees
@@ -233,9 +243,8 @@ def one_point_slopes(point: OnePoint, nodes: Nodes, slopes: NodeSlopes) -> OnePo
     from_s[count + 2] += 1 / b
     kappa1 = np.where(point.per_width >= point.per_sample, from_s, kappa_slope * a - kappa * through_width)
     return OnePointSlopes(
-        (*slopes.names, "per_width", "per_sample", "s"),
-        kappa_slope, kappa1, d_degrees, d_power, d_squares, d_degrees_slope, d_power_slope,
-    )  # fmt: skip
+        names, kappa_slope, kappa1, d_degrees, d_power, d_squares, d_degrees_slope, d_power_slope
+    )
 
 
 def two_point_slopes(point: OnePoint, slopes: OnePointSlopes) -> TwoPointSlopes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -14,9 +15,14 @@ from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray, Nod
 
 #: Times of which the weights of the inverse transform are kept from one evaluation to the next.
 KEPT_TIMES = 20_000
+#: Times of which those of pairs of frequencies are kept, which take far more room.
+KEPT_PAIRS = 1_000
+
+Numbers: TypeAlias = IntArray | slice
 
 
-class SortedTimes(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class SortedTimes:
     """Positive times, in rows that are alike for all curves of a row, sorted into windows of one scaled contour.
 
     Attributes
@@ -30,7 +36,7 @@ class SortedTimes(NamedTuple):
     place : ndarray of int, shape (time,)
         Where in its row each time stood.
     weights : ndarray of complex, shape (time, frequency)
-        Weights that turn transforms on the contour of the window into values at the time, but for its end.
+        Weights that turn transforms on the contour of the window into values at the time.
     """
 
     end: FloatArray
@@ -47,12 +53,27 @@ class SortedTimes(NamedTuple):
         return window
 
     def curves(self, row: IntArray) -> Layout:
-        """Layout of the windows of curves, which have the ``row`` (curve,) of times each."""
-        count = np.bincount(self.row, minlength=int(row.max(initial=0)) + 1)
-        begin = np.cumsum(count) - count
-        curve = np.repeat(np.arange(row.size), count[row])
-        start = np.cumsum(count[row]) - count[row]
-        return Layout(curve, np.arange(curve.size) - start[curve] + begin[row[curve]], start, row)
+        """Layout of the windows of curves, which have the ``row`` (curve,) of times each; the last is remembered."""
+        return _layout(self, np.ascontiguousarray(row).tobytes())
+
+    @cached_property
+    def _kept(self) -> dict[tuple[int, bool], FloatArray]:
+        return {}
+
+    def real_weights(self, window: int, two: bool) -> FloatArray:
+        """Weights of real and imaginary parts in turn, of one frequency or of ``two``, at the times of a window.
+
+        A real product of real and imaginary parts is half the work of a complex one.
+        """
+        if (window, two) in self._kept:
+            return self._kept[window, two]
+        weights = self.weights[self.first[window] : self.first[window + 1]]
+        if two:
+            weights = laplace.pair_weights(weights).reshape(len(weights), -1)
+        real = np.conj(weights).view(np.float64)
+        if self.place.size <= KEPT_PAIRS:
+            self._kept[window, two] = real
+        return real
 
 
 class Layout(NamedTuple):
@@ -62,16 +83,44 @@ class Layout(NamedTuple):
     ----------
     curve, window : ndarray of int, shape (item,)
         Curve and window of each item.
-    start : ndarray of int, shape (curve,)
-        First item of each curve.
-    row : ndarray of int, shape (curve,)
-        Row of times of each curve.
+    curves : int
+        Number of curves.
+    parts : list
+        Windows, each with the items of all curves that have it, and where their times stand among the values.
     """
 
     curve: IntArray
     window: IntArray
-    start: IntArray
-    row: IntArray
+    curves: int
+    parts: list[tuple[int, Numbers, tuple[Numbers, ...]]]
+
+
+@lru_cache(maxsize=64)
+def _layout(times: SortedTimes, rows: bytes) -> Layout:
+    row = np.frombuffer(rows, dtype=np.int64)
+    count = np.bincount(times.row, minlength=int(row.max(initial=0)) + 1)
+    begin = np.cumsum(count) - count
+    curve = np.repeat(np.arange(row.size), count[row])
+    start = np.cumsum(count[row]) - count[row]
+    parts: list[tuple[int, Numbers, tuple[Numbers, ...]]] = []
+    for one in np.unique(row):
+        curves = np.flatnonzero(row == one)
+        for number in range(count[one]):
+            window = int(begin[one]) + number
+            place = times.place[times.first[window] : times.first[window + 1]]
+            of_curves, of_times = _as_slice(curves), _as_slice(place)
+            if not (isinstance(of_curves, slice) or isinstance(of_times, slice)):
+                of_curves = curves[:, None]
+            parts.append((window, _as_slice(start[curves] + number), (slice(None), of_curves, of_times)))
+    return Layout(curve, np.arange(curve.size) - start[curve] + begin[row[curve]], row.size, parts)
+
+
+def _as_slice(numbers: IntArray) -> Numbers:
+    """A slice, which takes no time to look up, where numbers are evenly spaced."""
+    step = int(numbers[1] - numbers[0]) if numbers.size > 1 else 1
+    if step > 0 and (np.diff(numbers) == step).all():
+        return slice(int(numbers[0]), int(numbers[-1]) + 1, step)
+    return numbers
 
 
 def sort_times(time: FloatArray) -> SortedTimes:
@@ -91,9 +140,9 @@ def _sorted(content: bytes, columns: int) -> SortedTimes:
     order = np.argsort(key, kind="stable")
     windows, first = np.unique(key[order], return_index=True)
     end = last * laplace.WINDOW ** -(windows % 2048).astype(np.float64)
-    number_of_times = np.diff(np.append(first, key.size))
-    phase = value[order] / np.repeat(end, number_of_times)
-    return SortedTimes(end, windows // 2048, np.append(first, key.size), place[order], laplace.propagate(phase))
+    ends = np.repeat(end, np.diff(np.append(first, key.size)))
+    weights = laplace.propagate(value[order] / ends) / ends[:, None]
+    return SortedTimes(end, windows // 2048, np.append(first, key.size), place[order], weights)
 
 
 _sorted_before = lru_cache(maxsize=16)(_sorted)
@@ -108,22 +157,13 @@ def invert(times: SortedTimes, layout: Layout, transform: ComplexArray, columns:
     if two:
         transform = transform.reshape(*transform.shape[:-2], -1)
     lead = transform.shape[:-2]
-    flat = np.ascontiguousarray(transform).reshape(-1, *transform.shape[-2:])
-    values = np.zeros((len(flat), layout.row.size, columns))
-    for row in np.unique(layout.row):
-        curves = np.flatnonzero(layout.row == row)
-        windows = np.flatnonzero(times.row == row)
-        for number, window in enumerate(windows):
-            part = slice(times.first[window], times.first[window + 1])
-            weights = times.weights[part]
-            end = times.end[window]
-            if two:
-                weights, end = laplace.pair_weights(weights).reshape(len(weights), -1), end * end
-            items = flat[:, layout.start[curves] + number].reshape(-1, flat.shape[-1]).view(np.float64)
-            # A real product of real and imaginary parts is half the work of a complex one.
-            inverse = items @ np.conj(weights).view(np.float64).T / end
-            values[:, curves[:, None], times.place[part]] = inverse.reshape(len(flat), curves.size, -1)
-    return values.reshape(*lead, layout.row.size, columns)
+    flat = np.ascontiguousarray(transform).view(np.float64).reshape(-1, transform.shape[-2], 2 * transform.shape[-1])
+    values = np.zeros((len(flat), layout.curves, columns))
+    for window, items, where in layout.parts:
+        weights = times.real_weights(window, two)
+        inverse = flat[:, items].reshape(-1, flat.shape[-1]) @ weights.T
+        values[where] = inverse.reshape(len(flat), -1, len(weights))
+    return values.reshape(*lead, layout.curves, columns)
 
 
 def equivalents(
@@ -134,18 +174,23 @@ def equivalents(
 
     Windows and sizes that are alike share a row. Also the row of each item, and the nodes that serve them.
     """
-    # Sorting complex numbers sorts pairs.
-    _, size = np.unique(per_width + 1j * per_sample, return_inverse=True)
-    _, first, row = np.unique(end + 1j * size.reshape(-1), return_index=True, return_inverse=True)
-    path = ridge + laplace.hyperbola().frequency / end[first, None]
+    rows: dict[tuple[float, float, float], int] = {}
+    row = [rows.setdefault(key, len(rows)) for key in zip(end.tolist(), per_width.tolist(), per_sample.tolist())]
+    distinct = np.array(list(rows))
+    path = ridge + laplace.hyperbola().frequency / distinct[:, :1]
     nodes = spectrum.nodes(float(np.abs(path).min()))
-    point = one_point_along(path, nodes, per_width[first], per_sample[first], polish)
-    return point, row.reshape(-1), nodes
+    point = one_point_along(path, nodes, *np.ascontiguousarray(distinct[:, 1:].T), polish)
+    return point, np.array(row), nodes
+
+
+def are_all(row: IntArray, count: int) -> bool:
+    """Whether rows are all of a number of them, in turn."""
+    return row.size == count and bool((row == np.arange(count)).all())
 
 
 def take(point: OnePoint, row: IntArray) -> OnePoint:
     """Equivalents of some rows."""
-    if np.array_equal(row, np.arange(len(point.s))):
+    if are_all(row, len(point.s)):
         return point
     return OnePoint._make(field[row] for field in point)
 

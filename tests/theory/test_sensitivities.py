@@ -161,10 +161,9 @@ def test_a_measured_spectrum_gives_no_derivatives_of_exponents():
     "options",
     [
         {"dynamics": "discrete"},
-        {"ridge": 0.1},
+        {"ridge": 0.1, "samples": 50},
         {"ensemble": (2, 1)},
         {"test_spectrum": PowerLaw(1.6, 0.4)},
-        {"learning_rate": np.linspace(0.5, 0.1, 10)},
     ],
 )
 def test_loss_curve_refuses_derivatives_it_does_not_have(options):

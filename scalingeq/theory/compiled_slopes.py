@@ -1,0 +1,112 @@
+"""The loop over frequencies of the derivatives of the equivalents, for numba (`scalingeq.theory.compiled`)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scalingeq.theory.spectrum import ComplexArray, FloatArray
+
+
+def slopes(
+    fields: ComplexArray,
+    per_width: FloatArray,
+    per_sample: FloatArray,
+    eigenvalue: FloatArray,
+    weights: FloatArray,
+    trace: FloatArray,
+    out: ComplexArray,
+) -> None:  # pragma: no cover (coverage does not see compiled code)
+    """Derivatives of one-point equivalents, as `scalingeq.theory.sensitivities.one_point_slopes` has them.
+
+    ``fields`` (7, frequency) are kappa2, kappa1 and degrees, and the slopes and curvatures of degrees and power;
+    ``weights`` (2, 2, parameter, node) the changes and the moves, of trace and target, at the nodes; ``trace``
+    (parameter,) the changes of the whole trace. ``out`` (5 or 7, parameter + 3, frequency) takes the fields of
+    `OnePointSlopes`, the last two only where it has room for them.
+    """
+    parameters, nodes = weights.shape[2], eigenvalue.size
+    pairs = out.shape[0] == 7
+    inverse, square, cube = np.empty(nodes), np.empty(nodes), np.empty(nodes)
+    # Only from the first to the last node where a weight is not 0, as changes of many are at the tail alone.
+    begin = np.full((2, 2, parameters), nodes)
+    for i in range(2):
+        for j in range(2):
+            for n in range(parameters):
+                used = np.flatnonzero(weights[i, j, n])
+                if used.size:
+                    begin[i, j, n] = used[0]
+    moments = weights * eigenvalue
+    at_fixed = np.zeros((2, 2, parameters + 3), dtype=np.complex128)
+    for f in range(fields.shape[1]):
+        p, q = per_width[f], per_sample[f]
+        kappa, kappa1, d = fields[0, f], fields[1, f], fields[2, f]
+        x0, y = kappa.real, kappa.imag
+        for i in range(nodes):
+            x = x0 + eigenvalue[i]
+            inverse[i] = 1.0 / (x * x + y * y)
+            square[i] = inverse[i] * inverse[i]
+            cube[i] = square[i] * inverse[i]
+        turn, conjugate = complex(0.0, -2 * y), complex(x0, -y)
+        for j in range(2):
+            for n in range(parameters):
+                w, v = weights[0, j, n], moments[0, j, n]
+                a0 = b0 = a1 = b1 = 0.0
+                for i in range(begin[0, j, n], nodes):
+                    a0 += w[i] * inverse[i]
+                    b0 += v[i] * inverse[i]
+                at_fixed[0, j, n] = b0 + conjugate * a0
+                if pairs:
+                    for i in range(begin[0, j, n], nodes):
+                        a1 += w[i] * square[i]
+                        b1 += v[i] * square[i]
+                    at_fixed[1, j, n] = -a0 - turn * (b1 + conjugate * a1)
+                w, v = weights[1, j, n], moments[1, j, n]
+                a0 = a1 = b1 = 0.0
+                for i in range(begin[1, j, n], nodes):
+                    a0 += w[i] * inverse[i]
+                    a1 += w[i] * square[i]
+                    b1 += v[i] * square[i]
+                mixed = b1 + conjugate * a1
+                at_fixed[0, j, n] += kappa * (a0 + turn * mixed)
+                if pairs:
+                    a2 = b2 = 0.0
+                    for i in range(begin[1, j, n], nodes):
+                        a2 += w[i] * cube[i]
+                        b2 += v[i] * cube[i]
+                    third = mixed + turn * (a1 + turn * (b2 + conjugate * a2))
+                    at_fixed[1, j, n] += a0 + turn * mixed - 2 * kappa * third
+        a, b = 1 - d * p, 1 - d * q
+        by_degrees = -kappa * (b * p + a * q)
+        unit = 1 / (a * b + by_degrees * fields[3, f])
+        over = 1 / b
+        for n in range(parameters + 3):
+            change = complex(1.0)
+            if n < parameters:
+                change = -by_degrees * at_fixed[0, 0, n]
+            elif n == parameters:
+                change = kappa * d * b
+            elif n == parameters + 1:
+                change = kappa * d * a
+            moved = change * unit
+            degrees = at_fixed[0, 0, n] + moved * fields[3, f]
+            out[0, n, f] = moved
+            out[2, n, f] = degrees
+            out[3, n, f] = at_fixed[0, 1, n] + moved * fields[4, f]
+            squares = -(moved * d + kappa * degrees)
+            if n < parameters:
+                squares += trace[n]
+            out[4, n, f] = squares
+            if pairs:
+                out[5, n, f] = at_fixed[1, 0, n] + moved * fields[5, f]
+                out[6, n, f] = at_fixed[1, 1, n] + moved * fields[6, f]
+            if p >= q:
+                total = kappa1 * degrees * q
+                if n == parameters + 1:
+                    total += kappa1 * d
+                elif n == parameters + 2:
+                    total += 1
+                out[1, n, f] = total * over
+            else:
+                total = degrees * p
+                if n == parameters:
+                    total += d
+                out[1, n, f] = moved * a - kappa * total
