@@ -50,7 +50,13 @@ def candidates_group(average: AveragedFit) -> xr.Dataset:
         "weight": ("candidate", law.weights, "weight in the average"),
         "score": ("candidate", average.scores, "RMS log error on what was left out"),
     }
-    ds = xr.Dataset({name: (dims, np.asarray(of, float), _about(text)) for name, (dims, of, text) in about.items()})
+    mixed = {"value": "see parameter_units in parameters", "stderr": "see parameter_units in parameters"}
+    ds = xr.Dataset(
+        {
+            name: (dims, np.asarray(of, float), _about(text, mixed.get(name, "1")))
+            for name, (dims, of, text) in about.items()
+        }
+    )
     for name, (text, units) in SCALARS.items():
         ds[name] = ((), float(getattr(law, name)), _about(text, units))
     for name, text in REACH.items():

@@ -244,7 +244,16 @@ class AnalysisPlots:
             # What was measured last.
             order = sorted(range(len(texts)), key=lambda number: (texts[number] == MINIMA_LABEL, -number))
             handles, texts = ([each[number] for number in order] for each in (handles, texts))
-            ax.legend(handles, texts, loc="upper right" if quantity == "loss" else "lower right")
+            # Above the axes: inside there is no place that neither bands nor runs reach.
+            ax.legend(
+                handles,
+                texts,
+                loc="lower center",
+                bbox_to_anchor=(0.5, 1.0),
+                ncols=3,
+                handlelength=1.4,
+                columnspacing=1.2,
+            )
         return line
 
     def residuals(self, ax: Axes | None = None) -> list[Line2D]:

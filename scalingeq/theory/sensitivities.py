@@ -242,9 +242,7 @@ def one_point_slopes(point: OnePoint, nodes: Nodes, slopes: NodeSlopes, pairs: b
     from_s = point.kappa1 * through_data / b
     from_s[count + 2] += 1 / b
     kappa1 = np.where(point.per_width >= point.per_sample, from_s, kappa_slope * a - kappa * through_width)
-    return OnePointSlopes(
-        names, kappa_slope, kappa1, d_degrees, d_power, d_squares, d_degrees_slope, d_power_slope
-    )
+    return OnePointSlopes(names, kappa_slope, kappa1, d_degrees, d_power, d_squares, d_degrees_slope, d_power_slope)
 
 
 def two_point_slopes(point: OnePoint, slopes: OnePointSlopes) -> TwoPointSlopes:
