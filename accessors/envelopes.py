@@ -10,17 +10,11 @@ import xarray as xr
 
 from scalingeq.errors import ParameterError, raise_problems
 from scalingeq.inference.curves import Floats, TrainingCurves
-from scalingeq.inference.envelope import (
-    Envelope,
-    IsoFLOP,
-    PowerFit,
-    budgets,
-    isoflop_minima,
-    last_points,
-    losses_at,
-    lower_envelope,
-)
+from scalingeq.inference.envelope import Envelope, lower_envelope
 from scalingeq.inference.frontier import FLOPS_RULES, FlopsRule
+from scalingeq.inference.measured_losses import budgets, last_points, losses_at
+from scalingeq.inference.parabolas import IsoFLOP, isoflop_minima
+from scalingeq.inference.power_fits import PowerFit
 
 POINTS = 100  # of an envelope, where no compute is given
 QUANTITIES = ("loss", "params", "tokens")

@@ -8,8 +8,10 @@ import numpy as np
 import xarray as xr
 
 from scalingeq.errors import DataError
-from scalingeq.inference.envelope import budgets, isoflop_minima, losses_at, lower_envelope
+from scalingeq.inference.envelope import lower_envelope
 from scalingeq.inference.frontier import FLOPS_RULES
+from scalingeq.inference.measured_losses import budgets, losses_at
+from scalingeq.inference.parabolas import isoflop_minima
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

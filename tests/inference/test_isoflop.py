@@ -11,7 +11,8 @@ import pytest
 from scalingeq import FitError, ParameterError
 from scalingeq.inference.laws import Plan, law
 from scalingeq.inference.laws.interface import planned_runs
-from scalingeq.inference.laws.isoflop import budgets, saturating_power
+from scalingeq.inference.laws.isoflop import saturating_power
+from scalingeq.inference.measured_losses import budgets
 
 FOLDER = next((found for above in Path(__file__).parents if (found := above / "shared" / "data").is_dir()), None)
 TRUTH = {"E": 1.7, "A": 300.0, "B": 900.0, "a": 0.33, "b": 0.35}
@@ -63,7 +64,7 @@ def test_the_frontier_of_exact_losses(name):
 
 @pytest.mark.parametrize("name", ["isoflop", "porian"])
 def test_standard_errors_are_the_spread_over_records_or_more(name, monkeypatch):
-    monkeypatch.setattr("scalingeq.inference.laws.isoflop.DRAWS", 100)
+    monkeypatch.setattr("scalingeq.inference.measured_losses.DRAWS", 100)
     exponents, stated = [], []
     for seed in range(60):
         curves = isoflop_table(stderr=0.004)
