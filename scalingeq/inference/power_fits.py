@@ -8,6 +8,10 @@ import numpy as np
 
 from .curves import Floats
 from .frontier import FlopsRule, tokens_for
+from .measured_losses import Bools
+
+EXPONENTS = np.geomspace(5e-3, 2.0, 400)
+"""Among which the exponent of a saturating power law is searched for first."""
 
 
 class PowerFit(NamedTuple):
@@ -95,3 +99,35 @@ def _power_fit(x: Floats, y: Floats, weight: Floats) -> PowerFit:
     level, slope = lines(x, y[enough], weight[enough])
     error = spread_of(slope[1:, None])[0] if slope.size > 0.75 * enough.size else np.nan
     return PowerFit(float(np.exp(level[0])), float(slope[0]), float(error) if error > 0 else np.nan)
+
+
+def saturating_power(x: Floats, y: Floats, known: Bools) -> tuple[Floats, Floats, Floats]:
+    """Best c0, c1, p >= 0, arrays (draw,), of y = c0 + c1 x^-p through the ``known`` y (draw, x), in relative error.
+
+    Examples
+    --------
+    >>> x = np.geomspace(0.1, 10, 9)
+    >>> [value.round(3).item() for value in saturating_power(x, (2 + 0.5 * x**-0.3)[None], np.ones((1, 9), bool))]
+    [2.0, 0.5, 0.3]
+    """
+
+    def search(exponents: Floats) -> tuple[Floats, Floats, Floats]:
+        """Misfit (exponent, draw) and the two coefficients, the exponents (exponent, draw)."""
+        powers = x ** -exponents[..., None]
+        one, power = known / y, powers * known / y  # columns in units of what they are to meet
+        aa, ab, bb = (np.sum(left * right, axis=-1) for left, right in ((one, one), (one, power), (power, power)))
+        a, b = one.sum(axis=-1), power.sum(axis=-1)
+        level = np.clip((a * bb - b * ab) / (aa * bb - ab**2), 0.0, a / aa)
+        rest = (b - level * ab) / bb
+        misfit = np.sum((known - level[..., None] * one - rest[..., None] * power) ** 2, axis=-1)
+        return misfit, level, rest
+
+    exponents = np.broadcast_to(EXPONENTS[:, None], (EXPONENTS.size, len(y)))
+    step = np.log(EXPONENTS[1] / EXPONENTS[0])
+    for _ in range(4):
+        misfit, level, rest = search(exponents)
+        best, draw = misfit.argmin(axis=0), np.arange(len(y))
+        found = level[best, draw], rest[best, draw], exponents[best, draw]
+        exponents = found[2] * np.exp(step * np.linspace(-1, 1, 41))[:, None]
+        step /= 20
+    return found

@@ -11,8 +11,8 @@ import pytest
 from scalingeq import FitError, ParameterError
 from scalingeq.inference.laws import Plan, law
 from scalingeq.inference.laws.interface import planned_runs
-from scalingeq.inference.laws.isoflop import saturating_power
 from scalingeq.inference.measured_losses import budgets
+from scalingeq.inference.power_fits import saturating_power
 
 FOLDER = next((found for above in Path(__file__).parents if (found := above / "shared" / "data").is_dir()), None)
 TRUTH = {"E": 1.7, "A": 300.0, "B": 900.0, "a": 0.33, "b": 0.35}
@@ -92,7 +92,10 @@ def porian_setups():
 
 
 def test_published_exponents_of_porian():
-    """All 15 exponents; a point of the search's grid is 1.5 % in size, and the published medians are of other noise."""
+    """All 15 exponents; a point of the search's grid is 1.5 % in size, and the published medians are of other noise.
+
+    Over 12 seeds of ours the exponents spread by 0.0002 to 0.0007 (rw) and 0.0006 to 0.0014 (owt2, whose noise is higher).
+    """
     points, published = porian_setups()
     headline = {
         ("rw", "base", "long", "kaplan", "kaplan"): 0.8338,
@@ -110,10 +113,11 @@ def test_published_exponents_of_porian():
             curves = replace(curves, loss_stderr=np.full(loss.size, 0.01))
         fit = law("porian").fit(curves)
         exponent, stderr = fit.values["size_exponent"], fit.params["size_exponent"].stderr
-        assert exponent == pytest.approx(published[setup], abs=0.0021 if setup[0] == "rw" else 0.005)
+        tolerance = 0.002 if setup[0] == "rw" else 0.005
+        assert exponent == pytest.approx(published[setup], abs=tolerance)
         assert abs(exponent - published[setup]) < 0.35 * stderr
         if setup in headline:
-            assert exponent == pytest.approx(headline[setup], abs=0.002)
+            assert exponent == pytest.approx(headline[setup], abs=tolerance)
 
 
 def test_budgets_of_a_table_are_its_computes():

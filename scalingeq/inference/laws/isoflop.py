@@ -16,7 +16,7 @@ from ..envelope import lower_envelope
 from ..frontier import FLOPS_RULES, Frontier, tokens_for
 from ..measured_losses import budgets, is_table, losses_at, run_draws
 from ..parabolas import isoflop_minima
-from ..power_fits import lines
+from ..power_fits import lines, saturating_power
 from ..twopoint import ParameterInfo
 from .interface import Law, LawFit, Plan
 
@@ -29,8 +29,6 @@ ENOUGH = 0.8  # of the optima that a resample must have as well
 GRID = 25  # points that Akima's interpolation is searched at, for each measured size but one
 NOISE = 0.002
 """Standard deviation of a loss, in its unit, where the record has none: that between seeds in arXiv:2406.19146."""
-
-EXPONENTS = np.geomspace(5e-3, 2.0, 400)
 
 
 @dataclass(frozen=True)
@@ -131,8 +129,8 @@ class FrontierLaw(Law):
         raise_problems(problems, FitError)
         try:
             optima = self.optima(chosen)
-        except DataError as error:  # no compute has its best size between others
-            raise FitError(error.problems) from error
+        except DataError as refusal:  # no compute has its best size between others
+            raise FitError(refusal.problems) from refusal
         found = np.isfinite(optima.log_params)
         if found.sum() < 3:
             raise FitError(
@@ -314,35 +312,3 @@ def _power_laws(ratio: Floats, log_params: Floats, log_loss: Floats, reference: 
     straight = (lines(np.log(ratio), logarithm, known) for logarithm in (log_params, log_tokens))
     powers = [value for level, slope in straight for value in (np.exp(level), slope)]
     return np.stack([*powers, *saturating_power(ratio, loss, known)], axis=1)
-
-
-def saturating_power(x: Floats, y: Floats, known: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
-    """Best c0, c1, p >= 0, arrays (draw,), of y = c0 + c1 x^-p through the ``known`` y (draw, x), in relative error.
-
-    Examples
-    --------
-    >>> x = np.geomspace(0.1, 10, 9)
-    >>> [value.round(3).item() for value in saturating_power(x, (2 + 0.5 * x**-0.3)[None], np.ones((1, 9), bool))]
-    [2.0, 0.5, 0.3]
-    """
-
-    def search(exponents: NDArray[np.float64]) -> tuple[Floats, Floats, Floats]:
-        """Misfit (exponent, draw) and the two coefficients, the exponents (exponent, draw)."""
-        powers = x ** -exponents[..., None]
-        one, power = known / y, powers * known / y  # columns in units of what they are to meet
-        aa, ab, bb = (np.sum(left * right, axis=-1) for left, right in ((one, one), (one, power), (power, power)))
-        a, b = one.sum(axis=-1), power.sum(axis=-1)
-        level = np.clip((a * bb - b * ab) / (aa * bb - ab**2), 0.0, a / aa)
-        rest = (b - level * ab) / bb
-        misfit = np.sum((known - level[..., None] * one - rest[..., None] * power) ** 2, axis=-1)
-        return misfit, level, rest
-
-    exponents = np.broadcast_to(EXPONENTS[:, None], (EXPONENTS.size, len(y)))
-    step = np.log(EXPONENTS[1] / EXPONENTS[0])
-    for _ in range(4):
-        misfit, level, rest = search(exponents)
-        best, draw = misfit.argmin(axis=0), np.arange(len(y))
-        found = level[best, draw], rest[best, draw], exponents[best, draw]
-        exponents = found[2] * np.exp(step * np.linspace(-1, 1, 41))[:, None]
-        step /= 20
-    return found
