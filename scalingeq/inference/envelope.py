@@ -55,9 +55,10 @@ class Envelope:
 def lower_envelope(losses: Losses, flops: FlopsRule = FLOPS_RULES["6ND"]) -> Envelope:
     """Lowest measured loss at each compute, with the size and tokens of its run.
 
-    Standard errors join that of each loss and the scatter of the runs around parabolas in log size, a run moving as a
-    whole. The lowest of several noisy losses is lower than the loss of the best model by about their standard error. Sizes move
-    in steps along an envelope, from one measured size to the next: the power laws run through the stairs.
+    Standard errors are that of each loss, or the scatter of the runs around parabolas in log size where that is larger, a
+    run moving as a whole. The lowest of several noisy losses is lower than the loss of the best model by about their
+    standard error. Sizes move in steps along an envelope, from one measured size to the next: the power laws run through
+    the stairs.
 
     Parameters
     ----------
@@ -81,8 +82,8 @@ def lower_envelope(losses: Losses, flops: FlopsRule = FLOPS_RULES["6ND"]) -> Env
     any_run = there.any(axis=1)
     row = np.arange(any_run.size)
     log_loss = np.where(there, losses.log_loss, np.inf)
-    spread = np.nan_to_num(parabola_spread(losses, near_the_best(losses, REACH)))
-    stderr = np.where(there, np.hypot(losses.stderr, spread), 0.0)
+    spread = parabola_spread(losses, near_the_best(losses, REACH))
+    stderr = np.where(there, np.fmax(losses.stderr, spread), 0.0)
     best = log_loss.argmin(axis=1)
     lowest, error = log_loss[row, best], stderr[row, best]
     close = log_loss <= (lowest + NOT_TOLD_APART * np.hypot(stderr.T, error)).T

@@ -73,8 +73,8 @@ def isoflop_minima(losses: Losses, *, reach: float = REACH, flops: FlopsRule = F
     IsoFLOP
         Without a minimum where it would lie outside the sizes used, or fewer than three sizes were measured. Standard
         errors are the spread over draws in which each run's loss moves as a whole, at all computes alike, by the scatter
-        around the parabolas, noise and misfit, and by its own error: right on average over records, and in one record as
-        uncertain as a scatter known from a few residuals.
+        around the parabolas, noise and misfit, or by its own error where that is larger: right on average over records,
+        and in one record as uncertain as a scatter known from a few residuals.
 
     Examples
     --------
@@ -92,7 +92,7 @@ def isoflop_minima(losses: Losses, *, reach: float = REACH, flops: FlopsRule = F
     for row in np.flatnonzero(used.any(axis=1)):
         mine = used[row]
         design = _design(log_size[mine])
-        scatter = np.hypot(np.nan_to_num(spread), losses.stderr[row, mine])
+        scatter = np.fmax(spread, losses.stderr[row, mine])  # the scatter has the losses' own errors in it
         values = losses.log_loss[row, mine] + scatter * draws[:, mine]
         offset, slope, square = np.linalg.pinv(design) @ values.T
         curved = square > 0
