@@ -26,8 +26,8 @@ def envelope_dataset(
     """Label the lower envelope of measured curves; the default ``compute`` is where three sizes or more have a loss."""
     curves, rule = _checked(curves, compute, flops, last)
     if compute is None:
-        inside = budgets(curves, rule)
-        compute = np.geomspace(inside[0], inside[-1], POINTS)
+        measured = budgets(curves, rule)
+        compute = np.geomspace(measured[0], measured[-1], POINTS)
     at = np.atleast_1d(np.asarray(compute, float))
     found = lower_envelope(losses_at(curves, at, rule), rule)
     ds = _common(found, at, units, "lowest measured")
