@@ -10,17 +10,11 @@ import xarray as xr
 
 from scalingeq.errors import ParameterError, raise_problems
 from scalingeq.inference.curves import Floats, TrainingCurves
-from scalingeq.inference.envelope import (
-    Envelope,
-    IsoFLOP,
-    PowerFit,
-    budgets,
-    isoflop_minima,
-    last_points,
-    losses_at,
-    lower_envelope,
-)
+from scalingeq.inference.envelope import Envelope, lower_envelope
 from scalingeq.inference.frontier import FLOPS_RULES, FlopsRule
+from scalingeq.inference.measured_losses import budgets, last_points, losses_at
+from scalingeq.inference.parabolas import IsoFLOP, isoflop_minima
+from scalingeq.inference.power_fits import PowerFit
 
 POINTS = 100  # of an envelope, where no compute is given
 QUANTITIES = ("loss", "params", "tokens")
@@ -32,8 +26,8 @@ def envelope_dataset(
     """Label the lower envelope of measured curves; the default ``compute`` is where three sizes or more have a loss."""
     curves, rule = _checked(curves, compute, flops, last)
     if compute is None:
-        inside = budgets(curves, rule)
-        compute = np.geomspace(inside[0], inside[-1], POINTS)
+        measured = budgets(curves, rule)
+        compute = np.geomspace(measured[0], measured[-1], POINTS)
     at = np.atleast_1d(np.asarray(compute, float))
     found = lower_envelope(losses_at(curves, at, rule), rule)
     ds = _common(found, at, units, "lowest measured")

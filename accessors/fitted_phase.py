@@ -11,7 +11,7 @@ import xarray as xr
 from scalingeq.errors import ConvergenceError, ParameterError
 from scalingeq.inference.asymptote import asymptote, boundary_distances, loss_floor, phase_probabilities
 from scalingeq.inference.curves import Floats, TrainingCurves
-from scalingeq.inference.envelope import last_points, measured_compute
+from scalingeq.inference.measured_losses import last_points, measured_compute
 from scalingeq.inference.twopoint_frontier import frontier_band
 from scalingeq.theory.phases import phase
 

@@ -8,8 +8,10 @@ import numpy as np
 import xarray as xr
 
 from scalingeq.errors import DataError
-from scalingeq.inference.envelope import budgets, isoflop_minima, losses_at, lower_envelope
+from scalingeq.inference.envelope import lower_envelope
 from scalingeq.inference.frontier import FLOPS_RULES
+from scalingeq.inference.measured_losses import budgets, losses_at
+from scalingeq.inference.parabolas import isoflop_minima
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,11 +29,11 @@ def draw_measured_frontier(ax: Axes, curves: TrainingCurves, quantity: str, flop
     if flops not in FLOPS_RULES:
         return
     try:
-        inside = budgets(curves)
+        measured = budgets(curves)
     except DataError:  # fewer than three sizes at any compute
         return
-    compute = np.geomspace(inside[0], inside[-1], POINTS)
-    best, minima = lower_envelope(losses_at(curves, compute)), isoflop_minima(losses_at(curves, inside))
+    compute = np.geomspace(measured[0], measured[-1], POINTS)
+    best, minima = lower_envelope(losses_at(curves, compute)), isoflop_minima(losses_at(curves, measured))
     batch = curves.batch_size.mean()
     values, points = (
         {"loss": found.loss, "params": found.params, "tokens": found.tokens, "steps": found.tokens / batch}[quantity]
@@ -46,7 +48,7 @@ def draw_measured_frontier(ax: Axes, curves: TrainingCurves, quantity: str, flop
         error = np.nan_to_num(minima.loss_stderr if quantity == "loss" else minima.params_stderr)[found]
         reach = points[found] * np.stack([1 - np.exp(-error), np.exp(error) - 1])
         ax.errorbar(
-            inside[found], points[found], reach, color=MINIMA_COLOUR, linestyle="", marker="D", markersize=2.6,
+            measured[found], points[found], reach, color=MINIMA_COLOUR, linestyle="", marker="D", markersize=2.6,
             markeredgewidth=0, elinewidth=0.7, label=MINIMA_LABEL, zorder=2.6,
         )  # fmt: skip
 

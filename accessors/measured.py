@@ -14,8 +14,8 @@ from scalingeq.datasets.schema import check, label, to_curves
 from scalingeq.errors import DataError
 from scalingeq.inference import twopoint
 from scalingeq.inference.algorithms import Algorithm
-from scalingeq.inference.envelope import REACH
 from scalingeq.inference.frontier import FlopsRule
+from scalingeq.inference.parabolas import REACH
 from scalingeq.inference.validation import Task
 from scalingeq.theory.curves import Kind
 from scalingeq.theory.spectrum import AnySpectrum

@@ -5,8 +5,10 @@ import pytest
 
 from scalingeq import DataError
 from scalingeq.inference.curves import TrainingCurves
-from scalingeq.inference.envelope import Losses, budgets, isoflop_minima, losses_at, lower_envelope
+from scalingeq.inference.envelope import lower_envelope
 from scalingeq.inference.laws.additive import AdditiveLaw
+from scalingeq.inference.measured_losses import Losses, budgets, losses_at
+from scalingeq.inference.parabolas import isoflop_minima
 
 LAW = AdditiveLaw(1.0, 0.5, 0.5, 0.35, 0.45, 1e5, 1e7)
 SIZES = np.geomspace(1e4, 1e7, 13)

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from scalingeq import FitError, ParameterError
+from scalingeq.inference.envelope import lower_envelope
 from scalingeq.inference.laws import Plan, law
 from scalingeq.inference.laws.interface import planned_runs
-from scalingeq.inference.laws.isoflop import budgets, saturating_power
+from scalingeq.inference.measured_losses import budgets, losses_at
+from scalingeq.inference.parabolas import isoflop_minima
+from scalingeq.inference.power_fits import saturating_power, spread_of
 
 FOLDER = next((found for above in Path(__file__).parents if (found := above / "shared" / "data").is_dir()), None)
 TRUTH = {"E": 1.7, "A": 300.0, "B": 900.0, "a": 0.33, "b": 0.35}
@@ -63,7 +66,7 @@ def test_the_frontier_of_exact_losses(name):
 
 @pytest.mark.parametrize("name", ["isoflop", "porian"])
 def test_standard_errors_are_the_spread_over_records_or_more(name, monkeypatch):
-    monkeypatch.setattr("scalingeq.inference.laws.isoflop.DRAWS", 100)
+    monkeypatch.setattr("scalingeq.inference.measured_losses.DRAWS", 100)
     exponents, stated = [], []
     for seed in range(60):
         curves = isoflop_table(stderr=0.004)
@@ -71,7 +74,7 @@ def test_standard_errors_are_the_spread_over_records_or_more(name, monkeypatch):
         fit = law(name).fit(replace(curves, loss=curves.loss * np.exp(noise), loss_stderr=0.004 * curves.loss))
         exponents.append(fit.values["size_exponent"])
         stated.append(fit.params["size_exponent"].stderr)
-    # Resamples put noise on noisy losses, whose minima hop more: 120 records find 1.13 (porian) and 1.32 (isoflop).
+    # Resamples put noise on noisy losses, whose minima hop more: 120 records find 1.19 (porian) and 1.33 (isoflop).
     # 60 records know a spread to 9 %.
     assert 0.9 < np.mean(stated) / np.std(exponents) < 1.6
 
@@ -91,7 +94,10 @@ def porian_setups():
 
 
 def test_published_exponents_of_porian():
-    """All 15 exponents; a point of the search's grid is 1.5 % in size, and the published medians are of other noise."""
+    """All 15 exponents; a point of the search's grid is 1.5 % in size, and the published medians are of other noise.
+
+    Over 12 seeds of ours the exponents spread by 0.0002 to 0.0007 (rw) and 0.0006 to 0.0014 (owt2, whose noise is higher).
+    """
     points, published = porian_setups()
     headline = {
         ("rw", "base", "long", "kaplan", "kaplan"): 0.8338,
@@ -109,16 +115,43 @@ def test_published_exponents_of_porian():
             curves = replace(curves, loss_stderr=np.full(loss.size, 0.01))
         fit = law("porian").fit(curves)
         exponent, stderr = fit.values["size_exponent"], fit.params["size_exponent"].stderr
-        assert exponent == pytest.approx(published[setup], abs=0.0021 if setup[0] == "rw" else 0.005)
+        tolerance = 0.002 if setup[0] == "rw" else 0.005
+        assert exponent == pytest.approx(published[setup], abs=tolerance)
         assert abs(exponent - published[setup]) < 0.35 * stderr
         if setup in headline:
-            assert exponent == pytest.approx(headline[setup], abs=0.002)
+            assert exponent == pytest.approx(headline[setup], abs=tolerance)
 
 
 def test_budgets_of_a_table_are_its_computes():
     curves = isoflop_table()
     np.testing.assert_allclose(budgets(curves), np.geomspace(1e18, 1e21, 6), rtol=1e-9)
     assert budgets(grown()).size == 12
+
+
+def test_budgets_of_a_table_whose_best_size_is_at_an_end_are_kept():
+    curves = isoflop_table()
+    loss = curves.loss.copy()
+    loss[0] = 1.0  # the smallest size of the first budget
+    found = budgets(replace(curves, loss=loss))
+    np.testing.assert_allclose(found, np.geomspace(1e18, 1e21, 6), rtol=1e-9)
+    two_sizes = np.arange(curves.run.size) >= 9  # of the first budget
+    np.testing.assert_allclose(budgets(curves.select(two_sizes)), np.geomspace(1e18, 1e21, 6)[1:], rtol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "read"), [("envelope", lower_envelope), ("isoflop", isoflop_minima)])
+def test_laws_go_through_the_measured_frontiers(name, read):
+    curves = grown(sizes=12, points=40, noise=0.003)
+    optima = law(name).fit(curves, weights=np.ones(curves.run.size)).optima
+    found = read(losses_at(curves, optima.compute))
+    there = np.isfinite(optima.log_params)
+    assert there.sum() > 3
+    np.testing.assert_allclose(np.exp(optima.log_params[there]), found.params[there])
+    np.testing.assert_allclose(np.exp(optima.log_loss[there]), found.loss[there])
+    if name == "isoflop":
+        spread = spread_of(optima.drawn_params[:, there])
+        np.testing.assert_allclose(spread, found.params_stderr[there])
+    else:
+        np.testing.assert_array_equal(there, found.is_inside)
 
 
 @pytest.mark.parametrize("name", FRONTIERS)
