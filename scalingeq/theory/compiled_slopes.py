@@ -23,57 +23,65 @@ def slopes(
     (parameter,) the changes of the whole trace. ``out`` (5 or 7, parameter + 3, frequency) takes the fields of
     `OnePointSlopes`, the last two only where it has room for them.
     """
-    parameters, nodes = weights.shape[2], eigenvalue.size
+    parameters = weights.shape[2]
     pairs = out.shape[0] == 7
-    inverse, square, cube = np.empty(nodes), np.empty(nodes), np.empty(nodes)
-    # Only from the first to the last node where a weight is not 0, as changes of many are at the tail alone.
-    begin = np.full((2, 2, parameters), nodes)
-    for i in range(2):
-        for j in range(2):
-            for n in range(parameters):
-                used = np.flatnonzero(weights[i, j, n])
-                if used.size:
-                    begin[i, j, n] = used[0]
-    moments = weights * eigenvalue
+    # Filled up with nodes of no weight, as in `walk`.
+    nodes = (eigenvalue.size + 15) // 16 * 16
+    eigen, inverse, square, cube = np.ones(nodes), np.empty(nodes), np.empty(nodes), np.empty(nodes)
+    eigen[: eigenvalue.size] = eigenvalue
+    plain, moment = np.zeros((4 * parameters, nodes)), np.zeros((4 * parameters, nodes))
+    # Unsigned numbers cannot count from an array's end, which would keep the loops from being vectorised.
+    begin, end = np.empty(4 * parameters, dtype=np.uint64), np.uint64(nodes)
+    for k in range(4 * parameters):
+        n = k % parameters
+        own = weights[k // parameters // 2, k // parameters % 2, n]
+        plain[k, : own.size] = own
+        moment[k, : own.size] = own * eigenvalue
+        # The changes of many weights are at the tail alone, others nowhere.
+        used = np.flatnonzero(own)
+        begin[k] = np.uint64(used[0] // 16 * 16 if used.size else nodes)
     at_fixed = np.zeros((2, 2, parameters + 3), dtype=np.complex128)
     for f in range(fields.shape[1]):
         p, q = per_width[f], per_sample[f]
         kappa, kappa1, d = fields[0, f], fields[1, f], fields[2, f]
         x0, y = kappa.real, kappa.imag
         for i in range(nodes):
-            x = x0 + eigenvalue[i]
+            x = x0 + eigen[i]
             inverse[i] = 1.0 / (x * x + y * y)
             square[i] = inverse[i] * inverse[i]
             cube[i] = square[i] * inverse[i]
         turn, conjugate = complex(0.0, -2 * y), complex(x0, -y)
-        for j in range(2):
-            for n in range(parameters):
-                w, v = weights[0, j, n], moments[0, j, n]
+        for k in range(2 * parameters):
+            j, n = k // parameters, k % parameters
+            total, slope = complex(0.0), complex(0.0)
+            if begin[k] < end:
                 a0 = b0 = a1 = b1 = 0.0
-                for i in range(begin[0, j, n], nodes):
-                    a0 += w[i] * inverse[i]
-                    b0 += v[i] * inverse[i]
-                at_fixed[0, j, n] = b0 + conjugate * a0
+                for i in range(begin[k], end):
+                    a0 += plain[k, i] * inverse[i]
+                    b0 += moment[k, i] * inverse[i]
+                total = b0 + conjugate * a0
                 if pairs:
-                    for i in range(begin[0, j, n], nodes):
-                        a1 += w[i] * square[i]
-                        b1 += v[i] * square[i]
-                    at_fixed[1, j, n] = -a0 - turn * (b1 + conjugate * a1)
-                w, v = weights[1, j, n], moments[1, j, n]
-                a0 = a1 = b1 = 0.0
-                for i in range(begin[1, j, n], nodes):
-                    a0 += w[i] * inverse[i]
-                    a1 += w[i] * square[i]
-                    b1 += v[i] * square[i]
+                    for i in range(begin[k], end):
+                        a1 += plain[k, i] * square[i]
+                        b1 += moment[k, i] * square[i]
+                    slope = -a0 - turn * (b1 + conjugate * a1)
+            k += 2 * parameters
+            if begin[k] < end:
+                a0 = a1 = b1 = a2 = b2 = 0.0
+                for i in range(begin[k], end):
+                    a0 += plain[k, i] * inverse[i]
+                    a1 += plain[k, i] * square[i]
+                    b1 += moment[k, i] * square[i]
                 mixed = b1 + conjugate * a1
-                at_fixed[0, j, n] += kappa * (a0 + turn * mixed)
+                second = a0 + turn * mixed
+                total += kappa * second
                 if pairs:
-                    a2 = b2 = 0.0
-                    for i in range(begin[1, j, n], nodes):
-                        a2 += w[i] * cube[i]
-                        b2 += v[i] * cube[i]
+                    for i in range(begin[k], end):
+                        a2 += plain[k, i] * cube[i]
+                        b2 += moment[k, i] * cube[i]
                     third = mixed + turn * (a1 + turn * (b2 + conjugate * a2))
-                    at_fixed[1, j, n] += a0 + turn * mixed - 2 * kappa * third
+                    slope += second - 2 * kappa * third
+            at_fixed[0, j, n], at_fixed[1, j, n] = total, slope
         a, b = 1 - d * p, 1 - d * q
         by_degrees = -kappa * (b * p + a * q)
         unit = 1 / (a * b + by_degrees * fields[3, f])

@@ -140,7 +140,10 @@ def node_slopes(spectrum: AnySpectrum, smallest_frequency: float) -> NodeSlopes:
         parts[2] += [none, weight[:, 1]]
     of_eigenvalue, *of_weights = (np.concatenate(part, axis=1) for part in parts)
     moved = np.stack([nodes.modes * nodes.eigenvalue, nodes.target])[:, None] * (of_eigenvalue / nodes.eigenvalue)
-    return NodeSlopes(("alpha", "r"), *of_weights, np.stack([np.stack(of_weights) - moved, moved]))
+    changed = np.stack(of_weights) - moved
+    # The trace of a mode is its eigenvalue, which changes as much.
+    changed[0, :, : k.size] = 0
+    return NodeSlopes(("alpha", "r"), *of_weights, np.stack([changed, moved]))
 
 
 def _tail_slopes(
