@@ -92,38 +92,63 @@ class LossSurface(ABC):
     def loss(self, params: Floats, tokens: Floats) -> Floats:
         """Loss in the shape of tokens: params (size,) at several (size, T), or both alike."""
 
-    def partial(self, log_params: Floats, log_tokens: Floats) -> tuple[Floats, Floats, Floats]:
-        """Log loss (...) and its derivatives in log params and log tokens: central differences."""
-        in_params, in_tokens = STENCIL * np.array([[0, 1, -1, 0, 0], [0, 0, 0, 1, -1]])
-        params = np.exp(log_params[..., None] + in_params)
-        log_loss = np.log(self.loss(params, np.exp(log_tokens[..., None] + in_tokens)))
-        here, *moved = np.moveaxis(log_loss, -1, 0)
-        return here, (moved[0] - moved[1]) / (2 * STENCIL), (moved[2] - moved[3]) / (2 * STENCIL)
+    def slope(self, log_params: Floats, log_compute: Floats) -> tuple[Floats, Floats]:
+        """Log loss (...), and its derivative in log params at a given compute."""
+        below, here, above = self._stencil(log_params, log_compute)
+        return here, (above - below) / (2 * STENCIL)
 
-    def slope(self, log_params: Floats, log_compute: Floats) -> tuple[Floats, Floats, Floats]:
-        """Log loss (...), and its derivatives in log params at a given compute and in log compute at given params."""
-        log_params, log_compute = np.broadcast_arrays(log_params, log_compute)
-        # Tokens against params and against compute, from the rule alone.
-        log_tokens, of_params, of_compute = (
-            np.log(tokens_for(np.exp(log_compute + in_compute), np.exp(log_params + in_params), self.flops))
-            for in_params, in_compute in ((0.0, 0.0), (RULE_STEP, 0.0), (0.0, RULE_STEP))
-        )
-        log_loss, by_params, by_tokens = self.partial(log_params, log_tokens)
-        along, across = ((moved - log_tokens) / RULE_STEP for moved in (of_params, of_compute))
-        return log_loss, by_params + by_tokens * along, by_tokens * across
+    def along(self, log_params: Floats, log_compute: Floats) -> Floats:
+        """Derivative (...) of the log loss in log compute at given params."""
+        params = np.exp(log_params)[..., None] * np.ones(2)
+        tokens = tokens_for(np.exp(log_compute[..., None] + STENCIL * np.array([-1.0, 1.0])), params, self.flops)
+        below, above = np.moveaxis(np.log(self.loss(params, tokens)), -1, 0)
+        return np.asarray((above - below) / (2 * STENCIL))
 
     def newton(self, log_params: Floats, log_compute: Floats) -> tuple[Floats, Floats]:
         """First and second derivative (...) of the log loss in log params at a given compute, for a step of Newton's."""
-        params = np.exp(log_params[..., None] + STENCIL * np.array([-1.0, 0.0, 1.0]))
-        tokens = tokens_for(np.exp(log_compute)[..., None], params, self.flops)
-        below, here, above = np.moveaxis(np.log(self.loss(params, tokens)), -1, 0)
+        below, here, above = self._stencil(log_params, log_compute)
         return (above - below) / (2 * STENCIL), (above - 2 * here + below) / STENCIL**2
 
     def curvature(self, log_params: Floats, log_compute: Floats) -> Floats:
         """Second derivative (...) of the log loss in log params at a given compute."""
-        shifts = STENCIL * np.array([[-1.0], [1.0]])
-        low, high = self.slope(log_params + shifts, log_compute)[1]
-        return np.asarray((high - low) / (2 * STENCIL))
+        return self.newton(log_params, log_compute)[1]
+
+    def _stencil(self, log_params: Floats, log_compute: Floats) -> Floats:
+        """Log losses (3, ...) of smaller, these and larger sizes at a given compute."""
+        params = np.exp(log_params[..., None] + STENCIL * np.array([-1.0, 0.0, 1.0]))
+        compute = np.broadcast_to(np.exp(log_compute)[..., None], (*log_params.shape, 1))
+        return np.moveaxis(np.log(self.loss(params, tokens_for(compute, params, self.flops))), -1, 0)
+
+
+def optimal_log_params(surface: LossSurface, log_compute: Floats, log_params: Floats) -> Floats:
+    """Log size (compute,) of lowest loss at each compute, by Newton's method from sizes nearby.
+
+    Raises
+    ------
+    ConvergenceError
+        If there is no minimum near them.
+
+    Examples
+    --------
+    >>> class Powers(LossSurface):
+    ...     batch_size, flops = 1.0, staticmethod(FLOPS_RULES["6ND"])
+    ...     def loss(self, params, tokens):
+    ...         return params**-0.5 + tokens**-0.5
+    >>> optimal_log_params(Powers(), np.log([6e12]), np.log([3e5])).round(3) == np.log(1e6).round(3)
+    array([ True])
+    """
+    for _ in range(NEWTON_STEPS):
+        here, curvature = surface.newton(log_params, log_compute)
+        # Where the loss curves the other way, go downhill; near the optimum this is Newton's method.
+        step = np.where(curvature > 0, -here / np.where(curvature > 0, curvature, 1.0), -np.sign(here) * NEWTON_REACH)
+        step = np.clip(step, -NEWTON_REACH, NEWTON_REACH)
+        log_params = log_params + step
+        if np.abs(step).max() < NEWTON_TOLERANCE:
+            return log_params
+    where = float(np.exp(log_compute[np.abs(step).argmax()]))
+    raise ConvergenceError(
+        f"compute: no optimal size was found at {where:.3g} FLOPs; pass a compute nearer to the runs'"
+    )
 
 
 def optimal_sizes(surface: LossSurface, compute: Floats, start: Floats | None = None) -> Frontier:
@@ -156,31 +181,19 @@ def optimal_sizes(surface: LossSurface, compute: Floats, start: Floats | None = 
     log_compute = np.log(compute)
     if start is None:
         start = _start(surface, compute)
-    log_params = np.log(start)
-    for _ in range(NEWTON_STEPS):
-        here, curvature = surface.newton(log_params, log_compute)
-        # Where the loss curves the other way, go downhill; near the optimum this is Newton's method.
-        step = np.where(curvature > 0, -here / np.where(curvature > 0, curvature, 1.0), -np.sign(here) * NEWTON_REACH)
-        step = np.clip(step, -NEWTON_REACH, NEWTON_REACH)
-        log_params = log_params + step
-        if np.abs(step).max() < NEWTON_TOLERANCE:
-            break
-    else:
-        where = float(compute[np.abs(step).argmax()])
-        raise ConvergenceError(
-            f"compute: no optimal size was found at {where:.3g} FLOPs; pass a compute nearer to the runs'"
-        )
+    log_params = optimal_log_params(surface, log_compute, np.log(start))
     tokens = tokens_for(compute, np.exp(log_params), surface.flops)
     # Along the optimum d ln L / d ln C is the partial derivative (envelope theorem); the size moves so that the
     # slope in size stays zero.
-    log_loss, _, loss_exponent = surface.slope(log_params, log_compute)
+    log_loss, _ = surface.slope(log_params, log_compute)
     if (low := np.exp(log_loss) < surface.least).any():
         raise ConvergenceError(
             f"compute: at {compute[low][0]:.3g} FLOPs the loss is too near to its numerical error to find the optimal size; "
             "pass a compute nearer to the runs'"
         )
     shifts = STENCIL * np.array([[-1.0], [1.0]])
-    mixed = np.subtract(*surface.slope(log_params, log_compute + shifts)[1]) / (-2 * STENCIL)
+    around = np.broadcast_to(log_params, (2, log_params.size))
+    mixed = np.subtract(*surface.slope(around, log_compute + shifts)[1]) / (-2 * STENCIL)
     size_exponent = -mixed / surface.curvature(log_params, log_compute)
     ahead = tokens_for(np.exp(log_compute + STENCIL), np.exp(log_params + size_exponent * STENCIL), surface.flops)
     return Frontier(
@@ -189,7 +202,7 @@ def optimal_sizes(surface: LossSurface, compute: Floats, start: Floats | None = 
         tokens=tokens,
         size_exponent=size_exponent,
         data_exponent=np.log(ahead / tokens) / STENCIL,
-        loss_exponent=loss_exponent,
+        loss_exponent=surface.along(log_params, log_compute),
     )
 
 

@@ -20,6 +20,7 @@ from .frontier import (
     FlopsRule,
     Frontier,
     LossSurface,
+    optimal_log_params,
     optimal_sizes,
     spaced,
     tokens_for,
@@ -73,21 +74,43 @@ class TwoPointRuns(LossSurface):
         """Whether test inputs are not those of the training: there the theory has no derivatives."""
         return twopoint.spectrum_of_test(self.parameters, self.test_eigenvalues) is not None
 
+    def slope(self, log_params: Floats, log_compute: Floats) -> tuple[Floats, Floats]:
+        """As :meth:`LossSurface.slope`."""
+        return super().slope(log_params, log_compute) if self.is_shifted else self._slopes(log_params, log_compute)[:2]
+
+    def along(self, log_params: Floats, log_compute: Floats) -> Floats:
+        """As :meth:`LossSurface.along`."""
+        return super().along(log_params, log_compute) if self.is_shifted else self._slopes(log_params, log_compute)[2]
+
     def newton(self, log_params: Floats, log_compute: Floats) -> tuple[Floats, Floats]:
-        """As :meth:`LossSurface.newton`, from analytic slopes."""
+        """As :meth:`LossSurface.newton`."""
         if self.is_shifted:
             return super().newton(log_params, log_compute)
         here, ahead = self.slope(log_params + STENCIL * np.array([[0.0], [1.0]]), log_compute)[1]
         return here, (ahead - here) / STENCIL
 
-    def partial(self, log_params: Floats, log_tokens: Floats) -> tuple[Floats, Floats, Floats]:
-        """As :meth:`LossSurface.partial`, analytic but under covariate shift."""
+    def curvature(self, log_params: Floats, log_compute: Floats) -> Floats:
+        """As :meth:`LossSurface.curvature`."""
         if self.is_shifted:
-            return super().partial(log_params, log_tokens)
+            return super().curvature(log_params, log_compute)
+        low, high = self.slope(log_params + STENCIL * np.array([[-1.0], [1.0]]), log_compute)[1]
+        return np.asarray((high - low) / (2 * STENCIL))
+
+    def _slopes(self, log_params: Floats, log_compute: Floats) -> tuple[Floats, Floats, Floats]:
+        """Log loss (...), its derivative in log params at a given compute, and in log compute at given params: analytic."""
+        log_params, log_compute = np.broadcast_arrays(log_params, log_compute)
+        # Tokens against params and against compute, from the rule alone.
+        log_tokens, of_params, of_compute = (
+            np.log(tokens_for(np.exp(log_compute + in_compute), np.exp(log_params + in_params), self.flops))
+            for in_params, in_compute in ((0.0, 0.0), (RULE_STEP, 0.0), (0.0, RULE_STEP))
+        )
         settings = self._settings(np.exp(log_params), np.exp(log_tokens))
-        log_loss, by_params, by_tokens = twopoint.log_loss_slopes(self.parameters, settings, self.reference_params)
-        shape = log_params.shape
-        return log_loss.reshape(shape), by_params.reshape(shape), by_tokens.reshape(shape)
+        log_loss, by_params, by_tokens = (
+            values.reshape(log_params.shape)
+            for values in twopoint.log_loss_slopes(self.parameters, settings, self.reference_params)
+        )
+        along, across = ((moved - log_tokens) / RULE_STEP for moved in (of_params, of_compute))
+        return log_loss, by_params + by_tokens * along, by_tokens * across
 
 
 def frontier(
@@ -199,8 +222,8 @@ def frontier_band(
         nodes = spaced(np.log(compute), NODES)
         runs = TwoPointRuns(values, **{name: value for name, value in plan.items() if name != "start"})
         order = np.argsort(compute)
-        start = np.exp(np.interp(nodes, np.log(compute[order]), np.log(best.params[order])))
-        sizes = np.log(frontier(values, np.exp(nodes), **{**plan, "start": start}).params)
+        start = np.interp(nodes, np.log(compute[order]), np.log(best.params[order]))
+        sizes = optimal_log_params(runs, nodes, start)
         curvature = runs.curvature(sizes, nodes)
         log_compute, log_params = np.log(compute), np.log(best.params)
         # Slope of tokens in size at fixed compute and, along the frontier, in compute.
@@ -211,7 +234,7 @@ def frontier_band(
                 np.stack(replace(runs, parameters={**values, name: values[name] + sign * step}).slope(sizes, nodes))
                 for sign in (1, -1)
             )
-            change, mixed, _ = (above - below) / (2 * step)
+            change, mixed = (above - below) / (2 * step)
             moves = CubicSpline(nodes, np.stack([change, -mixed / curvature], axis=1))
             of_loss, of_params = moves(log_compute).T
             of_loss_exponent, of_size_exponent = moves(log_compute, 1).T
