@@ -169,26 +169,29 @@ def _test_forcing(
     of: Equivalents, pair: TwoPoint, slopes: TwoPointSlopes | None, row: IntArray, curves: Curves, whose: IntArray
 ) -> ComplexArray:
     """Transform (1 or 1 + parameter, item, 2, pair) of the test forcing, of ``row`` and ``whose`` curve (item,)."""
-    # It is linear in the noise variance: a part without, and one per unit of it, for each row.
     over = 1 / product_of_pairs(of.point)
     unit = over / (1 - pair.variance * pair.per_sample)
-    parts = np.stack([unit * pair.signal, unit])
     noise = curves.noise_variance[whose, None, None]
+    at = slice(None) if are_all(row, len(unit)) else row
+    value = (unit * pair.signal)[at]
+    if noise.any():
+        value += noise * unit[at]
     if slopes is None:
-        return np.asarray((parts[0, row] + noise * parts[1, row])[None])
-    gamma_slopes = slopes.variance * pair.per_sample
-    gamma_slopes[-1] += pair.variance
+        return value[None]
+    ratio = slopes.variance * pair.per_sample
+    ratio[-1] += pair.variance
+    ratio *= unit / over
     first, second = laplace.pairs()
     both = of.point.s[:, first], of.point.s[:, second]
     total = np.stack([both[0] + both[1], both[0] + both[1].conj()], axis=1)
-    ratio = gamma_slopes * (unit / over)
-    signal = unit * slopes.signal + parts[0] * ratio
-    out = np.empty((len(signal) + 4, row.size, *unit.shape[1:]), dtype=np.complex128)
-    out[0] = parts[0, row] + noise * parts[1, row]
-    out[1:-3] = signal[:, row] + noise * (unit * ratio)[:, row]
-    out[-3] = unit[row]
+    out = np.empty((len(ratio) + 4, *value.shape), dtype=np.complex128)
+    out[0] = value
+    np.multiply(ratio[:, at], value, out=out[1:-3])
+    np.multiply(slopes.signal, unit, out=ratio)
+    out[1:-3] += ratio[:, at]
+    out[-3] = unit[at]
     out[-2] = 0
-    out[-1] = total[row] * (out[0] - (of.power + noise) * over[row])  # without the jump at the start
+    out[-1] = total[at] * (value - (of.power + noise) * over[at])  # without the jump at the start
     return out
 
 
@@ -198,9 +201,11 @@ def _test_kernel(pair: TwoPoint, slopes: TwoPointSlopes | None) -> ComplexArray:
     kernel = pair.variance * unit
     if slopes is None:
         return kernel[None]
-    changed = slopes.variance * (unit * (1 + kernel * pair.per_sample))
-    changed[-1] += unit * kernel * pair.variance
-    return np.concatenate([kernel[None], changed])
+    out = np.empty((1 + len(slopes.variance), *kernel.shape), dtype=np.complex128)
+    out[0] = kernel
+    np.multiply(slopes.variance, unit * (1 + kernel * pair.per_sample), out=out[1:])
+    out[-1] += unit * kernel * pair.variance
+    return out
 
 
 def test_kernel_amplitudes(
