@@ -72,13 +72,9 @@ def two_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) ->
     It is the test forcing and, with noise, the test kernel on the train loss.
     """
     columns, rows = curves.grid.shape[1], len(curves.grid)
-    if not (curves.noise_rate.any() or jacobian):
-        times = sort_times(curves.grid)
-        layout = times.curves(curves.which)
-        end, whose = times.end[layout.window], layout.curve
-        of, row = _equivalents(end, curves.per_width[whose], curves.per_sample[whose], spectrum, jacobian)
-        pair, slopes = _pairs(of)
-        return invert(times, layout, _test_forcing(of, pair, slopes, row, curves, whose), columns)
+    noisy = bool(curves.noise_rate.any())
+    if not (noisy or jacobian):
+        return forcing_loss(curves, spectrum, jacobian)
     sizes, problem = np.unique(curves.per_width + 1j * curves.per_sample, return_inverse=True)
     problem = problem.reshape(-1)
     bound = edge_bound(spectrum, curves.per_width.max(), curves.per_sample.max())
@@ -97,13 +93,20 @@ def two_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) ->
     )  # fmt: skip
     of, row = _equivalents(end, size.real, size.imag, spectrum, jacobian)
     row_forced, row_fed, row_driven = np.split(row, np.cumsum([layout.curve.size for layout in layouts])[:-1])
-    paired, place = np.unique(np.concatenate([row_forced, row_fed]), return_inverse=True)
-    row_forced, row_fed = np.split(place.reshape(-1), [row_forced.size])
-    of_pairs = of.take(paired)
-    pair, slopes = _pairs(of_pairs)
+    if noisy:
+        of_pairs, place = _used(of, np.concatenate([row_forced, row_fed]))
+        row_forced, row_fed = np.split(place, [row_forced.size])
+        pair, slopes = _pairs(of_pairs)
+        kernel = _test_kernel(pair, slopes)
+    else:
+        # Derivatives of the kernel are not felt where there is no noise.
+        of_kernel, row_fed = _used(of._replace(slopes=None), row_fed)
+        kernel = _test_kernel(_pairs(of_kernel)[0], None)
+        of_pairs, row_forced = _used(of, row_forced)
+        pair, slopes = _pairs(of_pairs)
     forcing = _test_forcing(of_pairs, pair, slopes, row_forced, curves, forced.curve)
     loss = invert(times, forced, forcing, columns)
-    amplitude = grids.amplitudes(invert(times, fed, _test_kernel(pair, slopes)[:, row_fed], grids.time.size))
+    amplitude = grids.amplitudes(invert(times, fed, kernel[:, row_fed], grids.time.size))
     train = _train_loss(of.take(row_driven), curves, driven.curve)
     windows, window = np.unique(driven.window, return_inverse=True)
     window = window.reshape(-1)
@@ -118,6 +121,21 @@ def two_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) ->
         added[-2] += train[0] * kernel[0]
         added[-1] = p[window] * added[0]
     return loss + invert(times, driven, added, columns)
+
+
+def forcing_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) -> FloatArray:
+    """What `two_frequency_loss` gives without noise, for which the derivative with respect to its rate is left 0."""
+    times = sort_times(curves.grid)
+    layout = times.curves(curves.which)
+    end, whose = times.end[layout.window], layout.curve
+    of, row = _equivalents(end, curves.per_width[whose], curves.per_sample[whose], spectrum, jacobian)
+    return invert(times, layout, _test_forcing(of, *_pairs(of), row, curves, whose), curves.grid.shape[1])
+
+
+def _used(of: Equivalents, row: IntArray) -> tuple[Equivalents, IntArray]:
+    """Equivalents of the distinct ones of some rows, and the place of each among these."""
+    rows, place = np.unique(row, return_inverse=True)
+    return of.take(rows), place.reshape(-1)
 
 
 def _equivalents(
@@ -161,8 +179,7 @@ def _train_loss(of: Equivalents, curves: Curves, whose: IntArray) -> ComplexArra
 
 def _pairs(of: Equivalents) -> tuple[TwoPoint, TwoPointSlopes | None]:
     """Two-point equivalents (row, 2, pair), and their derivatives."""
-    pair = two_point_of_pairs(of.point)
-    return pair, None if of.slopes is None else two_point_slopes(of.point, of.slopes)
+    return (two_point_of_pairs(of.point), None) if of.slopes is None else two_point_slopes(of.point, of.slopes)
 
 
 def _test_forcing(
