@@ -241,18 +241,21 @@ def pair(
                     kappa_, d_, p_ = kappa_.conjugate(), d_.conjugate(), p_.conjugate()
                     d1_, p1_, d2_, p2_ = d1_.conjugate(), p1_.conjugate(), d2_.conjugate(), p2_.conjugate()
                 apart = kappa_ - kappa
-                distance = abs(apart) / abs(kappa)
+                # Squares of distances, and products with reciprocals, take less time than moduli and quotients.
+                square, scale = apart.real**2 + apart.imag**2, kappa.real**2 + kappa.imag**2
+                far = square > near_slope**2 * scale
                 divisor = complex(0.0)
-                if distance > near_slope:
-                    divisor = 1 / apart
-                if distance > near_value:
+                if far:
+                    divisor = apart.conjugate() / square
+                if square > near_value**2 * scale:
                     cross, target = (d - d_) * divisor, (p - p_) * divisor
                 else:
                     cross = apart / 12 * (d2_ - fields[5, row, i]) - (d1 + d1_) / 2
                     target = apart / 12 * (p2_ - fields[6, row, i]) - (p1 + p1_) / 2
                 product = kappa * kappa_
                 squares, target_squares = d_ - kappa * cross, p_ - kappa * target
-                resolved = 1 / (1 - squares * size)
+                left = 1 - squares * size
+                resolved = left.conjugate() / (left.real**2 + left.imag**2)
                 unit = product * cross * resolved
                 features = unit * size
                 out[0, 0, row, half, number] = product * target + features * target_squares
@@ -264,7 +267,7 @@ def pair(
                     if half:
                         dk_, dd_, dp_ = dk_.conjugate(), dd_.conjugate(), dp_.conjugate()
                         dd1_, dp1_ = dd1_.conjugate(), dp1_.conjugate()
-                    if distance > near_slope:
+                    if far:
                         dcross = (dd - dd_ - cross * (dk_ - dk)) * divisor
                         dtarget = (dp - dp_ - target * (dk_ - dk)) * divisor
                     else:

@@ -18,8 +18,9 @@ from scalingeq.theory.two_frequency import Model, flow_test_kernel, kernel_terms
 from scalingeq.theory.volterra import Exponentials, check_kernel_norm
 from scalingeq.theory.windows import invert_one, of_one_problem
 
-#: Curves that are computed together, of one frequency and of pairs, so that arrays stay in the processor's cache.
-CURVES_AT_ONCE, CURVES_OF_PAIRS = 32, 12
+#: Curves that are computed together, of one frequency, also with derivatives, and of pairs, so that arrays stay in the
+#: processor's cache.
+CURVES_AT_ONCE, WITH_DERIVATIVES, CURVES_OF_PAIRS = 64, 16, 12
 #: Time, in units of one over the trace, at which derivatives at the start are taken.
 EARLIEST = 1e-7
 
@@ -160,7 +161,7 @@ def _losses(curves: Curves, spectrum: AnySpectrum, kind: Kind, parameters: tuple
         curves = curves._replace(grid=np.where(at_start, EARLIEST / total.trace, curves.grid))
     one = (curves.per_sample == 0) | (kind == "train")
     for chosen, solve, most in (
-        (one, one_frequency_loss, CURVES_AT_ONCE),
+        (one, one_frequency_loss, WITH_DERIVATIVES if parameters else CURVES_AT_ONCE),
         (~one, two_frequency_loss, CURVES_OF_PAIRS),
     ):
         for group in _groups(np.flatnonzero(chosen), curves, most):

@@ -72,13 +72,9 @@ def two_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) ->
     It is the test forcing and, with noise, the test kernel on the train loss.
     """
     columns, rows = curves.grid.shape[1], len(curves.grid)
-    if not (curves.noise_rate.any() or jacobian):
-        times = sort_times(curves.grid)
-        layout = times.curves(curves.which)
-        end, whose = times.end[layout.window], layout.curve
-        of, row = _equivalents(end, curves.per_width[whose], curves.per_sample[whose], spectrum, jacobian)
-        pair, slopes = _pairs(of)
-        return invert(times, layout, _test_forcing(of, pair, slopes, row, curves, whose), columns)
+    noisy = bool(curves.noise_rate.any())
+    if not (noisy or jacobian):
+        return forcing_loss(curves, spectrum, jacobian)
     sizes, problem = np.unique(curves.per_width + 1j * curves.per_sample, return_inverse=True)
     problem = problem.reshape(-1)
     bound = edge_bound(spectrum, curves.per_width.max(), curves.per_sample.max())
@@ -97,13 +93,20 @@ def two_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) ->
     )  # fmt: skip
     of, row = _equivalents(end, size.real, size.imag, spectrum, jacobian)
     row_forced, row_fed, row_driven = np.split(row, np.cumsum([layout.curve.size for layout in layouts])[:-1])
-    paired, place = np.unique(np.concatenate([row_forced, row_fed]), return_inverse=True)
-    row_forced, row_fed = np.split(place.reshape(-1), [row_forced.size])
-    of_pairs = of.take(paired)
-    pair, slopes = _pairs(of_pairs)
+    if noisy:
+        of_pairs, place = _used(of, np.concatenate([row_forced, row_fed]))
+        row_forced, row_fed = np.split(place, [row_forced.size])
+        pair, slopes = _pairs(of_pairs)
+        kernel = _test_kernel(pair, slopes)
+    else:
+        # Derivatives of the kernel are not felt where there is no noise.
+        of_kernel, row_fed = _used(of._replace(slopes=None), row_fed)
+        kernel = _test_kernel(_pairs(of_kernel)[0], None)
+        of_pairs, row_forced = _used(of, row_forced)
+        pair, slopes = _pairs(of_pairs)
     forcing = _test_forcing(of_pairs, pair, slopes, row_forced, curves, forced.curve)
     loss = invert(times, forced, forcing, columns)
-    amplitude = grids.amplitudes(invert(times, fed, _test_kernel(pair, slopes)[:, row_fed], grids.time.size))
+    amplitude = grids.amplitudes(invert(times, fed, kernel[:, row_fed], grids.time.size))
     train = _train_loss(of.take(row_driven), curves, driven.curve)
     windows, window = np.unique(driven.window, return_inverse=True)
     window = window.reshape(-1)
@@ -118,6 +121,21 @@ def two_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) ->
         added[-2] += train[0] * kernel[0]
         added[-1] = p[window] * added[0]
     return loss + invert(times, driven, added, columns)
+
+
+def forcing_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) -> FloatArray:
+    """What `two_frequency_loss` gives without noise, for which the derivative with respect to its rate is left 0."""
+    times = sort_times(curves.grid)
+    layout = times.curves(curves.which)
+    end, whose = times.end[layout.window], layout.curve
+    of, row = _equivalents(end, curves.per_width[whose], curves.per_sample[whose], spectrum, jacobian)
+    return invert(times, layout, _test_forcing(of, *_pairs(of), row, curves, whose), curves.grid.shape[1])
+
+
+def _used(of: Equivalents, row: IntArray) -> tuple[Equivalents, IntArray]:
+    """Equivalents of the distinct ones of some rows, and the place of each among these."""
+    rows, place = np.unique(row, return_inverse=True)
+    return of.take(rows), place.reshape(-1)
 
 
 def _equivalents(
@@ -161,34 +179,36 @@ def _train_loss(of: Equivalents, curves: Curves, whose: IntArray) -> ComplexArra
 
 def _pairs(of: Equivalents) -> tuple[TwoPoint, TwoPointSlopes | None]:
     """Two-point equivalents (row, 2, pair), and their derivatives."""
-    pair = two_point_of_pairs(of.point)
-    return pair, None if of.slopes is None else two_point_slopes(of.point, of.slopes)
+    return (two_point_of_pairs(of.point), None) if of.slopes is None else two_point_slopes(of.point, of.slopes)
 
 
 def _test_forcing(
     of: Equivalents, pair: TwoPoint, slopes: TwoPointSlopes | None, row: IntArray, curves: Curves, whose: IntArray
 ) -> ComplexArray:
     """Transform (1 or 1 + parameter, item, 2, pair) of the test forcing, of ``row`` and ``whose`` curve (item,)."""
-    # It is linear in the noise variance: a part without, and one per unit of it, for each row.
     over = 1 / product_of_pairs(of.point)
     unit = over / (1 - pair.variance * pair.per_sample)
-    parts = np.stack([unit * pair.signal, unit])
     noise = curves.noise_variance[whose, None, None]
+    at = slice(None) if are_all(row, len(unit)) else row
+    value = (unit * pair.signal)[at]
+    if noise.any():
+        value += noise * unit[at]
     if slopes is None:
-        return np.asarray((parts[0, row] + noise * parts[1, row])[None])
-    gamma_slopes = slopes.variance * pair.per_sample
-    gamma_slopes[-1] += pair.variance
+        return value[None]
+    ratio = slopes.variance * pair.per_sample
+    ratio[-1] += pair.variance
+    ratio *= unit / over
     first, second = laplace.pairs()
     both = of.point.s[:, first], of.point.s[:, second]
     total = np.stack([both[0] + both[1], both[0] + both[1].conj()], axis=1)
-    ratio = gamma_slopes * (unit / over)
-    signal = unit * slopes.signal + parts[0] * ratio
-    out = np.empty((len(signal) + 4, row.size, *unit.shape[1:]), dtype=np.complex128)
-    out[0] = parts[0, row] + noise * parts[1, row]
-    out[1:-3] = signal[:, row] + noise * (unit * ratio)[:, row]
-    out[-3] = unit[row]
+    out = np.empty((len(ratio) + 4, *value.shape), dtype=np.complex128)
+    out[0] = value
+    np.multiply(ratio[:, at], value, out=out[1:-3])
+    np.multiply(slopes.signal, unit, out=ratio)
+    out[1:-3] += ratio[:, at]
+    out[-3] = unit[at]
     out[-2] = 0
-    out[-1] = total[row] * (out[0] - (of.power + noise) * over[row])  # without the jump at the start
+    out[-1] = total[at] * (value - (of.power + noise) * over[at])  # without the jump at the start
     return out
 
 
@@ -198,9 +218,11 @@ def _test_kernel(pair: TwoPoint, slopes: TwoPointSlopes | None) -> ComplexArray:
     kernel = pair.variance * unit
     if slopes is None:
         return kernel[None]
-    changed = slopes.variance * (unit * (1 + kernel * pair.per_sample))
-    changed[-1] += unit * kernel * pair.variance
-    return np.concatenate([kernel[None], changed])
+    out = np.empty((1 + len(slopes.variance), *kernel.shape), dtype=np.complex128)
+    out[0] = kernel
+    np.multiply(slopes.variance, unit * (1 + kernel * pair.per_sample), out=out[1:])
+    out[-1] += unit * kernel * pair.variance
+    return out
 
 
 def test_kernel_amplitudes(

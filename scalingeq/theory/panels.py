@@ -98,8 +98,11 @@ def cut(rates: Rates, last: float, edge: float, noise_scale: float = 1.0) -> Pan
         too_long &= high - low > 1
         since = begin - origin[np.searchsorted(origin, begin, side="right") - 1]
         too_long |= spent > 1.2 * np.maximum(GROWTH * since, FIRST / edge)
-        done.append(np.concatenate([ends, noise[:, 1:]], axis=1)[~too_long & (spent > 0)])
-        ends = _pieces(ends[too_long], goals, rates)
+        whole = ~too_long & (spent > 0)
+        done.append(np.concatenate([ends[whole], noise[whole, 1:]], axis=1))
+        ends = ends[too_long]
+        if ends.size:
+            ends = _pieces(ends, goals, rates)
     panels = np.concatenate(done)
     panels = panels[np.argsort(panels[:, 2])]
     weights = np.asarray(np.linalg.solve(radau(STAGES)[1], panels[:, 4:].T).T, dtype=np.float64)
@@ -114,12 +117,12 @@ def _pieces(ends: FloatArray, goals: FloatArray, rates: Rates) -> FloatArray:
     """
     low, high = ends[:, 0], ends[:, 1]
     middle = (low + high) / 2
-    middle = np.where(high - low > 1, np.clip(np.round(middle), low + 0.5, high - 0.5), middle)
+    middle = np.where(high - low > 1, np.minimum(np.maximum(np.rint(middle), low + 0.5), high - 0.5), middle)
     cuts = [low, middle]
-    for i in np.flatnonzero((high - low > 4) & np.isin(high, goals)):
+    for i in np.flatnonzero((high - low > 4) & (high[:, None] == goals).any(axis=1)):
         shares = 0.5 ** np.arange(2, int(np.log2(high[i] - low[i])) + 1)
         cuts.append(np.ceil(high[i] - shares * (high[i] - low[i])))
-    begin = np.unique(np.concatenate(cuts))
+    begin = _distinct(np.concatenate(cuts))
     # Each piece ends where the next one of its panel begins.
     end = np.minimum(np.append(begin[1:], np.inf), high[np.searchsorted(low, begin, side="right") - 1])
     return np.stack([begin, end, rates.time(begin), rates.time(end)], axis=1)
@@ -136,8 +139,16 @@ def _graded(rates: Rates, last: float, edge: float) -> tuple[FloatArray, FloatAr
     ladder = first * (1 + GROWTH) ** np.arange(most)
     inside = ladder < spans[:, None]
     step = rates.step_at((time[:-1, None] + ladder)[inside])
-    step = np.unique(np.concatenate([step, starts]))
+    step = _distinct(np.concatenate([step, starts]))
     # A panel of more than one step ends at a whole step, and none other reaches from one step into the next.
     long = np.diff(step) > 1
     end = np.where(long & (step[1:] < last), np.ceil(step[1:]), step[1:])
-    return np.unique(np.concatenate([step[:1], end, np.floor(end[~long])])), starts
+    return _distinct(np.concatenate([step[:1], end, np.floor(end[~long])])), starts
+
+
+def _distinct(values: FloatArray) -> FloatArray:
+    """Distinct values, ascending."""
+    values.sort()
+    first = np.ones(values.size, dtype=np.bool_)
+    np.greater(values[1:], values[:-1], out=first[1:])
+    return values[first]

@@ -9,7 +9,7 @@ import numpy as np
 
 from scalingeq.theory.collocation import STAGES, march, radau
 from scalingeq.theory.curves import Curves
-from scalingeq.theory.flow import test_kernel_amplitudes, two_frequency_loss
+from scalingeq.theory.flow import forcing_loss, test_kernel_amplitudes
 from scalingeq.theory.panels import Panels
 from scalingeq.theory.rates import Knots, LinearRates
 from scalingeq.theory.schedule import Schedule
@@ -94,7 +94,7 @@ def _test_parts(frame: Frame, spectrum: AnySpectrum, exponentials: KernelGrids) 
     quiet = Curves(
         frame.times.time[None], none.astype(np.int64), none, per_width, per_sample, noise, (len(sizes),)
     )  # fmt: skip
-    losses = two_frequency_loss(quiet, spectrum, True)
+    losses = forcing_loss(quiet, spectrum, True)
     values = losses.reshape(len(losses), len(frame.models), 2, -1)
     values[:, :, 1] -= values[:, :, 0]
     at_nodes = frame.times.at(values, frame.panels.nodes)

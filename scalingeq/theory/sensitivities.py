@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 
 from scalingeq.theory import laplace
 from scalingeq.theory.compiled import loops
-from scalingeq.theory.equivalents import OnePoint, both_of_pairs, compiled_pairs, cross_sums
+from scalingeq.theory.equivalents import (
+    OnePoint,
+    TwoPoint,
+    both_of_pairs,
+    compiled_pairs,
+    cross_sums,
+    two_point_of_pairs,
+)
 from scalingeq.theory.following import sums_at
 from scalingeq.theory.spectrum import (
     TAIL_NODES,
@@ -138,12 +145,12 @@ def node_slopes(spectrum: AnySpectrum, smallest_frequency: float) -> NodeSlopes:
         parts[0] += [node[:, 0], node[:, 1]]
         parts[1] += [weight[:, 0], none]
         parts[2] += [none, weight[:, 1]]
-    of_eigenvalue, *of_weights = (np.concatenate(part, axis=1) for part in parts)
+    of_eigenvalue, trace, target = (np.concatenate(part, axis=1) for part in parts)
     moved = np.stack([nodes.modes * nodes.eigenvalue, nodes.target])[:, None] * (of_eigenvalue / nodes.eigenvalue)
-    changed = np.stack(of_weights) - moved
+    changed = np.stack([trace, target]) - moved
     # The trace of a mode is its eigenvalue, which changes as much.
     changed[0, :, : k.size] = 0
-    return NodeSlopes(("alpha", "r"), *of_weights, np.stack([changed, moved]))
+    return NodeSlopes(("alpha", "r"), trace, target, np.stack([changed, moved]))
 
 
 def _tail_slopes(
@@ -248,8 +255,8 @@ def one_point_slopes(point: OnePoint, nodes: Nodes, slopes: NodeSlopes, pairs: b
     return OnePointSlopes(names, kappa_slope, kappa1, d_degrees, d_power, d_squares, d_degrees_slope, d_power_slope)
 
 
-def two_point_slopes(point: OnePoint, slopes: OnePointSlopes) -> TwoPointSlopes:
-    """Derivatives of the two-point equivalents of one model at the pairs of frequencies of each contour.
+def two_point_slopes(point: OnePoint, slopes: OnePointSlopes) -> tuple[TwoPoint, TwoPointSlopes]:
+    """Two-point equivalents of one model at the pairs of frequencies of each contour, and their derivatives.
 
     Parameters
     ----------
@@ -260,14 +267,15 @@ def two_point_slopes(point: OnePoint, slopes: OnePointSlopes) -> TwoPointSlopes:
 
     Returns
     -------
-    TwoPointSlopes
-        Derivatives (parameter, row, 2, pair), by the chain rule.
+    TwoPoint, TwoPointSlopes
+        Equivalents (row, 2, pair), and derivatives (parameter, row, 2, pair), by the chain rule.
     """
     compiled = loops()
     if compiled is not None:
         parts = (slopes.kappa2, slopes.degrees, slopes.power, slopes.degrees_slope, slopes.power_slope)
         signal, variance = compiled_pairs(compiled, point, np.stack([part[:-1] for part in parts]), NEAR)
-        return TwoPointSlopes(slopes.names[:-1], signal[1:], variance[1:])
+        pair = TwoPoint(signal[0], variance[0], signal[0], variance[0], point.per_sample[:, None])
+        return pair, TwoPointSlopes(slopes.names[:-1], signal[1:], variance[1:])
     first, second = both_of_pairs(point)
     cross, target = cross_sums(first, second)
     numbers, others = laplace.pairs()
@@ -297,7 +305,7 @@ def two_point_slopes(point: OnePoint, slopes: OnePointSlopes) -> TwoPointSlopes:
     features = kappa * cross * per_width * resolved
     features_slopes = per_width * resolved * (kappa_slopes * cross + kappa * cross_slopes + features * squares_slopes)
     features_slopes[-2] += kappa * cross * resolved * resolved
-    return TwoPointSlopes(
+    return two_point_of_pairs(point), TwoPointSlopes(
         left.names,
         kappa_slopes * target + kappa * target_slopes + features_slopes * target_squares
         + features * target_squares_slopes,

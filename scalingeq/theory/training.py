@@ -601,7 +601,9 @@ def _training(
 ) -> Training:
     """Check the arguments of a loss, all at once."""
     at = np.asarray(steps, dtype=np.float64)
-    last = float(at[np.isfinite(at)].max(initial=0.0))
+    last = float(at.max(initial=0.0))
+    if not math.isfinite(last):
+        last = float(at[np.isfinite(at)].max(initial=0.0))
     rate, problems = _rates("learning_rate", learning_rate, last)
     batch, more = _rates("batch_size", batch_size, last)
     problems += more

@@ -175,11 +175,12 @@ def equivalents(
     Windows and sizes that are alike share a row. Also the row of each item, and the nodes that serve them.
     """
     rows: dict[tuple[float, float, float], int] = {}
-    row = [rows.setdefault(key, len(rows)) for key in zip(end.tolist(), per_width.tolist(), per_sample.tolist())]
-    distinct = np.array(list(rows))
-    path = ridge + laplace.hyperbola().frequency / distinct[:, :1]
+    keys = zip(end.tolist(), per_width.tolist(), per_sample.tolist(), strict=True)
+    row = [rows.setdefault(key, len(rows)) for key in keys]
+    ends, per_width, per_sample = np.array(list(rows)).T.copy()
+    path = ridge + laplace.hyperbola().frequency / ends[:, None]
     nodes = spectrum.nodes(float(np.abs(path).min()))
-    point = one_point_along(path, nodes, *np.ascontiguousarray(distinct[:, 1:].T), polish)
+    point = one_point_along(path, nodes, per_width, per_sample, polish)
     return point, np.array(row), nodes
 
 

@@ -6,6 +6,9 @@ import time
 import numpy as np
 import pytest
 
+#: A benchmark that misses its target is reported to do so; one that takes this many times as long fails.
+GUARD = 3
+
 
 def measure_unit(repeats: int = 41) -> float:
     """Median seconds of the least arithmetic that one loss curve needs: the sums over its resolvents.
@@ -19,13 +22,18 @@ def measure_unit(repeats: int = 41) -> float:
     weights = np.column_stack([eigenvalue, eigenvalue**1.5]).astype(complex)
 
     def seconds() -> float:
-        start = time.perf_counter()
+        start = time.process_time()
         resolvent = 1 / (kappa + eigenvalue)
         resolvent @ weights
         (resolvent * resolvent) @ weights
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     return statistics.median(seconds() for _ in range(repeats))
+
+
+@pytest.fixture
+def guard() -> float:
+    return GUARD
 
 
 @pytest.fixture
