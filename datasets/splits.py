@@ -17,7 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from scalingeq.inference.curves import TrainingCurves
-from scalingeq.inference.validation import Task
+from scalingeq.inference.leaving_out import Task
 
 from .catalogue import load
 from .cleaning import join_restarts, split_restarts

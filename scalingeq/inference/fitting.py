@@ -28,7 +28,7 @@ LOWEST = {"width_scale": twopoint.MINIMUM_WIDTH, "unlearnable_exponent": 0.01}
 """Bounds of a fit that are tighter than those of the law."""
 
 SEARCH_POINTS, SEARCH_STARTS = 64, 3  # a power of two: balanced Sobol points
-ROUGH, FINE = (1e-4, 20), (1e-6, 60)  # relative change at which a refinement ends, and its largest number of steps
+ROUGH, FINE = (1e-4, 20), (1e-8, 100)  # relative change at which a refinement ends, and its largest number of steps
 NO_START = "no start of the fit gives a finite loss; pass params with a smaller noise_scale, or a shift nearer to 0"
 CLUSTERED = 3.0  # scatter of the runs' scores over that of their noise: far beyond chance, and told to the reader
 MISSED = 3.0  # times the median run's error: what a reader of the fit is told of
