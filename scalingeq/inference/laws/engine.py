@@ -319,5 +319,5 @@ def _covariance_of(objective: LogObjective, params: Parameters) -> tuple[Floats,
     """Covariance of all parameters, spread of the residuals and names of those at a bound, as in the two-point fit."""
     from ..covariance import covariance_of
 
-    matrix, noise, at_bound = covariance_of(objective, params)
+    matrix, noise, at_bound, _ = covariance_of(objective, params)
     return matrix, float(np.sqrt(noise.variance * np.mean(objective.spread**2))), at_bound
