@@ -94,10 +94,8 @@ CANDIDATES = (
     Candidate("no floor", floor=False),
     Candidate("no floor, late", floor=False, burn_in=0.15),
     Candidate("shared exponent", shared_exponent=True),
-    Candidate("shared exponent, late", shared_exponent=True, burn_in=0.15),
     Candidate("infinite width", finite_width=False),
     Candidate("infinite width, late", finite_width=False, burn_in=0.15),
-    Candidate("infinite width, no floor", finite_width=False, floor=False),
     Candidate("tokens", batch_exponent=1.0),
     Candidate("tokens, late", batch_exponent=1.0, burn_in=0.15),
 )

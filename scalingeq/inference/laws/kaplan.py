@@ -12,6 +12,9 @@ from ..twopoint import ParameterInfo
 from .chinchilla import untrained_problems
 from .engine import LossLaw, Values, nonnegative
 
+LARGEST_LOG = 690.0
+"""Logarithm of the largest Nc of a start: a little below that of the largest number."""
+
 
 class Kaplan(LossLaw):
     """Loss [(Nc/params)^(aN/aD) + Dc/tokens]^aD (Kaplan et al., arXiv:2001.08361, equation 1.5).
@@ -68,7 +71,9 @@ class Kaplan(LossLaw):
         exponent, target = values["aN"] / values["aD"], curves.loss ** (1 / values["aD"])
         columns = np.stack([curves.params[curves.run] ** -exponent, 1 / curves.tokens], axis=1)
         size, data = nonnegative(columns, target, weight / target).tolist()
-        return {"Nc": size ** (1 / exponent), "Dc": data}
+        # Exponents far from those of the data take Nc beyond the largest number: such a start is as good as one near it.
+        log_size = np.log(size) / exponent if size > 0 else -np.inf
+        return {"Nc": float(np.exp(min(log_size, LARGEST_LOG))), "Dc": data}
 
     def ranges(self, curves: TrainingCurves) -> dict[str, tuple[float, float]]:
         """Exponents as they were ever found."""
