@@ -28,7 +28,8 @@ def left_out(curves: TrainingCurves, task: Task) -> list[Bools]:
         Training data.
     task : {"size", "horizon", "schedule", "repetition"}
         The largest 30 % of the sizes (of a table of final losses: of the compute); the last 60 % of the steps of every
-        run; one schedule after the other; the runs of the smallest data sets. Where there are too few schedules or data
+        run; one schedule after the other, as long as enough sizes remain (other values of a constant rate or of the
+        batch size are other schedules); the runs of the smallest data sets. Where there are too few schedules or data
         sets sizes stand for them, and where there are too few sizes steps do.
 
     Examples
@@ -49,9 +50,13 @@ def left_out(curves: TrainingCurves, task: Task) -> list[Bools]:
     if task == "schedule":
         followers: dict[object, list[int]] = {}
         for run in runs.tolist():
-            followers.setdefault(curves.schedules.get(run), []).append(run)
-        if len(followers) > 1:
-            return [np.isin(curves.run, mine) for mine in followers.values()]
+            constant = float(curves.learning_rate[run]), float(curves.batch_size[run])
+            followers.setdefault(curves.schedules.get(run, constant), []).append(run)
+        masks = [np.isin(curves.run, mine) for mine in followers.values()]
+        least = min(LEAST_SIZES, np.unique(size).size)
+        masks = [mask for mask in masks if np.unique(size[~mask]).size >= least]
+        if masks:
+            return masks
     if runs.size == curves.run.size:
         compute = size * curves.tokens
         return [compute >= np.quantile(compute, 1 - LEFT_OUT_SIZES)]
