@@ -60,11 +60,15 @@ class Candidate:
     def differs(self, curves: TrainingCurves) -> bool:
         """Whether this is a variant of its own.
 
-        At one batch size all exponents of the batch are the same, and in a table of final losses all beginnings.
+        At one batch size all exponents of the batch are the same, in a table of final losses all beginnings, and where
+        there are too few sizes for a width all that is said of width.
         """
         runs, count = np.unique(curves.run, return_counts=True)
-        several_batches = np.unique(curves.batch_size[runs]).size > 1
-        return (self.batch_exponent == 0 or several_batches) and (self.burn_in == BURN_IN or bool(count.max() > 1))
+        return (
+            (self.batch_exponent == 0 or np.unique(curves.batch_size[runs]).size > 1)
+            and (self.burn_in == BURN_IN or bool(count.max() > 1))
+            and ((self.finite_width and not self.shared_exponent) or default_parameters(curves)[0]["width_scale"].vary)
+        )
 
     def fit(self, curves: TrainingCurves, fitted: NDArray[np.bool_], near: Parameters | None = None) -> TwoPointFit:
         """Fit to the observations ``fitted`` (obs,), from the optimum ``near`` of a similar fit if there is one."""

@@ -156,6 +156,11 @@ def test_beginnings_are_no_candidates_in_a_table_of_final_losses():
     }  # fmt: skip
 
 
+def test_widths_are_no_candidates_of_one_size():
+    names = [one.name for one in CANDIDATES if one.differs(planned(sizes=(1e4,)))]
+    assert names == ["default", "late", "late, weak floor", "no floor", "no floor, late"]
+
+
 def test_candidates_hold_and_tie_what_they_say():
     curves = measured(sizes=(1e4, 1e5, 1e6, 1e7), steps=8)
     everything = np.ones(curves.run.size, bool)
