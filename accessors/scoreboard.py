@@ -187,8 +187,8 @@ own development was not blind: errors on held-out parts of these sets had been s
   error on one set of Porian et al. that had led to looking.
 
 The warm-ups, as many tokens as a model has parameters (arXiv:2406.19146), are told of the runs at constant rates alone: the
-record has no schedule of those that decay. The two-point law counts them in its time; none of the other laws has a place
-for them, so on these two sets it uses an input that they do not.
+record has no schedule of those that decay. The two-point law and the law of noise and rate count them in their time; the
+other laws have no place for them.
 """
 
 
