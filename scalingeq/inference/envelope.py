@@ -171,7 +171,7 @@ def budgets(curves: TrainingCurves, flops: FlopsRule = FLOPS_RULES["6ND"], numbe
 
     Examples
     --------
-    >>> from .laws import AdditiveLaw
+    >>> from .laws.additive import AdditiveLaw
     >>> law, run, tokens = AdditiveLaw(1.0, 0.5, 0.5, 0.4, 0.5, 1e3, 1e5), np.repeat(np.arange(4), 50), np.geomspace(1e3, 1e8, 50)
     >>> params, one = np.array([1e3, 1e4, 1e5, 1e6]), np.ones(4)
     >>> curves = TrainingCurves(run, np.tile(tokens, 4), np.tile(tokens, 4), law.loss(params[run], np.tile(tokens, 4)),
