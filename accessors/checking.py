@@ -8,9 +8,10 @@ import numpy as np
 import xarray as xr
 
 from scalingeq.datasets.schema import from_curves
+from scalingeq.inference.bands import AveragedLaw, Prediction, Reach
 from scalingeq.inference.curves import TrainingCurves
 from scalingeq.inference.twopoint import PARAMETERS
-from scalingeq.inference.validation import AveragedFit, AveragedLaw, Prediction, Reach
+from scalingeq.inference.validation import AveragedFit
 
 QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
 

@@ -13,8 +13,9 @@ from scalingeq.datasets.shapes import find_layout
 from scalingeq.errors import DataError, raise_problems
 from scalingeq.inference.laws import Law, law
 from scalingeq.inference.laws.isoflop import FrontierFit
+from scalingeq.inference.leaving_out import Task
 from scalingeq.inference.twopoint import unknown_problems, value_problems
-from scalingeq.inference.validation import Task, fit_average
+from scalingeq.inference.validation import fit_average
 
 from . import groups
 from .archive import provenance, self_contained

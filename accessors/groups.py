@@ -12,6 +12,7 @@ from scalingeq.datasets.schema import from_curves
 from scalingeq.datasets.shapes import find_layout
 from scalingeq.errors import DataError
 from scalingeq.inference.algorithms import PLAIN, Algorithm, algorithm_components
+from scalingeq.inference.bands import AveragedLaw
 from scalingeq.inference.curves import Floats, TrainingCurves
 from scalingeq.inference.frontier import compute_of_cost
 from scalingeq.inference.laws import Law, LawFit
@@ -20,7 +21,6 @@ from scalingeq.inference.laws.additive import AdditiveLaw
 from scalingeq.inference.laws.isoflop import Optima
 from scalingeq.inference.twopoint import LAW_NAME
 from scalingeq.inference.uncertainty import predicted_band
-from scalingeq.inference.validation import AveragedLaw
 from scalingeq.theory.training import Decomposition
 
 from .checking import averaged_losses, quantile_coordinate, quantile_label, read_average

@@ -15,8 +15,8 @@ from scalingeq.errors import DataError
 from scalingeq.inference import twopoint
 from scalingeq.inference.algorithms import Algorithm
 from scalingeq.inference.frontier import FlopsRule
+from scalingeq.inference.leaving_out import Task
 from scalingeq.inference.parabolas import REACH
-from scalingeq.inference.validation import Task
 from scalingeq.theory.curves import Kind
 from scalingeq.theory.spectrum import AnySpectrum
 from scalingeq.theory.training import Dynamics
@@ -181,7 +181,7 @@ class MeasuredTwoPoint:
             Weight of each observation (zero: left out), in the shape of ``loss`` or broadcasting to it. The default
             leaves out the warm-up and the first 2 % of each run, and weighs every run as 4 points.
         check : {"size", "horizon", "schedule", "repetition"}, optional
-            What the fit is to extrapolate to. Several variants of the fit (:data:`scalingeq.inference.validation.CANDIDATES`)
+            What the fit is to extrapolate to. Several variants of the fit (:data:`scalingeq.inference.candidates.CANDIDATES`)
             are made of all runs, and of a part from which that is left out: the largest 30 % of the sizes, the last 60 %
             of the steps, one schedule after the other, the smallest data set. How well each predicted what was left out
             weighs it in the average that predictions are, and how far the average missed it widens their bands. Takes

@@ -17,7 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from scalingeq.inference.curves import TrainingCurves
-from scalingeq.inference.validation import Task
+from scalingeq.inference.leaving_out import Task
 
 from .catalogue import load
 from .cleaning import join_restarts, split_restarts
@@ -220,6 +220,13 @@ def _xlstm(folder: Path) -> xr.Dataset:
 
 
 def _porian(file: str, hparams: str, decay: str) -> Callable[[Path], xr.Dataset]:
+    """Final losses of one setup.
+
+    The short warm-up of each run takes as many tokens as the model has parameters (arXiv:2406.19146), up to all of its
+    tokens. It is told where the rate is constant after it; of runs that decay the record has no schedule, and no part of
+    one is told.
+    """
+
     def read(folder: Path) -> xr.Dataset:
         ds = open_logs(
             folder / "isoflop_points.csv", params="n", tokens="t", learning_rate=1e-3, batch_size=2**19,
@@ -229,7 +236,11 @@ def _porian(file: str, hparams: str, decay: str) -> Callable[[Path], xr.Dataset]
         keep = np.ones(ds.sizes["run"], bool)
         for name, value in wanted.items():
             keep &= ds[name].values == value
-        return select_runs(ds, keep)
+        ds = select_runs(ds, keep)
+        if decay != "const":
+            return ds
+        about = {"long_name": "steps of linear warm-up", "units": "1"}
+        return ds.assign_coords(warmup_steps=("run", ds["params"].values / 2**19, about))
 
     return read
 

@@ -103,7 +103,9 @@ def covariance_of(objective: PenalisedLeastSquares, params: Parameters) -> Covar
     # What stopped at a bound counts as held there.
     jacobian = objective.jacobian(params)[:, [objective.free.index(name) for name in inside]]
     inverse, noise = sandwich(jacobian, objective.residuals(params), objective.weight, objective.run)
-    tied = _tied(params, inside)
+    from .objective import tied_to
+
+    tied = tied_to(params, inside)
     matrix = tied @ inverse @ tied.T
     for name, stderr in zip(names, np.sqrt(np.diag(matrix)), strict=True):
         if name in inside or params[name].expr:
@@ -254,18 +256,6 @@ def _inverse(information: Floats) -> Floats:
     unit = 1 / np.sqrt(np.maximum(np.diag(information), 1e-300))
     scaled = np.linalg.pinv(information * np.outer(unit, unit), rcond=1e-12, hermitian=True)
     return np.asarray(scaled * np.outer(unit, unit))
-
-
-def _tied(params: Parameters, inside: list[str]) -> Floats:
-    """Derivatives (parameter, inside) of all parameters, through their constraints."""
-    from .objective import moved_parameters
-
-    values = np.array(list(params.valuesdict().values()))
-    tied = np.zeros((len(params), len(inside)))
-    for column, (moved, step) in enumerate(moved_parameters(params, inside)):
-        change = np.array(list(moved.valuesdict().values())) - np.where(np.isfinite(values), values, 0.0)
-        tied[:, column] = np.where(np.isfinite(values), change, 0.0) / step
-    return tied
 
 
 def is_at_bound(parameter: object) -> bool:

@@ -27,8 +27,13 @@ BURN_IN = 0.02
 LOWEST = {"width_scale": twopoint.MINIMUM_WIDTH, "unlearnable_exponent": 0.01}
 """Bounds of a fit that are tighter than those of the law."""
 
-SEARCH_POINTS, SEARCH_STARTS = 64, 3  # a power of two: balanced Sobol points
-ROUGH, FINE = (1e-4, 20), (1e-6, 60)  # relative change at which a refinement ends, and its largest number of steps
+SEARCH, SEARCH_SCHEDULED = (256, 8), (64, 3)
+"""Points of the search, a power of two as balanced Sobol points are, and how many of them are refined.
+
+With three starts tables of final losses ended in local minima; under schedules the theory costs ten times as much.
+"""
+
+ROUGH, FINE = (1e-4, 20), (1e-8, 100)  # relative change at which a refinement ends, and its largest number of steps
 NO_START = "no start of the fit gives a finite loss; pass params with a smaller noise_scale, or a shift nearer to 0"
 CLUSTERED = 3.0  # scatter of the runs' scores over that of their noise: far beyond chance, and told to the reader
 MISSED = 3.0  # times the median run's error: what a reader of the fit is told of
@@ -341,7 +346,7 @@ def _search(
     ranges = {
         "alpha": (1.15, 3.0),
         "r": (0.25 * additive.data_exponent, additive.data_exponent),
-        "time_scale": (1e2 / longest, 1e7 / longest),
+        "time_scale": (1e1 / longest, 1e7 / longest),
         "width_scale": (twopoint.MINIMUM_WIDTH, 1e4),
         "width_exponent": (0.3, 1.5),
         "unlearnable_exponent": (0.1, 1.2),
@@ -350,7 +355,8 @@ def _search(
         "samples_scale": (1e1 * samples_unit, 1e4 * samples_unit),
     }
     searched = [name for name in ranges if params[name].vary]
-    points = qmc.Sobol(max(len(searched), 1), seed=0).random(SEARCH_POINTS)
+    count, kept = SEARCH_SCHEDULED if settings.schedules else SEARCH
+    points = qmc.Sobol(max(len(searched), 1), seed=0).random(count)
     low, high = (np.log([ranges[name][side] for name in searched]) for side in (0, 1))
     row = objective.weight / (objective.spread * objective.used.loss)
     found: list[tuple[float, Parameters]] = []
@@ -358,7 +364,7 @@ def _search(
         start = params.copy()
         for name, value in zip(searched, np.exp(low + point[: len(searched)] * (high - low)), strict=True):
             start[name].set(value=float(np.clip(value, start[name].min, start[name].max)))
-        tell((number + 1) / SEARCH_POINTS)
+        tell((number + 1) / count)
         try:
             columns = objective.columns(start.valuesdict())
         except NO_LOSS:
@@ -374,7 +380,7 @@ def _search(
                 start[name].set(value=float(max(amplitude, 1e-3 * objective.used.loss.min())))
         found.append((_cost(objective, start), start))
     found.sort(key=lambda item: item[0])
-    return [start for _, start in found[:SEARCH_STARTS]]
+    return [start for _, start in found[:kept]]
 
 
 def _refine(objective: Objective, start: Parameters, effort: tuple[float, int]) -> Parameters:

@@ -70,6 +70,7 @@ class Objective:
         self.irreducible_spread = irreducible_prior * float(self.used.loss.min())
         self.first_time = float(np.median(self.settings.time(params["batch_exponent"].value)[:, 0]))
         self.free = [name for name in params if params[name].vary]
+        self.moving = [name for name in params if params[name].vary or params[name].expr]
         self._last_columns: tuple[dict[str, float], Floats] | None = None
 
     @property
@@ -99,7 +100,7 @@ class Objective:
         return np.asarray(np.log(self.loss(self.columns(values), values)) - self.log_loss)
 
     def _priors(self, values: Mapping[str, float]) -> tuple[Floats, Floats]:
-        """Residuals (prior,) of the weak priors that touch a free parameter, and derivatives (prior, free)."""
+        """Residuals (prior,) of the weak priors that touch a free parameter, and derivatives (prior, moving)."""
         alpha, r, time_scale, exponent = (values[n] for n in ("alpha", "r", "time_scale", "unlearnable_exponent"))
         rate_exponent = values["rate_exponent"]
         # (quantity whose logarithm is normal, its centre, deviation, derivatives of the logarithm)
@@ -112,12 +113,12 @@ class Objective:
         )
         active = [prior for prior in priors if not set(self.free).isdisjoint(prior[3])]
         residual = [np.log(quantity / centre) / deviation for quantity, centre, deviation, _ in active]
-        slopes = [[slope.get(name, 0.0) / deviation for name in self.free] for _, _, deviation, slope in active]
+        slopes = [[slope.get(name, 0.0) / deviation for name in self.moving] for _, _, deviation, slope in active]
         if np.isfinite(self.irreducible_spread):
             # Half a normal around zero: curves that have not bent yet say nothing of where they end.
             residual.append(values["irreducible"] / self.irreducible_spread)
-            slopes.append([(name == "irreducible") / self.irreducible_spread for name in self.free])
-        return np.array(residual), np.reshape(slopes, (len(slopes), len(self.free)))
+            slopes.append([(name == "irreducible") / self.irreducible_spread for name in self.moving])
+        return np.array(residual), np.reshape(slopes, (len(slopes), len(self.moving)))
 
     def residuals(self, params: Parameters) -> Floats:
         """Huber residuals (obs,), then those of the priors."""
@@ -130,34 +131,33 @@ class Objective:
         return np.append(huber_residual(misfit), prior)
 
     def log_jacobian(self, values: Mapping[str, float]) -> tuple[Floats, Floats]:
-        """Log loss (obs,) and its derivatives (obs, free)."""
-        loss, slopes = loss_slopes(values, self.settings, self.reference_params, self.free)
+        """Log loss (obs,) and its derivatives (obs, moving)."""
+        loss, slopes = loss_slopes(values, self.settings, self.reference_params, self.moving)
         loss = np.maximum(loss[self.index], SMALLEST * self.used.loss.min())
         # An infinite parameter, an effect left out, has no derivative.
         none = np.zeros_like(loss)
-        columns = [slopes[name][self.index] if name in slopes else none for name in self.free]
+        columns = [slopes[name][self.index] if name in slopes else none for name in self.moving]
         derivative = np.stack(columns, axis=1) if columns else np.empty((loss.size, 0))
         return np.log(loss), derivative / loss[:, None]
 
     def jacobian(self, params: Parameters) -> Floats:
         """Derivatives (residual, free) of :meth:`residuals`."""
-        if any(parameter.expr for parameter in params.values()):
-            return self._constrained_jacobian(params)
         values = params.valuesdict()
         _, prior = self._priors(values)
         try:
             log_loss, derivative = self.log_jacobian(values)
         except NO_LOSS:
-            return np.vstack([np.zeros((self.weight.size, len(self.free))), prior])
+            return self._by_free(np.vstack([np.zeros((self.weight.size, len(self.moving))), prior]), params)
         factor = self.weight / self.spread
         derivative *= (huber_slope(factor * (log_loss - self.log_loss)) * factor)[:, None]
-        return np.vstack([derivative, prior])
+        return self._by_free(np.vstack([derivative, prior]), params)
 
-    def _constrained_jacobian(self, params: Parameters) -> Floats:
-        """Derivatives that run through the constraint expressions: difference quotients of the residuals."""
-        here = self.residuals(params)
-        columns = [(self.residuals(moved) - here) / step for moved, step in moved_parameters(params, self.free)]
-        return np.stack(columns, axis=1)
+    def _by_free(self, derivative: Floats, params: Parameters) -> Floats:
+        """Derivatives (residual, free) from those (residual, moving): constraint expressions by the chain rule."""
+        if len(self.moving) == len(self.free):
+            return derivative
+        names = list(params)
+        return np.asarray(derivative @ tied_to(params, self.free)[[names.index(name) for name in self.moving]])
 
 
 def moved_parameters(params: Parameters, names: list[str]) -> Iterator[tuple[Parameters, float]]:
@@ -170,3 +170,13 @@ def moved_parameters(params: Parameters, names: list[str]) -> Iterator[tuple[Par
         moved[name].set(value=params[name].value + step)
         moved.update_constraints()
         yield moved, step
+
+
+def tied_to(params: Parameters, names: list[str]) -> Floats:
+    """Derivatives (parameter, name) of all parameters in those of ``names``, through their constraints."""
+    values = np.array(list(params.valuesdict().values()))
+    tied = np.zeros((len(params), len(names)))
+    for column, (moved, step) in enumerate(moved_parameters(params, names)):
+        change = np.array(list(moved.valuesdict().values())) - np.where(np.isfinite(values), values, 0.0)
+        tied[:, column] = np.where(np.isfinite(values), change, 0.0) / step
+    return tied

@@ -9,9 +9,10 @@ from scalingeq import DataError
 from scalingeq.accessors.checking import QUANTILES, read_average
 from scalingeq.datasets import to_curves
 from scalingeq.inference import validation
+from scalingeq.inference.candidates import Candidate
 from scalingeq.inference.twopoint import predict, settings_of
 
-FEW = (validation.Candidate("default"), validation.Candidate("late", burn_in=0.15))
+FEW = (Candidate("default"), Candidate("late", burn_in=0.15))
 
 
 @pytest.fixture(scope="module")

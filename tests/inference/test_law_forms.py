@@ -290,3 +290,12 @@ def test_a_constant_rate_holds_the_noise_out():
     fit = LAWS["rate_noise"].fit(curves)
     assert fit.values["C"] == 0
     assert any("C held at 0" in note for note in fit.notes)
+
+
+def test_kaplan_s_constants_of_nearly_flat_losses_stop_at_the_largest_number_and_say_so():
+    """Losses that fall by a part in a thousand: the size at which they would be 1 has more digits than a float."""
+    curves = runs_of(["constant"], (1e6, 1e7, 1e8))
+    flat = 5.0 + 0.05 * (curves.params[curves.run] / 1e6) ** -0.3 + 0.05 * (curves.tokens / 1e4) ** -0.5
+    fit = LAWS["kaplan"].fit(replace(curves, loss=flat))
+    assert "Nc stopped at its bound 1e+150" in " ".join(fit.notes)
+    assert np.std(np.log(LAWS["kaplan"].loss(fit.values, curves) / flat)) < 5e-3

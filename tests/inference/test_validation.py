@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from scalingeq import FitError
+from scalingeq.inference.bands import Prediction, Reach, averaged
+from scalingeq.inference.candidates import CANDIDATES, Candidate
 from scalingeq.inference.curves import TrainingCurves
+from scalingeq.inference.leaving_out import left_out
 from scalingeq.inference.twopoint import complete, settings_of
 from scalingeq.inference.twopoint import predict as predict_law
 from scalingeq.inference.uncertainty import predicted_band
-from scalingeq.inference.validation import CANDIDATES, Candidate, Prediction, Reach, averaged, fit_average, left_out
+from scalingeq.inference.validation import fit_average
 from scalingeq.theory.schedule import Schedule
 
 TRUTH = complete(
@@ -53,8 +56,12 @@ def test_horizons_schedules_and_data_sets_are_left_out():
     (mask,) = left_out(curves, "horizon")
     np.testing.assert_array_equal(mask, curves.step > 0.4 * curves.step.max())
     falling = Schedule([0, 2e4], [0.01, 0.0], [1e-5, 0.0])
-    masks = left_out(replace(curves, schedules={0: falling, 3: falling}), "schedule")
-    assert sorted(np.unique(curves.run[mask]).tolist() for mask in masks) == [[0, 3], [1, 2, 4, 5]]
+    masks = left_out(replace(curves, schedules={0: falling, 3: falling, 5: falling}), "schedule")
+    assert sorted(np.unique(curves.run[mask]).tolist() for mask in masks) == [[0, 3, 5], [1, 2, 4]]
+    # Another batch size is another schedule; without the five runs of the first a single size would remain.
+    batches = np.append(curves.batch_size[:-1], 64.0)
+    masks = left_out(replace(curves, batch_size=batches), "schedule")
+    assert [np.unique(curves.run[mask]).tolist() for mask in masks] == [[5]]
     unique = np.array([np.inf, 1e6, 1e6, 1e5, 1e5, np.inf])
     (mask,) = left_out(replace(curves, dataset_size=unique), "repetition")
     assert np.unique(curves.run[mask]).tolist() == [3, 4]
@@ -140,6 +147,27 @@ def test_exponents_of_the_batch_are_candidates_where_batches_differ():
     several = replace(curves, batch_size=curves.batch_size * np.array([1, 1, 1, 1, 1, 2.0]))
     assert [one.name for one in CANDIDATES if not one.differs(curves)] == ["tokens", "tokens, late"]
     assert all(one.differs(several) for one in CANDIDATES)
+
+
+def test_beginnings_are_no_candidates_in_a_table_of_final_losses():
+    table = planned(steps=1)
+    assert {one.name for one in CANDIDATES if one.differs(table)} == {
+        "default", "no floor", "shared exponent", "infinite width",
+    }  # fmt: skip
+
+
+def test_widths_are_no_candidates_of_one_size():
+    names = [one.name for one in CANDIDATES if one.differs(planned(sizes=(1e4,)))]
+    assert names == ["default", "late", "late, weak floor", "no floor", "no floor, late"]
+
+
+def test_candidates_hold_and_tie_what_they_say():
+    curves = measured(sizes=(1e4, 1e5, 1e6, 1e7), steps=8)
+    everything = np.ones(curves.run.size, bool)
+    assert Candidate("", floor=False).fit(curves, everything).params["irreducible"].value == 0
+    tied = Candidate("", shared_exponent=True).fit(curves, everything).params.valuesdict()
+    expected = 2 * tied["alpha"] * tied["r"] * tied["width_exponent"]
+    assert tied["unlearnable_exponent"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("scheduled", [False, True])

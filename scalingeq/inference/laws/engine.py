@@ -23,6 +23,7 @@ SMALLEST_SCALE = 1e-6  # spread of log residuals below which losses are as exact
 FAINT = 1e-3  # share of the smallest loss that a start gives an amplitude which the linear solve leaves out
 NOTHING = 1e-6  # share of the smallest loss below which an amplitude is nothing
 TOLERANCE, LARGEST_STEPS = 1e-12, 500
+LARGEST = 1e150  # of a parameter: lmfit squares those with one bound, and the square has to be a number
 TINY = float(np.finfo(np.float64).tiny)
 
 Values = Mapping[str, float]
@@ -168,6 +169,7 @@ class LossLaw(Law):
         low, high, value = (
             np.array([getattr(params[name], side) for name in free]) for side in ("min", "max", "value")
         )
+        high = np.minimum(high, LARGEST)
         positive = (low >= 0) & (value > 0)
 
         def inside(point: Floats) -> Floats:

@@ -10,7 +10,7 @@ import numpy as np
 from ..curves import Floats, TrainingCurves
 from ..twopoint import ParameterInfo
 from .chinchilla import untrained_problems
-from .engine import LossLaw, Values, nonnegative
+from .engine import LARGEST, LossLaw, Values, nonnegative
 
 
 class Kaplan(LossLaw):
@@ -31,8 +31,8 @@ class Kaplan(LossLaw):
     title: ClassVar[str] = "law of size and tokens of Kaplan et al."
     citation: ClassVar[str] = "Kaplan et al., arXiv:2001.08361, equation 1.5"
     parameters: ClassVar[Mapping[str, ParameterInfo]] = {
-        "Nc": ParameterInfo("1", "size at which the loss would be 1, without end of data", 0.0, np.inf),
-        "Dc": ParameterInfo("tokens", "tokens at which the loss would be 1, for a model without end", 0.0, np.inf),
+        "Nc": ParameterInfo("1", "size at which the loss would be 1, without end of data", 0.0, LARGEST),
+        "Dc": ParameterInfo("tokens", "tokens at which the loss would be 1, for a model without end", 0.0, LARGEST),
         "aN": ParameterInfo("1", "exponent of the loss in model size", 1e-3, 10.0),
         "aD": ParameterInfo("1", "exponent of the loss in tokens", 1e-3, 10.0),
     }
@@ -68,7 +68,9 @@ class Kaplan(LossLaw):
         exponent, target = values["aN"] / values["aD"], curves.loss ** (1 / values["aD"])
         columns = np.stack([curves.params[curves.run] ** -exponent, 1 / curves.tokens], axis=1)
         size, data = nonnegative(columns, target, weight / target).tolist()
-        return {"Nc": size ** (1 / exponent), "Dc": data}
+        # Exponents far from those of the data take Nc beyond the largest number: such a start may as well be near it.
+        log_size = np.log(size) / exponent if size > 0 else -np.inf
+        return {"Nc": float(np.exp(min(log_size, np.log(LARGEST)))), "Dc": data}
 
     def ranges(self, curves: TrainingCurves) -> dict[str, tuple[float, float]]:
         """Exponents as they were ever found."""
