@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -16,19 +17,19 @@ from scalingeq.errors import ArchiveError, DataError, ParameterError, raise_prob
 from scalingeq.inference import twopoint
 from scalingeq.inference.algorithms import Algorithm
 from scalingeq.inference.curves import TrainingCurves
-from scalingeq.inference.frontier import FLOPS_RULES, FlopsRule
+from scalingeq.inference.frontier import FLOPS_RULES, FlopsRule, Frontier
 from scalingeq.inference.laws import Plan, law
 from scalingeq.inference.planning import SHAPES
 from scalingeq.theory.curves import Kind
 from scalingeq.theory.spectrum import AnySpectrum
 from scalingeq.theory.training import Dynamics
 
-from . import archive, drawing, groups
+from . import archive, drawing, groups, saving
 from .checking import QUANTILES
 from .envelopes import compute_problems, flops_problems, units_of
 from .fitted_phase import phase_dataset
 from .planned import plan_dataset, plan_problems
-from .predicting import predicted
+from .predicting import lazy_frontier, predicted
 
 if TYPE_CHECKING:
     from lmfit import Parameters
@@ -39,19 +40,26 @@ if TYPE_CHECKING:
     from .reporting import Report
 
 
-def require_analysis(tree: xr.DataTree) -> xr.DataTree:
-    """Return the analysis that a node belongs to, or refuse what is not one of a law that is known."""
+def require_analysis(tree: xr.DataTree, *, single: bool = True) -> xr.DataTree:
+    """Return the analysis that a node belongs to, or refuse what is not one of a law that is known.
+
+    With ``single`` refuse also one of fits in bulk, of which one has to be chosen.
+    """
     if not isinstance(tree, xr.DataTree):
         raise DataError(f"an analysis is an xarray.DataTree from ds.laws.fit(...), not {type(tree).__name__}")
     root = tree.root
     archive.check_analysis(root)
     law(archive.law_of(root))
+    more = [str(dim) for dim in root["parameters/value"].dims if dim != "parameter"]
+    if more and single:
+        chosen = ", ".join(f"{dim}=0" for dim in more)
+        raise DataError(f"this analysis has many fits, over {', '.join(more)}; choose one: tree.isel({chosen})")
     return root
 
 
-def require_twopoint(tree: xr.DataTree) -> xr.DataTree:
-    """Return the analysis that a node belongs to, or refuse what is not a two-point analysis."""
-    root = require_analysis(tree)
+def require_twopoint(tree: xr.DataTree, *, single: bool = True) -> xr.DataTree:
+    """As :func:`require_analysis`; refuse also what is not a two-point analysis."""
+    root = require_analysis(tree, single=single)
     found = archive.law_of(root)
     if found != twopoint.LAW_NAME:
         raise DataError(
@@ -84,7 +92,7 @@ class Analysis:
         Parameters
         ----------
         compute : array_like
-            FLOPs.
+            FLOPs; a chunked DataArray (dask) gives a lazy frontier, without ``data_limit`` and ``draws``.
         flops : str or callable
             ``"6ND"``, or the compute of arrays (params, tokens).
         learning_rate, batch_size : float, optional
@@ -126,8 +134,15 @@ class Analysis:
         """
         tree = self._require(self._tree)
         observed = tree["observed"].to_dataset()
-        compute = np.atleast_1d(np.asarray(compute, float))
-        problems = _frontier_problems(compute, quantile, flops, data_limit)
+        lazy = getattr(compute, "chunks", None) is not None
+        # What is not computed yet cannot be checked: a value that is fine stands for it.
+        compute = compute if lazy else np.atleast_1d(np.asarray(compute, float))
+        problems = _frontier_problems(np.ones(1) if lazy else compute, quantile, flops, data_limit)
+        problems += [
+            f"{name}: is not lazy; pass compute in memory, such as compute.values"
+            for name, value in (("draws", draws), ("data_limit", data_limit))
+            if lazy and value is not None
+        ]
         fitted, curves = law(archive.law_of(tree)), to_curves(observed)
         plan, more = _constant_plan(curves, learning_rate, batch_size, fitted.needs)
         raise_problems(problems + more, ParameterError)
@@ -141,10 +156,18 @@ class Analysis:
             test_eigenvalues=curves.test_eigenvalues,
         )
         raise_problems(fitted.plan_problems(values, runs), ParameterError)
-        best, stderr = fitted.frontier_band(values, covariance if draws is None else None, compute, runs)
+        band: Callable[[Any], tuple[Frontier, Frontier]] = partial(
+            fitted.frontier_band, values, covariance if draws is None else None, plan=runs
+        )
         units = {"loss": observed["loss"].attrs["units"], "tokens": observed["batch_size"].attrs["units"]}
         # Without one batch size for all runs, tokens do not say steps.
-        ds = groups.frontier_dataset(compute, quantile, best, stderr, units, plan.get("batch_size", np.nan))
+        batch = plan.get("batch_size", np.nan)
+        labelled = partial(groups.frontier_dataset, quantile=quantile, units=units, batch_size=batch)
+        if lazy:
+            ds = lazy_frontier(compute, band, labelled)
+        else:
+            best, stderr = band(compute)
+            ds = labelled(compute, best, stderr)
         if data_limit is not None:
             unlimited = fitted.frontier(values, compute, replace(runs, dataset_size=np.inf))
             ds = groups.add_data_limit(ds, data_limit, unlimited, units["tokens"])
@@ -207,13 +230,21 @@ class Analysis:
 
         return Report(self._require(self._tree))
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the analysis to NetCDF; an existing file is replaced whole or not at all.
+    def save(self, path: str | PathLike[str], *, append_dim: str | None = None) -> None:
+        """Write the analysis to NetCDF, or to Zarr; an existing archive is replaced whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path
+            File; or folder, whose name ends in ``.zarr``.
+        append_dim : str, optional
+            Put what this analysis has along that dimension (tasks or draws of a fit in bulk) after what is in the archive
+            already; all else in it has to be the same.
 
         Raises
         ------
         ArchiveError
-            If it cannot be written there; a file that was there is as it was.
+            If it cannot be written there, or does not continue what is there; an archive that was there is as it was.
 
         Examples
         --------
@@ -224,7 +255,7 @@ class Analysis:
         >>> scalingeq.open_analysis("fit.nc").twopoint.predict().loss.equals(tree.twopoint.predict().loss)
         True
         """
-        archive.save(self._require(self._tree), path)
+        saving.save(self._require(self._tree, single=False), path, append_dim=append_dim)
 
     @property
     def plot(self) -> AnalysisPlots:
@@ -272,7 +303,8 @@ class AnalysisTwoPoint(Analysis):
         Returns
         -------
         xarray.Dataset
-            ``loss`` and ``loss_stderr``, labelled like ``ds``; ``measured_loss`` where ``ds`` has one. Of a fit with
+            ``loss`` and ``loss_stderr``, labelled like ``ds``; ``measured_loss`` where ``ds`` has one. Lazy where ``ds`` is
+            chunked, as :meth:`scalingeq.accessors.MeasuredTwoPoint.predict` says. Of a fit with
             ``check=`` the loss is the average of its candidates, ``loss_stderr`` the scale of the predictive band, and
             ``loss_quantile`` has its quantiles; with options of the algorithm it is that of the heaviest candidate.
 
@@ -434,6 +466,7 @@ class AnalysisTwoPoint(Analysis):
         quantities: Sequence[str] | None = None,
         *,
         levels: Sequence[float] = (0.68, 0.95),
+        chunk: int | None = None,
         progress: bool = False,
     ) -> xr.Dataset:
         """Intervals of parameters and identified combinations by profile likelihood, through lmfit's ``conf_interval``.
@@ -445,8 +478,10 @@ class AnalysisTwoPoint(Analysis):
             some thirty fits that start at the best one.
         levels : sequence of float
             Probabilities of the intervals.
+        chunk : int, optional
+            Quantities a task: nothing is computed then until it is asked for, by any scheduler of dask.
         progress : bool, default False
-            Show a progress bar.
+            Show a progress bar while the profile is computed here.
 
         Returns
         -------
@@ -470,16 +505,17 @@ class AnalysisTwoPoint(Analysis):
         >>> bool(found.lower.item() < found.value.item() < found.upper.item())
         True
         """
-        from scalingeq.inference.profile import profile, profiled_by_default
+        from scalingeq.inference.profile import profiled_by_default
 
         tree, params, objective = self._fit()
         chosen = profiled_by_default(objective, params) if quantities is None else list(quantities)
-        with _bar("profile", len(chosen), progress) as bar:
-            found = profile(objective, params, chosen, levels, lambda share: bar.update(share * len(chosen) - bar.n))
+        found = drawing.profile_variables(objective, params, chosen, levels, chunk, progress)
         ds = drawing.profile_dataset(chosen, levels, found, tree["parameters"].to_dataset())
         return note(ds, "twopoint.profile")
 
-    def bootstrap(self, draws: int = 200, *, seed: int = 0, progress: bool = False) -> xr.Dataset:
+    def bootstrap(
+        self, draws: int = 200, *, seed: int = 0, chunk: int | None = None, progress: bool = False
+    ) -> xr.Dataset:
         """Refit curves whose residuals are resampled in blocks along the runs.
 
         Parameters
@@ -488,8 +524,11 @@ class AnalysisTwoPoint(Analysis):
             Number of refits.
         seed : int
             Of the random numbers; draw ``i`` of a seed is the same whatever their number.
+        chunk : int, optional
+            Draws a task: nothing is computed then until it is asked for, by any scheduler of dask (threads, processes,
+            a cluster), with dask's own progress.
         progress : bool, default False
-            Show a progress bar.
+            Show a progress bar while draws are made here.
 
         Returns
         -------
@@ -512,23 +551,20 @@ class AnalysisTwoPoint(Analysis):
         >>> tree.twopoint.bootstrap(draws=3).value.dims
         ('draw', 'parameter')
         """
-        from scalingeq.inference.bootstrap import bootstrap_draw, draw_seeds, resampling
+        from scalingeq.inference.bootstrap import draw_seeds, resampling
 
         if draws < 1:
             raise ParameterError(f"draws: {draws} is not a positive number; pass one")
         tree, params, objective = self._fit()
-        made = resampling(objective, params)
-        found = []
-        with _bar("bootstrap", draws, progress) as bar:
-            for one in draw_seeds(seed, draws):
-                found.append(bootstrap_draw(made, one))
-                bar.update(1)
-        failures = [failure for _, failure in found]
-        notes = [f"{sum(map(bool, failures))} of {draws} draws failed"] * any(failures)
+        seeds = xr.DataArray(np.array(draw_seeds(seed, draws), np.uint64), dims="draw")
+        if chunk is not None:
+            seeds = seeds.chunk(draw=chunk)
+        found = drawing.bootstrap_variables(resampling(objective, params), seeds, progress)
+        failed = 0 if chunk is not None else int((found["failure"].values != "").sum())
+        notes = [f"{failed} of {draws} draws failed"] * bool(failed)
         group = tree["parameters"].to_dataset()
-        values = np.stack([values for values, _ in found])
-        ds = drawing.draws_dataset(values, group, "block bootstrap", seed, notes)
-        ds["failure"] = ("draw", failures, {"long_name": "what went wrong in the draw", "units": "1"})
+        ds = drawing.draws_dataset(found["value"].data, group, "block bootstrap", seed, notes)
+        ds["failure"] = found["failure"]
         return note(ds, "twopoint.bootstrap")
 
     def sample(
@@ -583,7 +619,7 @@ class AnalysisTwoPoint(Analysis):
 
 
 def open_analysis(path: str | PathLike[str]) -> xr.DataTree:
-    """Open an archived analysis into memory, or say what the file is instead.
+    """Open an archived analysis, a NetCDF file or a Zarr folder, into memory, or say what it is instead.
 
     Raises
     ------
@@ -597,20 +633,12 @@ def open_analysis(path: str | PathLike[str]) -> xr.DataTree:
         ...
     scalingeq.errors.ArchiveError: nothing.nc: no such file; pass an analysis written by fit
     """
-    try:
-        tree = xr.open_datatree(path, engine="netcdf4").load()
-        tree.close()
-    except FileNotFoundError as error:
-        raise ArchiveError(f"{path}: no such file; pass an analysis written by fit") from error
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ArchiveError(f"{path}: not a readable NetCDF file ({error}); pass an analysis written by fit") from error
-    return require_analysis(tree)
-
-
-def _bar(name: str, total: int, progress: bool) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(total=total, desc=name, disable=not progress)
+    with saving.open_tree(path) as opened:
+        try:
+            tree = opened.load()
+        except saving.READING as error:
+            raise ArchiveError(f"{path}: damaged ({error}); pass an analysis written by fit") from error
+    return require_analysis(tree, single=False)
 
 
 def _quantile_problems(quantile: Sequence[float]) -> list[str]:

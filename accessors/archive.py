@@ -1,4 +1,4 @@
-"""The archive of an analysis: its groups, its provenance, and a save that never damages what is there.
+"""What an archive of an analysis holds: its groups, attributes that files can carry, and its provenance.
 
 An analysis is a ``DataTree`` of plain arrays and text: ``/observed`` (the measured curves), ``/parameters`` (value,
 stderr, initial, min, max, vary and expr over ``parameter``; covariance over ``parameter, parameter_``),
@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
-import secrets
 from collections.abc import Hashable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -227,7 +224,8 @@ def provenance(ds: xr.Dataset, law: str, version: str, seed: int) -> str:
     Returns
     -------
     str
-        JSON with the keys ``layout, law, law_version, data_sha256, seed, time`` (UTC, ISO 8601) and ``versions``.
+        JSON with the keys ``layout, law, law_version, data_sha256`` (null for chunked data), ``seed, time`` (UTC,
+        ISO 8601) and ``versions``.
 
     Examples
     --------
@@ -238,7 +236,8 @@ def provenance(ds: xr.Dataset, law: str, version: str, seed: int) -> str:
         "layout": LAYOUT_VERSION,
         "law": law,
         "law_version": version,
-        "data_sha256": checksum(ds),
+        # Chunked data are not computed for it.
+        "data_sha256": None if ds.chunks else checksum(ds),
         "seed": seed,
         "time": now(),
         "versions": {"python": platform.python_version()} | {name: installed_version(name) for name in PACKAGES},
@@ -277,58 +276,3 @@ def checksum(ds: xr.Dataset) -> str:
         else:  # text comes back from a file in another type
             digest.update(json.dumps([str(value) for value in values.ravel().tolist()]).encode())
     return digest.hexdigest()
-
-
-def save(tree: xr.DataTree, path: str | os.PathLike[str]) -> None:
-    """Write an analysis to NetCDF; an existing file is replaced whole or not at all.
-
-    The new file is written beside the target, forced to the disk and renamed. The tree may still be open, lazily, from
-    the same path.
-
-    Parameters
-    ----------
-    tree : xarray.DataTree
-        An analysis.
-    path : str or path
-        File to make or replace.
-
-    Raises
-    ------
-    ArchiveError
-        If the tree is not an analysis, or cannot be written there; the file that was there is as it was.
-
-    Examples
-    --------
-    >>> save(xr.DataTree(), "fit.nc")
-    Traceback (most recent call last):
-        ...
-    scalingeq.errors.ArchiveError: not an analysis: ...
-    """
-    check_analysis(tree)
-    safe = self_contained(tree)
-    target = Path(os.path.realpath(path))  # renaming onto a link would replace the link
-    if not target.parent.is_dir():
-        raise ArchiveError(f"{path}: no folder {target.parent}; make it, or pass another path")
-    if target.is_dir():
-        raise ArchiveError(f"{path}: is a folder; pass the path of a file")
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        safe.to_netcdf(temporary, engine="netcdf4", write_inherited_coords=True)
-        _to_disk(temporary)
-        os.replace(temporary, target)
-        _to_disk(target.parent)
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
-        raise ArchiveError(f"{path}: could not be written ({error}); what was there is unchanged") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _to_disk(path: Path) -> None:
-    """Force a file, or the entries of a folder, to the disk; where folders cannot be opened, the rename has to do."""
-    if path.is_dir() and os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from scalingeq.errors import FitError, ScalingEqError
+from scalingeq.errors import ArchiveError, FitError, ScalingEqError
 from scalingeq.inference.laws import LAWS
 from scalingeq.inference.twopoint import LAW_NAME
 
@@ -123,6 +123,19 @@ def _check_output(ctx: click.Context, param: click.Parameter, path: Path | None)
     return path
 
 
+def _check_archive(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse, before any work, an archive that could not be written after it."""
+    from . import saving
+
+    if path is not None:
+        _check_output(ctx, param, path)
+        try:
+            saving.target_of(path)
+        except ArchiveError as error:
+            raise click.BadParameter(str(error), ctx, param) from error
+    return path
+
+
 def _check_distinct(source: Path, output: Path | None) -> None:
     """Refuse to put a result in the place of what it is made from."""
     if output is not None and output.exists() and source.exists() and output.samefile(source):
@@ -151,6 +164,7 @@ def _check_figure(ctx: click.Context, param: click.Parameter, path: Path | None)
 
 
 FILE = click.Path(dir_okay=False, path_type=Path)
+ARCHIVE = click.Path(path_type=Path)  # a NetCDF file or a Zarr folder
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -203,8 +217,15 @@ def demo(output: Path) -> None:
 
 
 @main.command()
-@click.argument("file", type=FILE)
-@click.option("--output", "-o", type=FILE, required=True, callback=_check_output, help="Analysis to write (NetCDF).")
+@click.argument("file", type=ARCHIVE)
+@click.option(
+    "--output",
+    "-o",
+    type=ARCHIVE,
+    required=True,
+    callback=_check_archive,
+    help="Analysis to write: a NetCDF file, or a Zarr folder whose name ends in .zarr.",
+)
 @click.option(
     "--hold-out",
     "hold_out",
@@ -238,7 +259,7 @@ def fit(
 ) -> None:
     """Fit the loss curves in FILE and print a report.
 
-    FILE is NetCDF, or a training log: a table with the columns run, step, loss, params, or the log of a trainer, with what
+    FILE is NetCDF, Zarr, or a training log: a table with the columns run, step, loss, params, or the log of a trainer, with what
     it lacks set here.
     """
     from scalingeq.datasets import open_record
@@ -289,7 +310,7 @@ def scoreboard(output: Path, data: Path | None, laws: Sequence[str], checkpoint:
 
 
 @main.command()
-@click.argument("analysis", type=FILE)
+@click.argument("analysis", type=ARCHIVE)
 @click.option("--compute", type=compute_range, metavar="LOW:HIGH", required=True, help="FLOPs, such as 1e15:1e21.")
 @click.option(
     "--points", type=click.IntRange(1, 10_000), default=FRONTIER_POINTS, show_default=True, help="Of compute."
@@ -298,7 +319,7 @@ def scoreboard(output: Path, data: Path | None, laws: Sequence[str], checkpoint:
 @click.option("--learning-rate", type=float, help="Of the runs planned; default: that of the runs fitted.")
 @click.option("--data-limit", type=float, help="Unique tokens that exist; default: no limit.")
 @click.option("--plot", type=FILE, callback=_check_figure, help="Figure to write (PNG, PDF, SVG, ...).")
-@click.option("--output", "-o", type=FILE, callback=_check_output, help="Frontier to write (NetCDF).")
+@click.option("--output", "-o", type=ARCHIVE, callback=_check_archive, help="Frontier to write: NetCDF, or Zarr.")
 def frontier(
     analysis: Path,
     compute: tuple[float, float],
@@ -309,10 +330,12 @@ def frontier(
 ) -> None:
     """Extrapolate the compute-optimal frontier of a fit.
 
-    ANALYSIS is a file written by fit. Prints a short table: at each compute the lowest predicted loss with its band, the
+    ANALYSIS is what fit wrote. Prints a short table: at each compute the lowest predicted loss with its band, the
     model size, data and steps that reach it, and the local exponent of the loss.
     """
-    from . import open_analysis
+    import xarray as xr
+
+    from . import open_analysis, saving
 
     _check_distinct(analysis, output)
     tree = open_analysis(analysis)
@@ -329,8 +352,7 @@ def frontier(
         )
         click.echo(f"{found.attrs['repeat_or_enlarge']}.")
     if output is not None:
-        with _written_beside(output) as temporary:
-            found.to_netcdf(temporary)
+        saving.write(xr.DataTree(found), output)
     if plot is not None:
         _save_figure(lambda: tree.laws.plot.frontier(found), plot)
 

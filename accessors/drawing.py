@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -16,14 +17,16 @@ from scalingeq.inference.frontier import Frontier
 from scalingeq.inference.laws import Law, Plan
 from scalingeq.inference.laws import law as law_named
 from scalingeq.inference.twopoint import LAW_NAME
-from scalingeq.inference.uncertainty import COMBINATIONS, combination, predicted_band
+from scalingeq.inference.uncertainty import COMBINATIONS, predicted_band, value_of_combination
 
 from .groups import FittedLaw, read_values
+from .mapping import TEXT, Output, map_elements
 
 if TYPE_CHECKING:
     from lmfit import Parameters
 
     from scalingeq.inference.algorithms import Algorithm
+    from scalingeq.inference.bootstrap import Resampling
     from scalingeq.inference.curves import Floats
     from scalingeq.inference.objective import Objective
     from scalingeq.inference.profile import Profile
@@ -72,17 +75,81 @@ def profile_dataset(
     return ds
 
 
-def draws_dataset(values: Floats, group: xr.Dataset, method: str, seed: int, notes: Iterable[str]) -> xr.Dataset:
-    """Label draws: ``value`` over ``(draw, parameter)``, and the identified combinations."""
-    names = [str(name) for name in group["parameter"].values]
+def bootstrap_variables(made: Resampling, seeds: xr.DataArray, progress: bool) -> dict[str, xr.Variable]:
+    """Draws of a bootstrap: ``value`` and ``failure`` over ``draw``; lazy where the seeds are chunked."""
+    from tqdm import tqdm
+
+    outputs = {
+        "value": Output(("parameter",), "f8", {}),
+        "failure": Output((), TEXT, _about("what went wrong in the draw", "1")),
+    }
+    return map_elements(
+        partial(_bootstrap_element, made=made), {"seed": seeds}, ["draw"], outputs, {"parameter": len(made.params)},
+        progress=partial(tqdm, desc="bootstrap", disable=not progress),
+    )  # fmt: skip
+
+
+def _bootstrap_element(given: dict[str, np.ndarray], made: Resampling) -> dict[str, Any]:
+    from scalingeq.inference.bootstrap import bootstrap_draw
+
+    value, failure = bootstrap_draw(made, int(given["seed"]))
+    return {"value": value, "failure": failure}
+
+
+def profile_variables(
+    objective: Objective, params: Parameters, quantities: Sequence[str], levels: Sequence[float], chunk: int | None,
+    progress: bool,
+) -> Profile:  # fmt: skip
+    """Profile of each quantity by itself; lazy, ``chunk`` quantities a task, where that is given.
+
+    Raises
+    ------
+    ParameterError
+        As :func:`scalingeq.inference.profile.profile`.
+    """
+    from tqdm import tqdm
+
+    from scalingeq.inference.profile import Profile, profile, profiled_by_default
+
+    known = profiled_by_default(objective, params)
+    # Refused before any work; of no quantity a profile is its checks alone.
+    profile(objective, params, [name for name in quantities if name not in known], levels)
+    names = xr.DataArray(list(quantities), dims="quantity")
+    sizes = {"level": len(levels)}
+    outputs = {name: Output((), "f8", {}) for name in ("value", "stderr")}
+    outputs |= {name: Output(("level",), "f8", {}) for name in ("lower", "upper")} | {"notes": Output((), TEXT, {})}
+    found = map_elements(
+        partial(_profile_element, objective=objective, params=params, levels=tuple(levels)),
+        {"quantity": names if chunk is None else names.chunk(quantity=chunk)}, ["quantity"], outputs, sizes,
+        progress=partial(tqdm, desc="profile", disable=not progress),
+    )  # fmt: skip
+    notes = [] if chunk is not None else [*found["notes"].values.tolist(), *found["message"].values.tolist()]
+    value, stderr, lower, upper = (found[name].data for name in ("value", "stderr", "lower", "upper"))
+    return Profile(value, stderr, lower, upper, tuple(filter(None, notes)))
+
+
+def _profile_element(
+    given: dict[str, np.ndarray], objective: Objective, params: Parameters, levels: tuple[float, ...]
+) -> dict[str, Any]:
+    from scalingeq.inference.profile import profile
+
+    found = profile(objective, params, [str(given["quantity"])], levels)
+    ends = {"lower": found.lower[0], "upper": found.upper[0]}
+    return {"value": found.value[0], "stderr": found.stderr[0], **ends, "notes": "\n".join(found.notes)}
+
+
+def draws_dataset(values: Any, group: xr.Dataset, method: str, seed: int, notes: Iterable[str]) -> xr.Dataset:
+    """Label draws: ``value`` over ``(draw, parameter)``, and the identified combinations; lazy where the values are."""
     kept = ("parameter", "parameter_units", "meaning")
     ds = xr.Dataset(coords={name: group[name].variable for name in kept})
     ds = ds.assign_coords(draw=("draw", np.arange(len(values)), _about("number of the draw", "1")))
     ds["value"] = (("draw", "parameter"), values, _about(f"value in each draw ({method})", "see parameter_units"))
-    rows = [dict(zip(names, row, strict=True)) for row in values.tolist()]
-    combined = [[combination(name, (), row)[0] for name in COMBINATIONS] for row in rows]
+    of_parameter = {str(name): ds["value"].variable[:, at] for at, name in enumerate(group["parameter"].values)}
+    combined = [value_of_combination(name, of_parameter) for name in COMBINATIONS]
     ds = ds.assign_coords(combination=("combination", list(COMBINATIONS), _about("combination of parameters", "1")))
-    ds["combined"] = (("draw", "combination"), np.array(combined), _about("what curves determine best", "1"))
+    stacked = xr.Variable.concat(combined, "combination")  # type: ignore[no-untyped-call]
+    ds["combined"] = stacked.transpose("draw", "combination")
+    ds["combined"].attrs = _about("what curves determine best", "1")
     ds.attrs = {"method": method, "seed": seed, "notes": "\n".join(notes)}
     return ds
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,9 +49,39 @@ def fit_record(
     """
     from tqdm import tqdm
 
+    chosen = law(name)
+    with tqdm(total=100, desc="fit", unit="%", disable=not progress, bar_format="{desc} {bar} {n:.0f} %") as bar:
+        found = fitted_groups(
+            ds, chosen, params, hold_out=hold_out, weights=weights, parameters=parameters, leave_out=leave_out,
+            progress=lambda share: bar.update(100 * share - bar.n),
+        )  # fmt: skip
+    return analysis_tree(found, chosen)
+
+
+def fitted_groups(
+    ds: xr.Dataset,
+    chosen: Law,
+    params: Parameters | None,
+    *,
+    hold_out: Mapping[str, Any] | None,
+    weights: xr.DataArray | None,
+    parameters: Mapping[str, float | Parameter],
+    leave_out: Task | None = None,
+    progress: Callable[[float], object] | None = None,
+) -> dict[str, xr.Dataset]:
+    """Fit a law to a record and label the result: the groups of an analysis by name.
+
+    Parameters
+    ----------
+    ds, params, hold_out, weights, parameters, leave_out
+        As for :func:`fit_record`.
+    chosen : Law
+        Law to fit.
+    progress : callable, optional
+        Told the share of the work done, from 0 to 1.
+    """
     from scalingeq.inference.fitting import TwoPointFit
 
-    chosen = law(name)
     ds = check(ds)
     curves = to_curves(ds)
     if leave_out is not None:
@@ -68,13 +98,8 @@ def fit_record(
     else:
         params, notes = params.copy(), ()
     _set_parameters(chosen, params, parameters)
-    with tqdm(total=100, desc="fit", unit="%", disable=not progress, bar_format="{desc} {bar} {n:.0f} %") as bar:
-
-        def tell(share: float) -> None:
-            bar.update(100 * share - bar.n)
-
-        average = None if leave_out is None else fit_average(curves, leave_out, fitted=~wanted, progress=tell)
-        fit = chosen.fit(curves, params, weights=training, progress=tell) if average is None else average.best
+    average = None if leave_out is None else fit_average(curves, leave_out, fitted=~wanted, progress=progress)
+    fit = chosen.fit(curves, params, weights=training, progress=progress) if average is None else average.best
     role = np.where(held, groups.HELD_OUT, np.where(fit.used, groups.FITTED, groups.NOT_USED)).astype(float)
     units, tokens = ds["loss"].attrs["units"], str(ds["batch_size"].attrs["units"])
     additive = fit.additive if isinstance(fit, TwoPointFit) else None
@@ -91,9 +116,14 @@ def fit_record(
         parts["additive"] = groups.additive_group(additive, units, tokens)
     if isinstance(fit, FrontierFit):
         parts["optima"] = groups.optima_group(fit.optima, units)
-    tree = xr.DataTree.from_dict(parts, name="two-point analysis" if additive is not None else f"{name} analysis")
+    return parts
+
+
+def analysis_tree(found: Mapping[str, xr.Dataset], chosen: Law) -> xr.DataTree:
+    """Groups of a fit, or of fits in bulk, as an analysis with its provenance."""
+    tree = xr.DataTree.from_dict(dict(found), name=f"{chosen.name} analysis")
     tree.attrs["title"] = f"{chosen.title[0].upper()}{chosen.title[1:]} fitted to measured loss curves"
-    tree.attrs["provenance"] = provenance(ds, chosen.name, chosen.version, seed=0)
+    tree.attrs["provenance"] = provenance(found["observed"], chosen.name, chosen.version, seed=0)
     return self_contained(tree)
 
 
@@ -124,13 +154,29 @@ def _flat_weights(ds: xr.Dataset, weights: xr.DataArray) -> np.ndarray:
     return np.asarray(flat)
 
 
-def _set_parameters(law: Law, params: Parameters, given: Mapping[str, float | Parameter]) -> None:
-    """Hold a parameter of a law at a number, or replace it by the lmfit parameter given."""
+def parameter_problems(law: Law, given: Mapping[str, float | Parameter]) -> list[str]:
+    """What is wrong with parameters of a law given by name: unknown, or held outside their bounds.
+
+    Examples
+    --------
+    >>> parameter_problems(law("twopoint"), {"alpha": 0.5})
+    ['alpha: 0.5 is outside [1.02, 8]; pass a value inside']
+    """
+    whole, numbers = _split(given)
+    return unknown_problems(whole, law.parameters) + value_problems(numbers, law.parameters)
+
+
+def _split(given: Mapping[str, float | Parameter]) -> tuple[dict[str, Parameter], dict[str, float]]:
     from lmfit import Parameter
 
-    numbers = {name: value for name, value in given.items() if not isinstance(value, Parameter)}
     whole = {name: value for name, value in given.items() if isinstance(value, Parameter)}
-    raise_problems(unknown_problems(whole, law.parameters) + value_problems(numbers, law.parameters), DataError)
+    return whole, {name: value for name, value in given.items() if not isinstance(value, Parameter)}
+
+
+def _set_parameters(law: Law, params: Parameters, given: Mapping[str, float | Parameter]) -> None:
+    """Hold a parameter of a law at a number, or replace it by the lmfit parameter given."""
+    raise_problems(parameter_problems(law, given), DataError)
+    whole, numbers = _split(given)
     for name, value in whole.items():
         params[name].set(value=value.value, vary=value.vary, min=value.min, max=value.max, expr=value.expr or "")
     for name, number in numbers.items():

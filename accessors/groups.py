@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ import xarray as xr
 
 from scalingeq.datasets.schema import from_curves
 from scalingeq.datasets.shapes import find_layout
+from scalingeq.errors import DataError
 from scalingeq.inference.algorithms import PLAIN, Algorithm, algorithm_components
 from scalingeq.inference.curves import Floats, TrainingCurves
 from scalingeq.inference.frontier import compute_of_cost
@@ -30,6 +31,15 @@ if TYPE_CHECKING:
     from scalingeq.inference.frontier import Frontier
 
 NOT_USED, FITTED, HELD_OUT = 0, 1, 2
+ROLE_FLAGS = {
+    "flag_values": np.array([NOT_USED, FITTED, HELD_OUT], float),
+    "flag_meanings": "not_used fitted held_out",
+}
+SCORES = {
+    "fitted_error": "RMS log error of the fitted observations",
+    "held_out_error": "RMS log error of the held-out observations",
+    "held_out_end_error": "log error at the end of the longest held-out run",
+}
 REFERENCES = {
     "reference_params": ("model size that amplitudes refer to", "1"),
     "reference_tokens": ("tokens that amplitudes refer to", "tokens"),
@@ -185,24 +195,29 @@ def prediction_group(
         about = {"loss": (f"no loss: the {law.title} give a frontier alone", units)}
         out = _losses(ds, np.full(curves.run.size, np.nan), None, about)
     loss = find_layout(ds).spread(out["loss"])
-    labels = {
-        "log_residual": ("log of measured over predicted loss", "1"),
-        "role": ("what the observation was used for", "1"),
-        "weight": ("weight of the observation in the fit", "1"),
-    }
     with np.errstate(divide="ignore"):  # an infinite loss before the first token
         residual = np.log(curves.loss / loss)
     values, predicted = {"log_residual": residual, "role": role, "weight": weight}, {law.name: loss}
     if additive is not None:
         predicted["additive"] = additive.loss(curves.params[curves.run], curves.tokens)
         values["additive_loss"] = predicted["additive"]
-        labels["additive_loss"] = ("test loss predicted by the additive law", units)
-    out = out.merge(from_curves(ds, values, labels))
-    out["role"].attrs |= {
-        "flag_values": np.array([NOT_USED, FITTED, HELD_OUT], float),
-        "flag_meanings": "not_used fitted held_out",
-    }
+    out = out.merge(from_curves(ds, values, prediction_labels(law, units)))
+    out["role"].attrs |= ROLE_FLAGS
     return out.merge(scores(curves, predicted, role)) if law.has_loss else out
+
+
+def prediction_labels(law: Law, loss_units: str) -> dict[str, tuple[str, str]]:
+    """Label, as ``long_name`` and ``units``, what :func:`prediction_group` has for each observation."""
+    labels = {
+        "loss": (f"test loss predicted by the {law.title}", loss_units),
+        "loss_stderr": ("standard error of the predicted loss from the fit's covariance", loss_units),
+        "log_residual": ("log of measured over predicted loss", "1"),
+        "role": ("what the observation was used for", "1"),
+        "weight": ("weight of the observation in the fit", "1"),
+    }
+    if law.name == LAW_NAME:
+        labels["additive_loss"] = ("test loss predicted by the additive law", loss_units)
+    return labels
 
 
 def optima_group(optima: Optima, loss_units: str) -> xr.Dataset:
@@ -228,11 +243,7 @@ def law_losses(
     loss_units: str,
 ) -> xr.Dataset:
     """Label the losses, and their standard errors, that any law predicts for the runs of ``ds``."""
-    labels = {
-        "loss": (f"test loss predicted by the {law.title}", loss_units),
-        "loss_stderr": ("standard error of the predicted loss from the fit's covariance", loss_units),
-    }
-    return _losses(ds, *law.loss_band(values, covariance, curves), labels)
+    return _losses(ds, *law.loss_band(values, covariance, curves), prediction_labels(law, loss_units))
 
 
 def additive_group(law: AdditiveLaw, loss_units: str, token_units: str) -> xr.Dataset:
@@ -254,9 +265,9 @@ def additive_group(law: AdditiveLaw, loss_units: str, token_units: str) -> xr.Da
 
 def frontier_dataset(
     compute: Floats,
-    quantile: Sequence[float],
     best: Frontier,
     stderr: Frontier,
+    quantile: Sequence[float],
     units: Mapping[str, str],
     batch_size: float,
 ) -> xr.Dataset:
@@ -326,8 +337,16 @@ def read_parameters(group: xr.Dataset) -> FittedLaw:
 
 
 def read_values(group: xr.Dataset, law: Law) -> tuple[dict[str, float], Floats]:
-    """Parameters and reference sizes of a stored fit, and the parameters' covariance; evaluates no expression."""
+    """Parameters and reference sizes of a stored fit, and the parameters' covariance; evaluates no expression.
+
+    Raises
+    ------
+    DataError
+        If it is that of a fit in bulk which failed.
+    """
     group = group.load()
+    if not group.get("success", True):
+        raise DataError(f"this fit failed ({group['message'].item()}); choose one with success")
     names = [str(name) for name in group["parameter"].values]
     keep = [number for number, name in enumerate(names) if name in law.parameters]
     value = group["value"].values
@@ -338,23 +357,27 @@ def read_values(group: xr.Dataset, law: Law) -> tuple[dict[str, float], Floats]:
 
 def scores(curves: TrainingCurves, predicted: dict[str, Floats], role: Floats) -> xr.Dataset:
     """RMS log error of each law on the fitted and the held-out part, and at the end of the longest held-out run."""
-    laws = xr.DataArray(list(predicted), dims="law", attrs=_about("law", "1"))
-    ds = xr.Dataset(coords={"law": laws})
+    ds = xr.Dataset(coords={"law": law_coordinate(predicted)})
     misfit = {law: np.log(loss / curves.loss) for law, loss in predicted.items()}
-    for name, value, text in (("fitted", FITTED, "fitted"), ("held_out", HELD_OUT, "held-out")):
+    for name, value in (("fitted_error", FITTED), ("held_out_error", HELD_OUT)):
         mask = role == value
         if mask.any():
             errors = [float(np.sqrt(np.mean(misfit[law][mask] ** 2))) for law in predicted]
-            ds[f"{name}_error"] = ("law", errors, _about(f"RMS log error of the {text} observations", "1"))
+            ds[name] = ("law", errors, _about(SCORES[name], "1"))
     held = np.flatnonzero(role == HELD_OUT)
     if held.size:
         last = held[np.argmax(curves.tokens[held])]
         ds["held_out_end_error"] = (
             "law",
             [float(misfit[law][last]) for law in predicted],
-            _about(f"log error at the end of the longest held-out run, {curves.name[curves.run[last]]}", "1"),
+            _about(f"{SCORES['held_out_end_error']}, {curves.name[curves.run[last]]}", "1"),
         )
     return ds
+
+
+def law_coordinate(names: Iterable[str]) -> xr.DataArray:
+    """Names of the laws that are compared."""
+    return xr.DataArray(list(names), dims="law", attrs=_about("law", "1"))
 
 
 def stored_expressions(group: xr.Dataset) -> dict[str, str]:

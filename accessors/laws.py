@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
@@ -13,6 +13,7 @@ from scalingeq.inference.laws import LAWS, law
 
 from . import archive, groups
 from .analysis import Analysis
+from .bulk import fit_elements
 from .fitted import fit_record
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class MeasuredLaws:
         name: str,
         params: Parameters | None = None,
         *,
+        dim: str | Sequence[str] | None = None,
         hold_out: Mapping[str, Any] | None = None,
         weights: xr.DataArray | None = None,
         progress: bool = False,
@@ -54,6 +56,9 @@ class MeasuredLaws:
             One of :meth:`names`.
         params : lmfit.Parameters, optional
             All parameters of the law with their bounds; the default frees what the runs can determine.
+        dim : str or sequence of str, optional
+            Dimensions (tasks, seeds, draws) whose elements are records of their own, each fitted alone: as in
+            :meth:`scalingeq.accessors.MeasuredTwoPoint.fit`. Not for laws that are a frontier alone.
         hold_out : mapping, optional
             Selection kept out of the fit and scored in ``/prediction``: ``{"params": "largest"}``,
             ``{"step": slice(1000, None)}``, ``{"seed": [1, 2]}``, entries combined with "and".
@@ -90,9 +95,10 @@ class MeasuredLaws:
         >>> bool(tree["prediction"].held_out_error.item() < 0.1)
         True
         """
-        return fit_record(
-            self._ds, name, params, hold_out=hold_out, weights=weights, progress=progress, parameters=parameters
-        )
+        given: dict[str, Any] = {"hold_out": hold_out, "weights": weights, "parameters": parameters}
+        if dim is None:
+            return fit_record(self._ds, name, params, progress=progress, **given)
+        return fit_elements(self._ds, name, dim, params, progress=progress, **given)
 
 
 @xr.register_datatree_accessor("laws")  # type: ignore[no-untyped-call]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
@@ -22,6 +22,7 @@ from scalingeq.theory.spectrum import AnySpectrum
 from scalingeq.theory.training import Dynamics
 
 from . import groups
+from .bulk import fit_elements
 from .envelopes import envelope_dataset, isoflop_dataset, units_of
 from .fitted import fit_record
 from .predicting import RECORDED, predicted, smallest_size
@@ -154,6 +155,7 @@ class MeasuredTwoPoint:
         self,
         params: Parameters | None = None,
         *,
+        dim: str | Sequence[str] | None = None,
         hold_out: Mapping[str, Any] | None = None,
         weights: xr.DataArray | None = None,
         check: Task | None = None,
@@ -169,6 +171,9 @@ class MeasuredTwoPoint:
         ----------
         params : lmfit.Parameters, optional
             All parameters of the law with their bounds; the default frees what the runs can determine.
+        dim : str or sequence of str, optional
+            Dimensions (tasks, seeds, draws) of the losses, coordinates or weights whose elements are records of their
+            own, each fitted alone.
         hold_out : mapping, optional
             Selection kept out of the fit and scored in ``/prediction``: ``{"params": "largest"}``,
             ``{"step": slice(1000, None)}``, ``{"seed": [1, 2]}``, entries combined with "and".
@@ -182,7 +187,7 @@ class MeasuredTwoPoint:
             weighs it in the average that predictions are, and how far the average missed it widens their bands. Takes
             about five times as long; variants have default parameters and weights.
         progress : bool, default False
-            Show a progress bar.
+            Show a progress bar; that of a chunked record is dask's own (see Notes).
         **parameters : float or lmfit.Parameter
             By name: a number holds the parameter at it, an ``lmfit.Parameter`` replaces it whole. ``shift`` says that
             the capacity exponent of the test inputs is ``alpha + shift``.
@@ -192,14 +197,29 @@ class MeasuredTwoPoint:
         xarray.DataTree
             Groups ``observed``, ``parameters``, ``prediction`` and ``additive`` (the additive law on the same points); with
             ``check`` also ``candidates``, the variants and their weights, and ``check``, what was left out and predicted.
-            ``parameters`` and ``additive`` are those of the heaviest variant then.
+            ``parameters`` and ``additive`` are those of the heaviest variant then. With ``dim`` the groups have these
+            dimensions too, and ``parameters`` has ``success`` and ``message``, the error of an element that could not be
+            fitted; ``tree.sel(task="a")`` is the analysis of one element.
 
         Raises
         ------
         DataError
             If the record is not a training record, or ``hold_out`` selects nothing or all.
         FitError
-            If there is too little to fit.
+            If there is too little to fit. With ``dim`` errors of single elements are recorded and not raised.
+
+        Notes
+        -----
+        With ``dim`` and a chunked record nothing is computed until it is asked for, and then by any scheduler of dask,
+        one task a chunk, with dask's own progress::
+
+            tree = ds.chunk(task=10).twopoint.fit(dim="task")
+            with dask.diagnostics.ProgressBar():                  # threads or processes of this machine
+                tree = tree.compute(scheduler="processes")
+
+            client = distributed.Client(...)                      # or a cluster
+            tree = tree.persist()
+            distributed.progress(tree["parameters"].to_dataset())
 
         Examples
         --------
@@ -209,17 +229,22 @@ class MeasuredTwoPoint:
         >>> tree = few.twopoint.fit(alpha=1.5, r=0.2)
         >>> float(tree["parameters"].value.sel(parameter="alpha"))
         1.5
+
+        Tasks in bulk, one of which diverged:
+
+        >>> tasks = few.assign(loss=few.loss * xr.DataArray([1, -1], {"task": ["a", "b"]}, "task"))
+        >>> tree = tasks.twopoint.fit(dim="task", alpha=1.5, r=0.2)
+        >>> tree["parameters"].success.values, tree["parameters"].value.dims
+        (array([ True, False]), ('task', 'parameter'))
+        >>> print(str(tree["parameters"].message.sel(task="b").values)[:50])
+        DataError: loss: not a positive number in run '...
         """
-        return fit_record(
-            self._ds,
-            "twopoint",
-            params,
-            hold_out=hold_out,
-            weights=weights,
-            progress=progress,
-            parameters=parameters,
-            leave_out=check,
-        )
+        given: dict[str, Any] = {"hold_out": hold_out, "weights": weights, "parameters": parameters}
+        if dim is None:
+            return fit_record(self._ds, "twopoint", params, progress=progress, leave_out=check, **given)
+        if check is not None:
+            raise DataError("check: goes with one record; pass check=None, or fit the elements of dim one by one")
+        return fit_elements(self._ds, "twopoint", dim, params, progress=progress, **given)
 
     def predict(
         self,
@@ -262,8 +287,7 @@ class MeasuredTwoPoint:
         -------
         xarray.Dataset
             ``loss`` (and ``loss_stderr`` from a fit) in the shape of the dataset, ``measured_loss`` where there is one;
-            which parameters it comes from is in ``attrs["twopoint_parameters"]`` and ``attrs["history"]``. Chunked
-            (dask) runs give lazy predictions.
+            which parameters it comes from is in ``attrs["twopoint_parameters"]`` and ``attrs["history"]``.
 
         Raises
         ------
@@ -271,6 +295,14 @@ class MeasuredTwoPoint:
             If the record lacks what a prediction needs, or a parameter is unknown; says what to pass.
         ParameterError, InstabilityError
             If an option is outside its domain, or discrete steps diverge: as :func:`scalingeq.loss_curve`.
+
+        Notes
+        -----
+        A chunked (dask) dataset gives a lazy prediction, made chunk by chunk in some 300 bytes of memory for each point
+        of the chunks at work, more with standard errors. Chunks of runs stay apart, and chunks of steps or observations
+        where ``learning_rate`` and ``batch_size`` are numbers of a run, as losses at one step then need no other. Where
+        they vary over the observations, a schedule, the observations of a run are put in one chunk; a ragged record, whose
+        rows no chunk knows, is put in one altogether: pad it, ``(run, obs)``, to go beyond the memory.
 
         Examples
         --------

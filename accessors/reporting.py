@@ -79,7 +79,9 @@ class Report:
         parameters, prediction, observed = (
             self._tree[name].to_dataset() for name in ("parameters", "prediction", "observed")
         )
-        notes = [line for line in str(parameters.attrs.get("notes", "")).splitlines() if line]
+        # One of many fits has its notes in a variable.
+        stored = parameters["notes"].item() if "notes" in parameters else parameters.attrs.get("notes", "")
+        notes = [line for line in str(stored).splitlines() if line]
         return [
             *([_identified(parameters)] if law_of(self._tree) == LAW_NAME else []),
             _parameters(parameters),
@@ -215,10 +217,11 @@ def _reading(error: dict[str, float]) -> str:
 
 
 def _frontier(tree: xr.DataTree) -> Section:
-    """Measured exponents of the optimal size, the law's own, and the asymptote of its phase."""
+    """Measured exponents of the optimal size; of a two-point fit its own, and the asymptote of its phase."""
     from scalingeq.errors import DataError
 
-    rows, sentences = [], []
+    rows: list[tuple[str, ...]] = []
+    sentences: list[str] = []
     observed = tree["observed"].to_dataset()
     for name, text in (("isoflop", "measured, IsoFLOP minima"), ("envelope", "measured, lower envelope")):
         try:
@@ -232,6 +235,27 @@ def _frontier(tree: xr.DataTree) -> Section:
             rows.append((text, _span(at, 2), *_with_error(*values), ""))
         if "note" in found.attrs:
             sentences = [f"In what is measured {found.attrs['note']}."]
+    is_twopoint = law_of(tree) == LAW_NAME
+    if is_twopoint:
+        more, said = _phase(tree)
+        rows, sentences = rows + more, sentences + said
+    heads: tuple[str, ...] = (
+        "frontier",
+        "compute [FLOP]",
+        "size exponent",
+        "std. error",
+        "exponent of the reducible loss",
+    )
+    # Those of the reducible loss are a fit's alone.
+    used = slice(5 if is_twopoint else 4)
+    title = "Frontier and phase" if is_twopoint else "Frontier"
+    return Section(title, heads[used] if rows else (), [row[used] for row in rows], sentences)
+
+
+def _phase(tree: xr.DataTree) -> tuple[list[tuple[str, ...]], list[str]]:
+    """Local exponents of a two-point fit, those of its limit, and its phase in words."""
+    rows: list[tuple[str, ...]] = []
+    sentences: list[str] = []
     phase = tree.twopoint.phase()
     for compute, point in ((value, phase.sel(compute=value)) for value in phase["compute"].values):
         exponents = [
@@ -246,14 +270,13 @@ def _frontier(tree: xr.DataTree) -> Section:
     if "note" in phase.attrs:
         sentences.append(str(phase.attrs["note"]) + ".")
     likely = [(name, share) for name, share in zip(*_probabilities(phase), strict=True) if share >= 0.005]
-    sentences += [
+    return rows, [
+        *sentences,
         f"Phase {phase['phase'].item()} ({phase['phase_balance'].item()}) of arXiv:2405.15074; under the fit's errors "
         + ", ".join(f"{name} {100 * share:.3g} %" for name, share in likely)
         + ".",
         f"In the limit, with the fitted width exponent and unlearnable part, {phase['asymptote_balance'].item()}.",
     ]
-    heads = ("frontier", "compute [FLOP]", "size exponent", "std. error", "exponent of the reducible loss")
-    return Section("Frontier and phase", heads, rows, sentences)
 
 
 def _probabilities(phase: xr.Dataset) -> tuple[list[str], list[float]]:

@@ -22,6 +22,7 @@ from .readers import configuration, find_reader, tidy
 from .readers.assemble import Curve, Observer, join
 from .readers.log import Log
 from .readers.names import Naming
+from .zarr_stores import is_zarr, require_zarr
 
 NETCDF_BEGINS = (b"CDF\x01", b"CDF\x02", b"CDF\x05", b"\x89HDF\r\n\x1a\n")
 PARALLEL_PAYS = 1 << 26  # bytes of files from which on processes are worth their start
@@ -232,16 +233,16 @@ def observe_run(paths: list[str], naming: Naming) -> tuple[list[Curve], list[str
 
 
 def open_record(path: str | PathLike[str], *, units: Mapping[str, str] | None = None, **roles: Any) -> xr.Dataset:
-    """Open a training record from a NetCDF file or a training log, whichever the file holds.
+    """Open a training record from a NetCDF file, a Zarr folder or a training log, whichever is there.
 
     Parameters
     ----------
     path : str or path
-        The file; its content decides, not its name.
+        The file, whose content decides and not its name, or a Zarr folder.
     units : mapping of str to str, optional
         As for :func:`label`.
     **roles
-        As for :func:`label` where the file is NetCDF; else all that :func:`open_logs` takes.
+        As for :func:`label` where the file is NetCDF or Zarr; else all that :func:`open_logs` takes.
 
     Returns
     -------
@@ -263,13 +264,17 @@ def open_record(path: str | PathLike[str], *, units: Mapping[str, str] | None = 
     scalingeq.errors.ArchiveError: no-such-file.nc: no such file; known are NetCDF and ...
     """
     path = fspath(path)
-    if not _is_netcdf(path):
+    zarr = is_zarr(path)
+    if not zarr and not _is_netcdf(path):
         return open_logs([path], units=units, **roles)
+    if zarr:
+        require_zarr(path)
     try:
-        with xr.open_dataset(path, engine="netcdf4") as opened:
+        with xr.open_dataset(path, engine="zarr" if zarr else "netcdf4") as opened:
             ds = opened.load()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ArchiveError(f"{path}: begins as NetCDF but cannot be read ({error}); is it truncated?") from error
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        begins = "should be a Zarr folder" if zarr else "begins as NetCDF"
+        raise ArchiveError(f"{path}: {begins} but cannot be read ({error}); is it truncated?") from error
     if not ds.variables:
         raise ArchiveError(
             f"{path}: its root group has no variables; the curves of an analysis are in its group 'observed': "

@@ -331,18 +331,17 @@ def _run_problems(ds: xr.Dataset, layout: Layout) -> list[str]:
     if (repeats > 1).any():
         problems.append(f"run: the names of {_listed(names[repeats > 1])} are not unique; rename them")
     counts = layout.counts
-    seen = counts > 0
-    if "loss" in ds:
+    if "loss" in ds:  # a prediction may be of one point, or of none in the part of a run that a chunk has
         seen = np.bincount(layout.run, ~np.isnan(layout.spread(ds["loss"])), layout.names.size) > 0
-    if not seen.all():
-        keep = np.nonzero(seen)[0].tolist()
-        advice = f"drop with select_runs(ds, {keep})" if keep else "give a record that has some"
-        problems.append(f"loss: no values at all in {_listed(layout.names[~seen])}; {advice}")
-    if not layout.is_table and (counts == 1).any():
-        problems.append(
-            f"step: only one observation in {_listed(layout.names[counts == 1])}; a curve needs two or more, "
-            f"and a table of final losses is over 'run' alone"
-        )
+        if not seen.all():
+            keep = np.nonzero(seen)[0].tolist()
+            advice = f"drop with select_runs(ds, {keep})" if keep else "give a record that has some"
+            problems.append(f"loss: no values at all in {_listed(layout.names[~seen])}; {advice}")
+        if not layout.is_table and (counts == 1).any():
+            problems.append(
+                f"step: only one observation in {_listed(layout.names[counts == 1])}; a curve needs two or more, "
+                f"and a table of final losses is over 'run' alone"
+            )
     (point,) = [dim for dim in layout.where if dim != "run"] or ["run"]
     if len(layout.dims) > 1 or "row_size" not in ds:
         rank = np.arange(layout.run.size) - (np.cumsum(counts) - counts)[layout.run]

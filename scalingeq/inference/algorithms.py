@@ -110,7 +110,7 @@ def algorithm_loss(
     """
     loss = np.empty(curves.run.size)
     for at, training in _trainings(parameters, curves, reference_params, algorithm):
-        loss[at] = training.loss()[0]
+        loss[at] = training.loss()
     return parameters["scale"] * loss
 
 
@@ -131,14 +131,14 @@ def algorithm_components(
     """
     parts = np.empty((len(Decomposition._fields), curves.run.size))
     for at, training in _trainings(parameters, curves, reference_params, algorithm):
-        parts[:, at] = [part[0] for part in training.decomposition()]
+        parts[:, at] = training.decomposition()
     return dict(zip(Decomposition._fields, parameters["scale"] * parts, strict=True))
 
 
 def _trainings(
     parameters: Mapping[str, float], curves: TrainingCurves, reference_params: float, algorithm: Algorithm
 ) -> Iterator[tuple[NDArray[np.int64], Training]]:
-    """Training of each run, and the observations that it stands for."""
+    """Trainings of the runs that share steps and schedule, and the observations (run, step) that they stand for."""
     spectrum = PowerLaw(parameters["alpha"], parameters["r"])
     test_spectrum = algorithm.test_spectrum or spectrum_of_test(parameters, curves.test_eigenvalues)
     if algorithm.kind == "train":
@@ -149,9 +149,8 @@ def _trainings(
     noise = parameters["irreducible"] + parameters["unlearnable"] * unlearnable_shape(
         parameters, curves.params, reference_params
     )
-    for run in np.unique(curves.run).tolist():
-        at = np.flatnonzero(curves.run == run)
-        step, warmup = curves.step[at], float(curves.warmup_steps[run])
+    for runs, at in _alike(curves):
+        run, step, warmup = runs[0], curves.step[at[0]], float(curves.warmup_steps[runs[0]])
         constant = run not in curves.schedules
         if constant and algorithm.dynamics == "flow":
             # As in `basis_losses`: a warm-up counts by the time that it takes.
@@ -163,20 +162,30 @@ def _trainings(
         )
         schedule = effective_schedule(schedule, parameters)
         rows = broadcast(
-            {"step": step[None]}, 0.0, width[run], samples[run], noise[run] / parameters["scale"],
-            algorithm.kind, _step_problems(curves, at, algorithm),
+            {"step": step[None]}, 0.0, width[runs], samples[runs], noise[runs] / parameters["scale"],
+            algorithm.kind, _step_problems(curves, at[0], algorithm),
         )  # fmt: skip
         if algorithm.dynamics == "discrete":
-            rate, per_batch = schedule.per_step(math.ceil(curves.step[at[-1]]))
+            rate, per_batch = schedule.per_step(math.ceil(curves.step[at[0, -1]]))
             batch = np.divide(1.0, per_batch, out=np.full_like(per_batch, math.inf), where=per_batch > 0)
             check_learning_rates(
                 rate, batch, spectrum, momentum=algorithm.momentum, ridge=algorithm.ridge,
-                sizes=[(float(width[run]), float(samples[run]))],
+                sizes=list(zip(width[runs].tolist(), samples[runs].tolist(), strict=True)),
             )  # fmt: skip
         yield (
             at,
             Training(rows, schedule, model, algorithm.kind, algorithm.dynamics, algorithm.momentum, algorithm.ensemble),
         )
+
+
+def _alike(curves: TrainingCurves) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Runs of the same steps and schedule, and their observations (run, step)."""
+    groups: dict[tuple[object, bytes], list[int]] = {}
+    for run in np.unique(curves.run).tolist():
+        rates = (curves.learning_rate[run], curves.batch_size[run], curves.warmup_steps[run])
+        groups.setdefault((curves.schedules.get(run, rates), curves.step[curves.run == run].tobytes()), []).append(run)
+    for runs in groups.values():
+        yield np.array(runs), np.stack([np.flatnonzero(curves.run == run) for run in runs])
 
 
 def _step_problems(curves: TrainingCurves, at: NDArray[np.int64], algorithm: Algorithm) -> list[str]:

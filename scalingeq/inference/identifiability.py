@@ -13,6 +13,7 @@ TRADE_OFF = 0.9  # correlation from which on two parameters are said to trade of
 PAIRS = 3  # that are named
 ON_PRIORS = 0.5  # share of a variance from which on a parameter is said to rest on the priors
 FLAT = 0.5  # standard error of a logarithm from which on a direction is called flat: a factor of 1.6
+UNKNOWN = 7.0  # and from which on not even the factor is known: a thousand, far beyond what first order can tell
 NAMED = 0.25  # exponent from which on a parameter is named in a direction
 
 
@@ -94,6 +95,7 @@ def _flat_directions(names: list[str], best: Floats, covariance: Floats) -> list
             for name, exponent in sorted(zip(kept, exponents, strict=True), key=lambda pair: -abs(pair[1]))
             if abs(exponent) >= NAMED
         ]
-        text = f"{', '.join(parts)} move together by a factor of {np.exp(spread):.2g}"
-        lines.append(f"A flat direction: {text} (one standard error).")
+        moves = f"{', '.join(parts)} {'move together' if len(parts) > 1 else 'moves'}"
+        size = f"a factor of {np.exp(spread):.2g} (one standard error)" if spread < UNKNOWN else "any factor"
+        lines.append(f"A flat direction: {moves} by {size}.")
     return lines

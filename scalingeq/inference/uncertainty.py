@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -45,10 +46,22 @@ def combination(quantity: str, names: Sequence[str], values: Mapping[str, float]
     >>> value, gradient.tolist()
     (1.0, [0.5, 4.0])
     """
-    factors, factor = (COMBINATIONS[quantity], 2.0) if quantity in COMBINATIONS else ((quantity,), 1.0)
-    without = {name: math.prod(values[other] for other in factors if other != name) for name in factors}
-    gradient = np.array([factor * without[name] if name in factors else 0.0 for name in names])
-    return float(factor * math.prod(values[name] for name in factors)), gradient
+    factors = COMBINATIONS.get(quantity, (quantity,))
+    slopes = {name: value_of_combination(quantity, {**values, name: 1.0}) for name in factors}  # linear in each
+    return float(value_of_combination(quantity, values)), np.array([slopes.get(name, 0.0) for name in names])
+
+
+def value_of_combination(quantity: str, values: Mapping[str, Any]) -> Any:
+    """Value of a combination or of a single parameter, of numbers or of arrays of any kind.
+
+    Examples
+    --------
+    >>> value_of_combination("2 r", {"r": np.array([0.25, 0.5])}).tolist()
+    [0.5, 1.0]
+    """
+    if quantity not in COMBINATIONS:
+        return values[quantity]
+    return 2.0 * math.prod(values[name] for name in COMBINATIONS[quantity])
 
 
 def propagate(derivative: Floats, covariance: Floats) -> Floats:

@@ -6,6 +6,7 @@ import xarray as xr
 from click.testing import CliRunner
 
 import scalingeq
+from scalingeq.accessors import saving
 from scalingeq.accessors.command_line import main
 from scalingeq.inference import validation
 
@@ -165,7 +166,7 @@ def test_a_failed_write_leaves_the_old_file(folder, tmp_path, monkeypatch):
         path.write_text("half")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(xr.Dataset, "to_netcdf", fail_half_way)
+    monkeypatch.setattr(xr.DataTree, "to_netcdf", fail_half_way)
     assert_fails(run("frontier", folder / "fit.nc", "--compute", "1e13", "-o", path), 1, "no space left")
     assert path.read_text() == "precious"
     assert [found.name for found in tmp_path.iterdir()] == ["frontier.nc"]
@@ -179,3 +180,22 @@ def test_demo_answers_from_the_shipped_curves(tmp_path):
     assert files == {"fit.nc", "curves.png", "frontier.png", "residuals.png"}
     tree = scalingeq.open_analysis(tmp_path / "new" / "demo" / "fit.nc")
     assert "best_loss" in tree["frontier"]
+
+
+def test_zarr_folders_serve_as_files_do(folder, tmp_path, monkeypatch):
+    pytest.importorskip("zarr")
+    tree = scalingeq.open_analysis(folder / "fit.nc")
+    saving.write(xr.DataTree(xr.open_dataset(folder / "curves.nc")), tmp_path / "curves.zarr")
+    monkeypatch.setattr(scalingeq.accessors.MeasuredTwoPoint, "fit", lambda self, **_: tree)
+    result = run("fit", tmp_path / "curves.zarr", "-o", tmp_path / "fit.zarr")
+    assert result.exit_code == 0, result.output
+    arguments = ["frontier", tmp_path / "fit.zarr", "--compute", "1e14:1e15", "--points", 2]
+    result = run(*arguments, "-o", tmp_path / "frontier.zarr")
+    assert result.exit_code == 0, result.output
+    with xr.open_dataset(tmp_path / "frontier.zarr", engine="zarr") as found:
+        assert found.best_loss.dims == ("compute",)
+        assert found.attrs["data_limit"] == np.inf
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.zarr", "fit.zarr", "frontier.zarr"]
+    assert_fails(run("fit", tmp_path / "no.zarr", "-o", tmp_path / "fit.nc"), 1, "no.zarr: should be a Zarr folder")
+    assert_fails(run("frontier", tmp_path, "--compute", "1e14:1e15"), 1, "not a readable NetCDF file")
+    assert_fails(run("fit", tmp_path, "-o", tmp_path / "fit.nc"), 1, str(tmp_path))

@@ -1,5 +1,10 @@
 """Every algorithm of the theory through ``predict``: labelled, beside the theory itself, in parts, and lazily."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -130,6 +135,66 @@ def test_chunked_runs_give_lazy_predictions(runs, options):
         xr.testing.assert_allclose(computed.drop_attrs(deep=False), eager.drop_attrs(deep=False))
         for name in eager.variables:
             assert computed[name].attrs == eager[name].attrs
+
+
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.5}])
+def test_runs_of_constant_rate_are_predicted_in_chunks_of_steps(options):
+    pytest.importorskip("dask")
+    step = np.sort(np.random.default_rng(0).uniform(1, 1e4, (3, 9)), axis=1)
+    step[1, 5:] = np.nan
+    step[2, 1:] = np.nan
+    sizes = {"params": ("run", [1e3, 1e4, 1e5]), "warmup_steps": ("run", [0.0, 100.0, 0.0]), "batch_size": 64.0}
+    sizes |= {"dataset_size": ("run", [np.inf, 1e4, np.inf]), "learning_rate": 0.1}
+    padded = xr.Dataset(coords={"step": (("run", "obs"), step), **sizes})
+    shared = xr.Dataset({"loss": (("run", "step"), np.ones((3, 9)))}, {"step": np.arange(1.0, 10), **sizes})
+    for record, dim in ((padded, "obs"), (shared, "step")):
+        eager = record.twopoint.predict(**LAW, **NOISE, **options)
+        for chunks in ({dim: (4, 4, 1)}, {"run": 1, dim: 3}):  # some hold one point, some nothing but padding
+            lazy = record.chunk(chunks).twopoint.predict(**LAW, **NOISE, **options)
+            assert len(lazy.loss.chunksizes[dim]) == 3
+            xr.testing.assert_allclose(lazy.compute(scheduler="synchronous"), eager, rtol=1e-8)
+    few = padded.isel(run=[0, 2], obs=slice(3))
+    lazy = few.chunk(obs=2).twopoint.predict(**LAW, components=True, **options).component_loss
+    eager = few.twopoint.predict(**LAW, components=True, **options).component_loss
+    xr.testing.assert_allclose(lazy.compute(scheduler="synchronous"), eager, rtol=1e-7, atol=1e-9)
+
+
+def test_memory_is_that_of_the_chunks():
+    pytest.importorskip("dask")
+    program = Path(__file__).parents[1] / "benchmarks" / "predict_points.py"
+    runs = []
+    for chunk in (50_000, 400_000):
+        command = [sys.executable, "-W", "error", program, *map(str, (1, 400_000, chunk))]
+        runs.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    chunked, whole = runs
+    assert chunked["points"] == 400_000
+    np.testing.assert_allclose(chunked["mean"], whole["mean"], rtol=1e-9)
+    assert chunked["lazy"] - chunked["import"] < 10
+    # Two threads have one chunk of an eighth each.
+    assert chunked["peak"] - chunked["lazy"] < 0.5 * (whole["peak"] - whole["lazy"])
+
+
+def test_frontiers_of_chunked_compute_are_lazy(made_up_analysis):
+    dask = pytest.importorskip("dask")
+    tree, compute = made_up_analysis(), np.geomspace(1e14, 1e16, 3)
+    only = tree["parameters/parameter"] == "r"  # one error to propagate
+    tree["parameters/covariance"] = tree["parameters/covariance"].where(only, 0.0)
+    eager = tree.twopoint.frontier(compute, quantile=[0.5])
+    with dask.config.set(scheduler=forbidden):
+        chunked = xr.DataArray(compute, dims="budget").chunk(budget=2)
+        lazy = tree.twopoint.frontier(chunked, quantile=[0.5])
+        assert lazy["compute"].chunks == lazy.best_loss.chunks == ((2, 1),)
+        with pytest.raises(ParameterError, match="quantile"):
+            tree.twopoint.frontier(chunked, quantile=[2.0])
+        with pytest.raises(ParameterError, match="data_limit: is not lazy; pass compute in memory"):
+            tree.twopoint.frontier(chunked, data_limit=1e6)
+    found = lazy.compute(scheduler="synchronous")
+    for name, expected in eager.variables.items():
+        assert found[name].dims == expected.dims
+        assert found[name].attrs == expected.attrs
+        np.testing.assert_allclose(found[name], expected, rtol=1e-6)
+    with pytest.raises(ParameterError, match="pass FLOPs along one"):
+        tree.twopoint.frontier(chunked.expand_dims("other"))
 
 
 def test_lazy_predictions_of_other_shapes(runs):

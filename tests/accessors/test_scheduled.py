@@ -50,7 +50,8 @@ def test_predictions_are_those_of_the_theory():
     found = planned().twopoint.predict(**TRUTH).loss
     for name, shape in zip(("b", "c"), (SHAPES["cosine"], SHAPES["drop"]), strict=True):
         rate = PEAK * np.concatenate([[0.0, shape[0]], shape])
-        schedule = Schedule(np.concatenate([[0.0, WARM_UP], STEP]), 20.0 * rate, 1e4 * rate / BATCH)
+        # Scaled, it keeps the panels of the record's own, and with them every digit.
+        schedule = Schedule(np.concatenate([[0.0, WARM_UP], STEP]), rate, rate / BATCH).scaled(20.0, 1e4)
         expected = 2.0 * scheduled_loss(STEP, schedule, PowerLaw(1.6, 0.3), noise_variance=0.4)
         np.testing.assert_allclose(found.sel(run=name), expected, rtol=1e-9)
 

@@ -40,3 +40,9 @@ def test_a_common_rescaling_is_a_flat_direction():
         lines[-1]
         == "A flat direction: time_scale^0.83, scale^-0.55 move together by a factor of 2.7 (one standard error)."
     )
+
+
+def test_what_is_not_known_at_all_moves_by_any_factor():
+    """A standard error of 180,000 times the value, of a width that no exponent lets matter."""
+    lines = findings(VALUES, log_covariance(np.diag([1e-4, 1e-4, 1e-4, 1e-4, 1.8e5**2])), np.zeros(6))
+    assert lines[-1] == "A flat direction: time_scale^1 moves by any factor."

@@ -15,6 +15,7 @@ from scalingeq.inference.twopoint_frontier import frontier
 from scalingeq.inference.uncertainty import predicted_band
 from scalingeq.theory import PowerLaw, Schedule, loss_curve, scheduled_loss
 
+RESOLVED = 1e-6  # error of losses under schedules: a schedule that is scaled keeps the panels of its own
 TRUTH = complete(
     dict(
         alpha=1.6, r=0.28, scale=2.0, irreducible=0.8, unlearnable=0.3, unlearnable_exponent=0.4, time_scale=20.0,
@@ -80,7 +81,7 @@ def test_the_law_of_scheduled_runs_is_the_theory(dataset_size):
     curves = planned([*schedules()[:2], None], sizes=(1e4, 1e5), points=12, dataset_size=dataset_size)
     loss, _ = predicted_band(TRUTH, None, curves, 1e4)
     for run in curves.schedules:
-        np.testing.assert_allclose(loss[curves.run == run], by_hand(TRUTH, curves, run), rtol=1e-7)
+        np.testing.assert_allclose(loss[curves.run == run], by_hand(TRUTH, curves, run), rtol=RESOLVED)
 
 
 def test_a_constant_schedule_is_a_constant_rate():
@@ -197,7 +198,9 @@ def test_shift_is_another_test_spectrum():
     loss, _ = predicted_band(law, None, curves, 1e4)
     test = PowerLaw(1.35, 0.28)
     for run in (0, 1):
-        np.testing.assert_allclose(loss[curves.run == run], by_hand(law, curves, run, test_spectrum=test), rtol=1e-7)
+        np.testing.assert_allclose(
+            loss[curves.run == run], by_hand(law, curves, run, test_spectrum=test), rtol=RESOLVED
+        )
     ratio = 10.0
     expected = 2 * loss_curve(
         curves.step[curves.run == 3], PowerLaw(1.6, 0.28), learning_rate=20 * PEAK, batch_size=20 * BATCH / 5000,

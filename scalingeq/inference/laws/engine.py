@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import FitError, raise_problems
+from ..covariance import covariance_of
 from ..curves import Floats, TrainingCurves
 from ..robust import huber_residual, huber_slope
 from .interface import Law, LawFit
@@ -144,7 +145,8 @@ class LossLaw(Law):
             best = self.refine(objective, params, [values])
         tell(1.0)
         self._drop_nothing(best, chosen)
-        covariance, residual_scale, at_bound = _covariance_of(objective, best)
+        covariance, noise, at_bound, _ = covariance_of(objective, best)
+        residual_scale = float(np.sqrt(noise.variance * np.mean(objective.spread**2)))
         notes += tuple(
             f"{name} stopped at its bound {best[name].value:.4g}: its standard error is not defined"
             for name in at_bound
@@ -313,11 +315,3 @@ def _moved_to(params: Parameters, values: Values) -> Parameters:
             moved[name].set(value=values[name])
     moved.update_constraints()
     return moved
-
-
-def _covariance_of(objective: LogObjective, params: Parameters) -> tuple[Floats, float, list[str]]:
-    """Covariance of all parameters, spread of the residuals and names of those at a bound, as in the two-point fit."""
-    from ..covariance import covariance_of
-
-    matrix, noise, at_bound = covariance_of(objective, params)
-    return matrix, float(np.sqrt(noise.variance * np.mean(objective.spread**2))), at_bound
