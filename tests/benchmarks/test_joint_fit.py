@@ -14,10 +14,10 @@ from scalingeq.inference.uncertainty import predicted_band
 
 RUNS, POINTS = 20, 100
 TRUTH = complete(
-    dict(alpha=1.6, r=0.3, scale=2.0, irreducible=0.3, time_scale=0.5, width_scale=80.0, width_exponent=0.6, noise_scale=0.3)
+    dict(alpha=1.6, r=0.3, scale=2.0, irreducible=0.3, time_scale=0.15, width_scale=80.0, width_exponent=0.6, noise_scale=0.3)
 )  # fmt: skip
 START = dict(
-    alpha=1.5, r=0.35, scale=1.5, irreducible=0.2, time_scale=0.7, width_scale=120.0, width_exponent=0.7, noise_scale=0.2
+    alpha=1.5, r=0.35, scale=1.5, irreducible=0.2, time_scale=0.25, width_scale=120.0, width_exponent=0.7, noise_scale=0.2
 )  # fmt: skip
 TOLERANCE = 1e-8
 

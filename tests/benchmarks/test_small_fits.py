@@ -27,17 +27,18 @@ def test_two_hundred_fits(compare):
     pytest.importorskip("xarray_lmfit", reason="the package xarray-lmfit of PyPI (0.6.1) is not installed")
     import lmfit
 
-    loss, run, one = losses(), np.zeros(POINTS, dtype=int), np.ones(1)
-    log_loss = xr.DataArray(np.log(loss), dims=("record", "step"), coords={"step": STEP})
+    run, one, unknown = np.zeros(POINTS, dtype=int), np.ones(1), np.full(POINTS, np.nan)
+    records = [
+        TrainingCurves(run, STEP, STEP, loss, unknown, np.array(["a"]), one, one, one, np.inf * one, 0 * one)
+        for loss in losses()
+    ]
+    log_loss = xr.DataArray(np.log(losses()), dims=("record", "step"), coords={"step": STEP})
     model = lmfit.Model(curve)
-    start = model.make_params(offset={"value": 1.0, "min": 0}, amplitude={"value": 0.5, "min": 0}, power={"value": 0.4, "min": 0})
-    additive = law("chinchilla")
+    start = model.make_params(offset=dict(value=1, min=0), amplitude=dict(value=0.5, min=0), power=dict(value=0.4, min=0))
+    additive, every = law("chinchilla"), np.ones(POINTS)
 
     def ours():
-        return [
-            additive.fit(TrainingCurves(run, STEP, STEP, row, np.nan * STEP, np.array(["a"]), one, one, one, np.inf * one, 0 * one))
-            for row in loss
-        ]
+        return [additive.fit(curves, weights=every) for curves in records]
 
     def theirs():
         return log_loss.xlm.modelfit("step", model=model, params=start)

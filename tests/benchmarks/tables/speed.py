@@ -10,7 +10,7 @@ def comparisons(cases, comparisons, agreement=None):
         "## Beside other ways to the same",
         "",
         "How many times as long the other takes, on the same work, in turn with ours in one process: median of the rounds and",
-        "their quartiles. Our own time is in units and milliseconds.",
+        "their quartiles, of processor time. Our own time is in units and milliseconds.",
         "",
         "| what it is compared with | times as fast | quartiles | wanted | units | ms |",
         "|---|---|---|---|---|---|",
@@ -112,10 +112,8 @@ def costs(cases, growth_exponents, memory_of=None, profiles=None):
         lines += table("case", memory_of, "{:.0f}".format)
     if profiles:
         lines += ["", "## Where time goes", ""]
-        lines += [
-            "Shares of the time within functions themselves (cProfile, NumPy loops unless told otherwise), and the whole without",
-            "the profiler over the counted floor, one unit.",
-        ]
+        lines += ["The whole without the profiler in units, the counted floor of one curve; and shares of the time within"]
+        lines += ["functions themselves (cProfile, which counts calls dearly)."]
         lines += listing("case", profiles)
     return lines
 
