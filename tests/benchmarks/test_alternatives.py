@@ -180,7 +180,9 @@ def test_central_differences(compare, record_property, samples, loops):
         for kind, found in (("plain", quotient), ("extrapolated", quotient + (quotient - coarse[name]) / 3)):
             scale = np.maximum(np.abs(slopes[name]), 0.1 * loss / values[name])
             worst[kind] = max(worst[kind], float(np.abs((found - slopes[name]) / scale).max()))
-    case = f"central differences of {'seven parameters, one pass' if np.isinf(samples) else 'eight, finite data'}; {loops}"
+    case = (
+        f"central differences of {'seven parameters, one pass' if np.isinf(samples) else 'eight, finite data'}; {loops}"
+    )
     record_property("agreement", {case: worst})
     assert worst["extrapolated"] < 1e-6
     compare(case, lambda: curve(values, jacobian=True), lambda: quotients(values, 2e-3))

@@ -35,7 +35,9 @@ def joint_fit(runs):
     one, run = np.ones(runs), np.repeat(np.arange(runs), 50)
     step, unknown = np.tile(np.geomspace(100, 1e5, 50), runs), np.full(50 * runs, np.nan)
     size, names = np.geomspace(1e4, 1e8, runs), np.array([f"run {number}" for number in range(runs)])
-    curves = TrainingCurves(run, step, 8 * step, unknown, unknown, names, size, 0.1 * one, 8 * one, np.inf * one, 0 * one)
+    curves = TrainingCurves(
+        run, step, 8 * step, unknown, unknown, names, size, 0.1 * one, 8 * one, np.inf * one, 0 * one
+    )
     truth = complete(dict(alpha=1.6, r=0.3, irreducible=0.3, time_scale=0.15, width_scale=80.0, width_exponent=0.6))
     loss, _ = predicted_band(truth, None, curves, 1e4)
     curves = replace(curves, loss=loss * np.exp(0.01 * np.random.default_rng(0).standard_normal(loss.size)))
@@ -66,6 +68,7 @@ def test_growth(turns, record_property, case, loops):
     line = linregress(np.log(sizes), np.log(seconds))
     row = {"first": float(sizes[0]), "last": float(sizes[-1]), "exponent": line.slope, "stderr": line.stderr}
     record_property(
-        "growth_exponents", {f"{case}; {loops}": row | {"limit": limit, "ratio": seconds[-1] / seconds[0], "most": most}}
+        "growth_exponents",
+        {f"{case}; {loops}": row | {"limit": limit, "ratio": seconds[-1] / seconds[0], "most": most}},
     )
     assert line.slope < 2

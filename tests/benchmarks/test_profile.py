@@ -55,5 +55,7 @@ def test_profile(turns, unit, record_property, case, loops):
         own[name_of(where)] = own.get(name_of(where), 0.0) + row[2]
     top = sorted(own.items(), key=lambda item: -item[1])[:TOP]
     shares = ", ".join(f"{name} {share / total:.0%}" for name, share in top)
-    record_property("profiles", {f"{case}; {loops}": {"units": seconds / unit, "ms": 1e3 * seconds, "own time": shares}})
+    record_property(
+        "profiles", {f"{case}; {loops}": {"units": seconds / unit, "ms": 1e3 * seconds, "own time": shares}}
+    )
     assert total > 0

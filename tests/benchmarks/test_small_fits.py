@@ -34,7 +34,9 @@ def test_two_hundred_fits(compare):
     ]
     log_loss = xr.DataArray(np.log(losses()), dims=("record", "step"), coords={"step": STEP})
     model = lmfit.Model(curve)
-    start = model.make_params(offset=dict(value=1, min=0), amplitude=dict(value=0.5, min=0), power=dict(value=0.4, min=0))
+    start = model.make_params(
+        offset=dict(value=1, min=0), amplitude=dict(value=0.5, min=0), power=dict(value=0.4, min=0)
+    )
     additive, every = law("chinchilla"), np.ones(POINTS)
 
     def ours():

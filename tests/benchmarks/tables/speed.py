@@ -22,8 +22,11 @@ def comparisons(cases, comparisons, agreement=None):
             f"| {verdict(row['ratio'], row['target'], at_least=True)} | {row['units']:,.3g}{most} | {row['ms']:,.3g} |"
         )
     if agreement:
-        lines += ["", "Largest difference of derivatives from difference quotients, in units of the derivative or of a tenth of"]
-        lines += ["the loss over the parameter; extrapolated from two steps, and plain:", ""]
+        lines += [
+            "",
+            "Largest difference of derivatives from difference quotients, in units of the derivative or of a tenth",
+        ]
+        lines += ["of the loss over the parameter; extrapolated from two steps (limit 1e-06), and plain:", ""]
         lines += table("case", agreement, "{:.1e}".format)
     return lines
 
@@ -108,12 +111,20 @@ def costs(cases, growth_exponents, memory_of=None, profiles=None):
             f"| {verdict(row['exponent'], row['limit'])} | {row['ratio']:.2f} | {verdict(row['ratio'], row['most'])} |"
         )
     if memory_of:
-        lines += ["", "## Memory", "", "Peak of a fresh process, and what the case adds to the peak of the imports and loops, MB.", ""]
+        lines += [
+            "",
+            "## Memory",
+            "",
+            "Peak of a fresh process, and what the case adds to the imports and a small curve, MB.",
+            "",
+        ]
         lines += table("case", memory_of, "{:.0f}".format)
     if profiles:
         lines += ["", "## Where time goes", ""]
-        lines += ["The whole without the profiler in units, the counted floor of one curve; and shares of the time within"]
-        lines += ["functions themselves (cProfile, which counts calls dearly)."]
+        lines += [
+            "The whole without the profiler in units, the counted floor of one curve; and shares of the time within"
+        ]
+        lines += ["functions themselves (cProfile, to which calls are dear)."]
         lines += listing("case", profiles)
     return lines
 
