@@ -119,7 +119,7 @@ def coverage(rows):
     for name in [*QUANTITIES, *(name for name in rows[0]["found"] if name not in QUANTITIES)]:
         value, stderr = np.array([row["found"][name] for row in rows], float).T
         error = (value - truth_of(name)) / stderr
-        row = {}
+        row = {"draws": error.size}
         for nominal, width in ((0.6827, 1.0), (0.95, 1.959964)):
             inside = int(np.sum(np.abs(error) < width))
             row[f"{nominal:.0%}"] = inside / error.size

@@ -49,4 +49,5 @@ def test_two_hundred_fits(compare):
     power = np.array([fit.values["b"] for fit in ours()])
     # The same minimum but for the Huber penalty of outliers, and the points that ours leaves out in the beginning.
     assert np.median(np.abs(power / found - 1)) < 0.05
-    compare("200 fits of a power law with an offset to 40 points each: `xarray-lmfit` 0.6.1", ours, theirs, rounds=5)
+    # Ours searches starts, refines robustly and finds the covariance of correlated residuals; theirs has a start given.
+    compare("200 fits of a power law with an offset to 40 points each: `xarray-lmfit` 0.6.1", ours, theirs, rounds=3)

@@ -14,7 +14,7 @@ def recovery(cases, recovery):
         "",
         "## Do the errors hold what they say?",
         "",
-        "400 synthetic records, fitted from the default search (`test_recovery.py`, which says how the truth was chosen): share",
+        "Synthetic records, fitted from the default search (`test_recovery.py`, which says how the truth was chosen): share",
         "of intervals that hold the truth, probability of one as far from nominal, which should be 0.01 or more, mean error and",
         "scatter in standard errors.",
         "",
@@ -25,6 +25,6 @@ def recovery(cases, recovery):
 def _judged(row):
     """Numbers as text; what chance does not explain is marked."""
     return {
-        name: f"{value:.3f}" + (", **missed**" if name.startswith("p ") and value < 0.01 else "")
+        name: f"{value:.4g}" + (", **missed**" if name.startswith("p ") and value < 0.01 else "")
         for name, value in row.items()
     }
