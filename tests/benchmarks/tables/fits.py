@@ -15,8 +15,8 @@ def recovery(cases, recovery):
         "## Do the errors hold what they say?",
         "",
         "Synthetic records, fitted from the default search (`test_recovery.py`, which says how the truth was chosen): share",
-        "of intervals that hold the truth, probability of one as far from nominal, which should be 0.01 or more, mean error and",
-        "scatter in standard errors.",
+        "of intervals that hold the truth, probability of one as far from nominal, which should be 0.01 or more, mean error, which",
+        "should be below 0.1, and scatter in standard errors.",
         "",
         *table("quantity", {name: _judged(row) for name, row in recovery.items()}, str),
     ]
@@ -24,7 +24,6 @@ def recovery(cases, recovery):
 
 def _judged(row):
     """Numbers as text; what chance does not explain is marked."""
-    return {
-        name: f"{value:.4g}" + (", **missed**" if name.startswith("p ") and value < 0.01 else "")
-        for name, value in row.items()
-    }
+    missed = {name for name, value in row.items() if name.startswith("p ") and value < 0.01}
+    missed |= {"mean error"} if abs(row["mean error"]) > 0.1 else set()
+    return {name: f"{value:.3g}" + (", **missed**" if name in missed else "") for name, value in row.items()}
