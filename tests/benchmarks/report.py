@@ -87,6 +87,11 @@ def measure(topic):
     return status, {"cases": collector.cases, **collector.recorded, "machine": machine}
 
 
+def stored():
+    """What was measured last, topic by topic."""
+    return json.loads(MEASURED.read_text()) if MEASURED.exists() else {}
+
+
 def write(found):
     """Write the tables from what was measured, topic by topic."""
     lines = [
@@ -118,17 +123,14 @@ def main():
     strays = {path.name for path in HERE.glob("test_*.py")} - {name for names in TOPICS.values() for name in names}
     if strays:
         parser.error(f"{', '.join(sorted(strays))}: no topic of the report has it")
-    found = json.loads(MEASURED.read_text()) if MEASURED.exists() else {}
     worst = 0
     for topic in [] if arguments.tables else arguments.topics or TOPICS:
         status, recorded = measure(topic)
         worst = max(worst, status)
         if recorded is not None:
-            found[topic] = recorded
             # At once: whatever ends the rest loses nothing.
-            MEASURED.write_text(json.dumps(found, indent=1, default=float) + "\n")
-            write(found)
-    write(found)
+            MEASURED.write_text(json.dumps(stored() | {topic: recorded}, indent=1, default=float) + "\n")
+    write(stored())
     return worst
 
 
