@@ -1,0 +1,1 @@
+"""The tables of the benchmark report, made from the measured numbers."""
