@@ -34,6 +34,7 @@ With three starts tables of final losses ended in local minima; under schedules 
 """
 
 ROUGH, FINE = (1e-4, 20), (1e-8, 100)  # relative change at which a refinement ends, and its largest number of steps
+MOST_WEIGHINGS, BALANCED = 5, 0.1  # times that data are weighed against priors, and change in the log that ends it
 NO_START = "no start of the fit gives a finite loss; pass params with a smaller noise_scale, or a shift nearer to 0"
 CLUSTERED = 3.0  # scatter of the runs' scores over that of their noise: far beyond chance, and told to the reader
 MISSED = 3.0  # times the median run's error: what a reader of the fit is told of
@@ -246,9 +247,14 @@ def fit_two_point(
     if _cost(objective, best) >= 0.5 * (UNSTABLE**2):
         raise FitError(NO_START)
     # What the additive law misses is no error of the losses: the residuals themselves say how data weigh beside priors.
-    weight = weight * np.sqrt(covariance_of(objective, best).noise.balance)
-    objective = Objective(curves, weight, scale, params, irreducible_prior)
-    best = _refine(objective, best, FINE)
+    # A poor optimum says it wrongly, and the better one to which the new weights lead says it again.
+    for _ in range(MOST_WEIGHINGS):
+        balance = covariance_of(objective, best).noise.balance
+        weight = weight * np.sqrt(balance)
+        objective = Objective(curves, weight, scale, params, irreducible_prior)
+        best = _refine(objective, best, FINE)
+        if abs(np.log(balance)) < BALANCED:
+            break
     tell(1.0)
     covariance, noise, at_bound, prior_share = covariance_of(objective, best)
     notes += tuple(
