@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from .archive import check_analysis, law_of, self_contained
 # What the libraries below raise where they cannot read, or write.
 READING = (OSError, ValueError, RuntimeError, KeyError)
 WRITING = (OSError, ValueError, RuntimeError, TypeError)
+ATTEMPTS = 40  # to remove a folder, 0.05 s apart
 
 
 def save(tree: xr.DataTree, path: str | os.PathLike[str], *, append_dim: str | None = None) -> None:
@@ -233,10 +235,16 @@ def _put_in_place(temporary: Path, target: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
+    if not path.is_dir():
         path.unlink(missing_ok=True)
+        return
+    # Threads of Zarr may still be writing after one of them has failed.
+    for _ in range(ATTEMPTS):
+        shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():
+            return
+        time.sleep(0.05)
+    shutil.rmtree(path)
 
 
 def _to_disk(path: Path) -> None:

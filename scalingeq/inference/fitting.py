@@ -394,17 +394,19 @@ def _refine(objective: Objective, start: Parameters, effort: tuple[float, int]) 
     tolerance, steps = effort
     from lmfit import minimize
 
-    result = minimize(
-        objective.residuals,
-        start,
-        method="least_squares",
-        max_nfev=steps,
-        calc_covar=False,
-        x_scale="jac",
-        ftol=tolerance,
-        xtol=tolerance,
-        Dfun=objective.jacobian,
-    )
+    # Where a direction has no curvature, SciPy's trust region divides by zero on its way to a step.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        result = minimize(
+            objective.residuals,
+            start,
+            method="least_squares",
+            max_nfev=steps,
+            calc_covar=False,
+            x_scale="jac",
+            ftol=tolerance,
+            xtol=tolerance,
+            Dfun=objective.jacobian,
+        )
     return result.params
 
 

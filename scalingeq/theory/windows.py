@@ -53,8 +53,8 @@ class SortedTimes:
         return window
 
     def curves(self, row: IntArray) -> Layout:
-        """Layout of the windows of curves, which have the ``row`` (curve,) of times each; the last is remembered."""
-        return _layout(self, np.ascontiguousarray(row).tobytes())
+        """Layout of the windows of curves, which have the ``row`` (curve,) of times each; remembered as the times are."""
+        return (_layout_before if self.place.size <= KEPT_TIMES else _layout)(self, np.ascontiguousarray(row).tobytes())
 
     @cached_property
     def _kept(self) -> dict[tuple[int, bool], FloatArray]:
@@ -95,7 +95,6 @@ class Layout(NamedTuple):
     parts: list[tuple[int, Numbers, tuple[Numbers, ...]]]
 
 
-@lru_cache(maxsize=64)
 def _layout(times: SortedTimes, rows: bytes) -> Layout:
     row = np.frombuffer(rows, dtype=np.int64)
     count = np.bincount(times.row, minlength=int(row.max(initial=0)) + 1)
@@ -113,6 +112,9 @@ def _layout(times: SortedTimes, rows: bytes) -> Layout:
                 of_curves = curves[:, None]
             parts.append((window, _as_slice(start[curves] + number), (slice(None), of_curves, of_times)))
     return Layout(curve, np.arange(curve.size) - start[curve] + begin[row[curve]], row.size, parts)
+
+
+_layout_before = lru_cache(maxsize=64)(_layout)
 
 
 def _as_slice(numbers: IntArray) -> Numbers:

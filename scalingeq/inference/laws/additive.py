@@ -185,7 +185,11 @@ def _solve(matrix: Floats, scale: Floats, target: Floats, stays: NDArray[np.bool
     matrix = np.where(stays[:, :, None] | stays[:, None, :], np.eye(5), matrix)
     # A direction that no observation determines has no curvature: the smallest keeps the matrix regular.
     matrix = matrix + 1e-14 * np.eye(5)
-    return np.asarray(unit * np.linalg.solve(matrix, (unit * target)[..., None])[..., 0])
+    right = (unit * target)[..., None]
+    try:
+        return np.asarray(unit * np.linalg.solve(matrix, right)[..., 0])
+    except np.linalg.LinAlgError:  # curvatures of both signs may cancel to the last digit
+        return np.asarray(unit * (np.linalg.pinv(matrix, hermitian=True) @ right)[..., 0])
 
 
 def grid_starts(problem: AdditiveProblem, weight: Floats, starts: int = STARTS) -> tuple[Floats, float]:
