@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ def scoreboard(
     splits: Iterable[Split] = SPLITS,
     checkpoint: Path | None = None,
     progress: Callable[[str], object] | None = None,
+    parallel: bool = False,
 ) -> xr.Dataset:
     """Fit every law to the fitted part of every split that is present, and score what it predicts of the rest.
 
@@ -73,6 +75,9 @@ def scoreboard(
         File of finished rows, one JSON object a line: they are not computed again, and new ones are appended.
     progress : callable, optional
         Told the split and law that are next.
+    parallel : bool, default False
+        Compute the rows as tasks of dask, by its active scheduler or client, and leave progress to dask's own tools; a
+        checkpoint has to be on a disk that all workers see.
 
     Returns
     -------
@@ -96,19 +101,39 @@ def scoreboard(
         raise DataError(f"laws: no law {', '.join(unknown)}; known are {', '.join(LAWS)}")
     chosen = [split for split in splits if split.is_present(folder)]
     rows = {(row.data, row.split, row.law): row for row in _finished(checkpoint)}
-    for split in chosen:
-        curves = None
-        for name in names:
-            if (split.data, split.name, name) in rows:
-                continue
-            if progress is not None:
-                progress(f"{split.data}, {split.name}: {name}")
-            curves = curves or split.curves(folder)
-            row = rows[split.data, split.name, name] = _row(split, name, *curves)
-            if checkpoint is not None:
-                with checkpoint.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(asdict(row)) + "\n")
+    wanted = [(split, name) for split in chosen for name in names if (split.data, split.name, name) not in rows]
+    if parallel:
+        import dask
+
+        tasks = [dask.delayed(_entry)(split, name, folder, checkpoint) for split, name in wanted]
+        found = dask.compute(*tasks)
+    else:
+        found = [_entry(split, name, folder, checkpoint, progress) for split, name in wanted]
+    rows |= {(row.data, row.split, row.law): row for row in found}
     return _labelled(chosen, names, rows)
+
+
+def _entry(
+    split: Split,
+    name: str,
+    folder: Path | None,
+    checkpoint: Path | None,
+    progress: Callable[[str], object] | None = None,
+) -> Row:
+    """One law on one split, appended to the checkpoint."""
+    if progress is not None:
+        progress(f"{split.data}, {split.name}: {name}")
+    row = _row(split, name, *_curves(split, folder))
+    if checkpoint is not None:
+        with checkpoint.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(row)) + "\n")
+    return row
+
+
+@lru_cache(maxsize=1)
+def _curves(split: Split, folder: Path | None) -> tuple[TrainingCurves, np.ndarray]:
+    """Laws of one split follow each other: its record is read once."""
+    return split.curves(folder)
 
 
 def _finished(checkpoint: Path | None) -> list[Row]:

@@ -31,6 +31,16 @@ def test_a_row_is_the_error_of_a_fit_to_the_fitted_part():
     assert all({"units", "long_name"} <= variable.attrs.keys() for variable in found.variables.values())
 
 
+def test_rows_are_tasks_of_any_scheduler(tmp_path):
+    dask = pytest.importorskip("dask")
+    laws, path = ["chinchilla", "rate_noise"], tmp_path / "rows.jsonl"
+    with dask.config.set(scheduler="threads", num_workers=2):
+        found = scoreboard(laws=laws, splits=SPLITS[:1], checkpoint=path, parallel=True)
+    expected = scoreboard(laws=laws, splits=SPLITS[:1])
+    np.testing.assert_allclose(found.error, expected.error, rtol=1e-12)
+    assert len(path.read_text().splitlines()) == 2
+
+
 def test_a_later_call_goes_on_from_the_checkpoint(tmp_path, monkeypatch):
     path = tmp_path / "rows.jsonl"
     first = scoreboard(laws=["chinchilla"], splits=SPLITS[:1], checkpoint=path)
