@@ -10,9 +10,9 @@ also lies at the centres of the weak priors, which is kinder to the intervals th
 
 One fit in nine ends in a second optimum, about as good as the first, in which the exponents of the width and of the
 unlearnable loss have changed places: a covariance at one optimum does not know of the other, and the intervals of the
-frontier's exponent are too narrow. Fits of the same draws that start at the truth hold alpha, r and the frontier's exponent as often as they say, and of the
-other parameters some more often: 0.755 (p = 0.002) of the 68 % intervals of the exponent of the width, 0.748 (p = 0.005) of
-the exponent of the unlearnable loss, 0.745 (p = 0.007) of the irreducible loss.
+frontier's exponent are too narrow. Fits of the same draws that start at the truth hold alpha, r and the frontier's
+exponent as often as they say, and of the other parameters some more often: 0.755 (p = 0.002) of the 68 % intervals of the
+exponent of the width, 0.748 (p = 0.005) of the exponent of the unlearnable loss, 0.745 (p = 0.007) of the irreducible loss.
 """
 
 import json
