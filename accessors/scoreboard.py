@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,7 @@ def scoreboard(
     rows = {(row.data, row.split, row.law): row for row in _finished(checkpoint)}
     wanted = [(split, name) for split in chosen for name in names if (split.data, split.name, name) not in rows]
     if parallel:
-        import dask
-
+        dask: Any = import_module("dask")  # its own module does not say what it exports
         tasks = [dask.delayed(_entry)(split, name, folder, checkpoint) for split, name in wanted]
         found = dask.compute(*tasks)
     else:
