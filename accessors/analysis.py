@@ -159,7 +159,7 @@ class Analysis:
         band: Callable[[Any], tuple[Frontier, Frontier]] = partial(
             fitted.frontier_band, values, covariance if draws is None else None, plan=runs
         )
-        units = {"loss": observed["loss"].attrs["units"], "tokens": observed["batch_size"].attrs["units"]}
+        units = units_of(observed)
         # Without one batch size for all runs, tokens do not say steps.
         batch = plan.get("batch_size", np.nan)
         labelled = partial(groups.frontier_dataset, quantile=quantile, units=units, batch_size=batch)

@@ -74,6 +74,13 @@ class Covariance(NamedTuple):
     at_bound: list[str]
     prior_share: Floats
 
+    def bound_notes(self, params: Parameters) -> tuple[str, ...]:
+        """What a reader must know of the parameters that are at a bound."""
+        return tuple(
+            f"{name} stopped at its bound {params[name].value:.4g}: its standard error is not defined"
+            for name in self.at_bound
+        )
+
 
 def covariance_of(objective: PenalisedLeastSquares, params: Parameters) -> Covariance:
     """Covariance (parameter, parameter) of all parameters at the optimum, in the order of ``params``.

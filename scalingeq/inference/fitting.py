@@ -15,7 +15,7 @@ from .curves import Floats, TrainingCurves
 from .laws.additive import AdditiveLaw, fit_additive
 from .laws.interface import LawFit
 from .objective import LINEAR, NO_LOSS, UNSTABLE, Objective
-from .robust import point_weights
+from .robust import point_weights, weighted_spread
 from .twopoint import PARAMETERS
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ With three starts tables of final losses ended in local minima; under schedules 
 
 ROUGH, FINE = (1e-4, 20), (1e-8, 100)  # relative change at which a refinement ends, and its largest number of steps
 MOST_WEIGHINGS, BALANCED = 5, 0.1  # times that data are weighed against priors, and change in the log that ends it
+LEAST_SCALE = 1e-5  # of log residuals
 NO_START = "no start of the fit gives a finite loss; pass params with a smaller noise_scale, or a shift nearer to 0"
 CLUSTERED = 3.0  # scatter of the runs' scores over that of their noise: far beyond chance, and told to the reader
 MISSED = 3.0  # times the median run's error: what a reader of the fit is told of
@@ -226,7 +227,7 @@ def fit_two_point(
 
     additive = fit_additive(chosen)
     misfit = np.log(additive.loss(chosen.params[chosen.run], chosen.tokens) / chosen.loss)
-    scale = _spread(misfit, weight[weight > 0])
+    scale = max(weighted_spread(misfit, weight[weight > 0]), LEAST_SCALE)
     objective = Objective(curves, weight, scale, params, irreducible_prior)
     tell = progress or (lambda share: None)
     starts = [] if given is None else [params]
@@ -256,10 +257,9 @@ def fit_two_point(
         if abs(np.log(balance)) < BALANCED:
             break
     tell(1.0)
-    covariance, noise, at_bound, prior_share = covariance_of(objective, best)
-    notes += tuple(
-        f"{name} stopped at its bound {best[name].value:.4g}: its standard error is not defined" for name in at_bound
-    )
+    found = covariance_of(objective, best)
+    noise = found.noise
+    notes += found.bound_notes(best)
     if noise.clustering > CLUSTERED:
         notes += (
             f"residuals of whole runs scatter {noise.clustering:.1f} times as much as their correlation along a run "
@@ -269,8 +269,8 @@ def fit_two_point(
     return TwoPointFit(
         law=twopoint.LAW_NAME,
         params=best,
-        covariance=covariance,
-        prior_share=prior_share,
+        covariance=found.matrix,
+        prior_share=found.prior_share,
         residual_scale=float(np.sqrt(noise.variance * np.mean(objective.spread**2))),
         noise=noise,
         weight=weight,
@@ -280,11 +280,6 @@ def fit_two_point(
         reference={"reference_params": objective.reference_params},
         additive=additive,
     )
-
-
-def _spread(misfit: Floats, weight: Floats) -> float:
-    """Weighted spread of log residuals, never below a thousandth of a per cent."""
-    return max(float(np.sqrt(np.sum((weight * misfit) ** 2) / np.sum(weight**2))), 1e-5)
 
 
 def _best_of_many(

@@ -28,6 +28,17 @@ def point_weights(curves: TrainingCurves) -> Floats:
     return np.sqrt(np.minimum(1.0, POINTS_PER_CURVE / np.maximum(count, 1)))[curves.run]
 
 
+def weighted_spread(misfit: Floats, weight: Floats) -> float:
+    """Root mean square of log residuals, weighted.
+
+    Examples
+    --------
+    >>> weighted_spread(np.array([3.0, -3.0, 100.0]), np.array([1.0, 2.0, 0.0]))
+    3.0
+    """
+    return float(np.sqrt(np.sum((weight * misfit) ** 2) / np.sum(weight**2)))
+
+
 def huber_residual(residual: Floats) -> Floats:
     """Residual whose square is twice Huber's penalty, so that least squares minimises the penalty (Huber 1964).
 

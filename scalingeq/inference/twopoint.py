@@ -181,9 +181,7 @@ def effective_schedule(schedule: Schedule, parameters: Mapping[str, float], *, r
     >>> effective_schedule(Schedule([0, 1], [0.1, 0.1], [0.2, 0.2]), {"time_scale": 2.0, "noise_scale": 3.0}).constant
     (0.2, 0.6000000000000001)
     """
-    if ramps or value_of(parameters, "rate_exponent") != 1:
-        # A power of a ramp is no longer linear: knots where its rate changes much, denser towards its low end.
-        schedule = Schedule(*_with_knots_on_ramps(*schedule.knots))
+    schedule = _with_ramps(schedule, parameters, ramps)
     if value_of(parameters, "rate_exponent") != 1 or value_of(parameters, "batch_exponent") != 0:
         step, rate, noise_rate = schedule.knots
         acting = effective_rate(rate, _batch_size(rate, noise_rate), parameters)
@@ -208,9 +206,7 @@ def schedule_direction(
     _, acting_rate, acting_noise = acting.knots
     if name == "noise_scale":
         return np.zeros_like(acting_rate), np.asarray(acting_noise)
-    if ramps or value_of(parameters, "rate_exponent") != 1:
-        schedule = Schedule(*_with_knots_on_ramps(*schedule.knots))
-    _, rate, noise_rate = schedule.knots
+    _, rate, noise_rate = _with_ramps(schedule, parameters, ramps).knots
     base = _batch_size(rate, noise_rate) if name == "batch_exponent" else rate / REFERENCE_RATE
     log = np.log(base, out=np.zeros_like(rate), where=rate > 0)
     return acting_rate * log, parameters["noise_scale"] * acting_noise * log
@@ -219,6 +215,16 @@ def schedule_direction(
 def _batch_size(rate: Floats, noise_rate: Floats) -> Floats:
     """Batch size at knots; one where there is no noise to tell it by."""
     return np.asarray(np.divide(rate, noise_rate, out=np.ones_like(rate), where=noise_rate > 0))
+
+
+def _with_ramps(schedule: Schedule, parameters: Mapping[str, float], ramps: bool) -> Schedule:
+    """Schedule with knots where its rate changes much, denser towards its low end, if it needs them.
+
+    A power of a ramp is no longer linear.
+    """
+    if ramps or value_of(parameters, "rate_exponent") != 1:
+        return Schedule(*_with_knots_on_ramps(*schedule.knots))
+    return schedule
 
 
 def _with_knots_on_ramps(step: Floats, rate: Floats, noise_rate: Floats) -> tuple[Floats, Floats, Floats]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ...errors import FitError, raise_problems
 from ..covariance import covariance_of
 from ..curves import Floats, TrainingCurves
-from ..robust import huber_residual, huber_slope
+from ..robust import huber_residual, huber_slope, weighted_spread
 from .interface import Law, LawFit
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class LossLaw(Law):
         starts += self._search(chosen, weight[weight > 0], params, lambda share: tell(0.7 * share))
         with np.errstate(all="ignore"):
             misfits = [_misfit(self, start, chosen) for start in starts]
-            spread = np.array([_spread(misfit, weight[weight > 0]) for misfit in misfits])
+            spread = np.array([weighted_spread(misfit, weight[weight > 0]) for misfit in misfits])
         spread[np.isnan(spread)] = np.inf
         if not np.isfinite(spread).any():
             raise FitError("no start of the fit gives a finite loss; pass params with values nearer to the data")
@@ -141,18 +141,14 @@ class LossLaw(Law):
         if self.huber_scale is None:
             # The spread of the fit itself, not that of a start, says which residuals are large.
             values = dict(best.valuesdict())
-            scale = _spread(_misfit(self, values, chosen), objective.weight)
+            scale = weighted_spread(_misfit(self, values, chosen), objective.weight)
             objective = LogObjective(self, chosen, objective.weight, scale, params)
             best = self.refine(objective, params, [values])
         tell(1.0)
         self._drop_nothing(best, chosen)
-        covariance, noise, at_bound, _ = covariance_of(objective, best)
-        residual_scale = float(np.sqrt(noise.variance * np.mean(objective.spread**2)))
-        notes += tuple(
-            f"{name} stopped at its bound {best[name].value:.4g}: its standard error is not defined"
-            for name in at_bound
-        )
-        return LawFit(self.name, best, covariance, residual_scale, weight, notes)
+        found = covariance_of(objective, best)
+        residual_scale = float(np.sqrt(found.noise.variance * np.mean(objective.spread**2)))
+        return LawFit(self.name, best, found.matrix, residual_scale, weight, notes + found.bound_notes(best))
 
     def refine(self, objective: LogObjective, params: Parameters, starts: list[dict[str, float]]) -> Parameters:
         """Best of the refinements under Huber's penalty from several starts, within bounds and constraints."""
@@ -268,15 +264,11 @@ class LogObjective:
         factor = huber_slope(self.scaled_misfit(values)) * self.weight / self.spread
         if not self.constrained:
             return np.asarray(self.law.log_jacobian(values, self.used, self.free) * factor[:, None])
-        from ..objective import moved_parameters
+        from ..objective import tied_to
 
-        names = list(self.law.parameters)
-        here = np.array([values[name] for name in names])
-        follows = [
-            (np.array([moved[name].value for name in names]) - here) / step
-            for moved, step in moved_parameters(params, self.free)
-        ]
-        return np.asarray(self.law.log_jacobian(values, self.used, names) * factor[:, None] @ np.stack(follows, axis=1))
+        names, place = list(self.law.parameters), list(params)
+        follows = tied_to(params, self.free)[[place.index(name) for name in names]]
+        return np.asarray(self.law.log_jacobian(values, self.used, names) * factor[:, None] @ follows)
 
 
 def nonnegative(columns: Floats, target: Floats, row: Floats) -> Floats:
@@ -303,11 +295,6 @@ def nonnegative(columns: Floats, target: Floats, row: Floats) -> Floats:
 
 def _misfit(law: LossLaw, values: Values, curves: TrainingCurves) -> Floats:
     return np.asarray(np.log(law.loss(values, curves) / curves.loss))
-
-
-def _spread(misfit: Floats, weight: Floats) -> float:
-    """Weighted spread of log residuals."""
-    return float(np.sqrt(np.sum((weight * misfit) ** 2) / np.sum(weight**2)))
 
 
 def _moved_to(params: Parameters, values: Values) -> Parameters:
