@@ -10,7 +10,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from scalingeq.theory import PowerLaw, compiled, flow_loss, loss_curve
+from scalingeq.theory import PowerLaw, flow_loss, loss_curve
 
 #: Time of this process alone, whatever else the machine does.
 pytestmark = pytest.mark.benchmark(timer=time.process_time)
@@ -35,19 +35,6 @@ CASES = {
 }
 # What is aimed at for a value with its derivatives, in units of the value alone.
 WITH_DERIVATIVES = 2.5
-
-
-@pytest.fixture(params=["NumPy", "compiled"])
-def loops(request, monkeypatch):
-    """Number, in the pairs of limits, of the way through the innermost loops."""
-    if request.param == "compiled":
-        pytest.importorskip("numba", reason="compiled loops need the extra [fast]")
-        monkeypatch.delenv("SCALINGEQ_COMPILED", raising=False)
-    else:
-        monkeypatch.setenv("SCALINGEQ_COMPILED", "0")
-    compiled.loops.cache_clear()
-    yield request.param
-    compiled.loops.cache_clear()
 
 
 @pytest.mark.parametrize("name", CASES)
