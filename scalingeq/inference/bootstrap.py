@@ -13,6 +13,7 @@ from ..errors import ScalingEqError
 from .covariance import covariance_of
 from .curves import Floats
 from .objective import Objective
+from .refining import FINE, refine
 
 if TYPE_CHECKING:
     from lmfit import Parameters
@@ -149,8 +150,6 @@ def bootstrap_draw(made: Resampling, seed: int) -> tuple[Floats, str]:
     --------
     See :func:`resampling`.
     """
-    from lmfit import minimize
-
     rng = np.random.default_rng(seed)
     objective = copy.copy(made.objective)
     fitted = objective.log_loss + objective.misfit(made.params.valuesdict())
@@ -158,10 +157,7 @@ def bootstrap_draw(made: Resampling, seed: int) -> tuple[Floats, str]:
     priors = objective.residuals(made.params).size - objective.weight.size
     shift = np.append(np.zeros(objective.weight.size), rng.standard_normal(priors))
     try:
-        found = minimize(
-            lambda params: objective.residuals(params) + shift, made.params, method="least_squares", calc_covar=False,
-            x_scale="jac", Dfun=objective.jacobian, max_nfev=100,
-        )  # fmt: skip
+        found = refine(objective, made.params, *FINE, shift)
     except (ScalingEqError, ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
         return np.full(len(made.params), np.nan), f"{type(error).__name__}: {error}"
-    return np.array(list(found.params.valuesdict().values()), float), ""
+    return np.array(list(found.valuesdict().values()), float), ""

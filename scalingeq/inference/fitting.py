@@ -15,6 +15,7 @@ from .curves import Floats, TrainingCurves
 from .laws.additive import AdditiveLaw, fit_additive
 from .laws.interface import LawFit
 from .objective import LINEAR, NO_LOSS, UNSTABLE, Objective
+from .refining import FINE, ROUGH, refine
 from .robust import point_weights, weighted_spread
 from .twopoint import PARAMETERS
 
@@ -33,7 +34,6 @@ SEARCH, SEARCH_SCHEDULED = (256, 8), (64, 3)
 With three starts tables of final losses ended in local minima; under schedules the theory costs ten times as much.
 """
 
-ROUGH, FINE = (1e-4, 20), (1e-8, 100)  # relative change at which a refinement ends, and its largest number of steps
 MOST_WEIGHINGS, BALANCED = 5, 0.1  # times that data are weighed against priors, and change in the log that ends it
 LEAST_SCALE = 1e-5  # of log residuals
 NO_START = "no start of the fit gives a finite loss; pass params with a smaller noise_scale, or a shift nearer to 0"
@@ -233,7 +233,7 @@ def fit_two_point(
     starts = [] if given is None else [params]
     once = np.where(np.isinf(curves.dataset_size[curves.run]), weight, 0.0)
     if near is not None:
-        best = _refine(objective, _started_at(params, near), FINE)
+        best = refine(objective, _started_at(params, near), *FINE)
     elif params["samples_scale"].vary and np.count_nonzero(once) > len(free):
         # Runs that repeat their data cost ten times the others: the latter alone find the basin.
         held = params.copy()
@@ -242,7 +242,7 @@ def fit_two_point(
             Objective(curves, once, scale, held, irreducible_prior), held, additive, [], lambda share: tell(0.6 * share)
         )
         starts += [_with_samples(objective, params, first)]
-        best = _best(objective, [_refine(objective, start, FINE) for start in starts])
+        best = _best(objective, [refine(objective, start, *FINE) for start in starts])
     else:
         best = _best_of_many(objective, params, additive, starts, tell)
     if _cost(objective, best) >= 0.5 * (UNSTABLE**2):
@@ -253,7 +253,7 @@ def fit_two_point(
         balance = covariance_of(objective, best).noise.balance
         weight = weight * np.sqrt(balance)
         objective = Objective(curves, weight, scale, params, irreducible_prior)
-        best = _refine(objective, best, FINE)
+        best = refine(objective, best, *FINE)
         if abs(np.log(balance)) < BALANCED:
             break
     tell(1.0)
@@ -295,9 +295,9 @@ def _best_of_many(
         raise FitError(NO_START)
     fits = []
     for number, start in enumerate(starts):
-        fits.append(_refine(objective, start, ROUGH))
+        fits.append(refine(objective, start, *ROUGH))
         tell(0.3 + 0.5 * (number + 1) / len(starts))
-    return _refine(objective, _best(objective, fits), FINE)
+    return refine(objective, _best(objective, fits), *FINE)
 
 
 def _started_at(params: Parameters, near: Parameters) -> Parameters:
@@ -382,27 +382,6 @@ def _search(
         found.append((_cost(objective, start), start))
     found.sort(key=lambda item: item[0])
     return [start for _, start in found[:kept]]
-
-
-def _refine(objective: Objective, start: Parameters, effort: tuple[float, int]) -> Parameters:
-    """Trust-region least squares from one start, with the bounds as they are: parameters may lie on them."""
-    tolerance, steps = effort
-    from lmfit import minimize
-
-    # Where a direction has no curvature, SciPy's trust region divides by zero on its way to a step.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        result = minimize(
-            objective.residuals,
-            start,
-            method="least_squares",
-            max_nfev=steps,
-            calc_covar=False,
-            x_scale="jac",
-            ftol=tolerance,
-            xtol=tolerance,
-            Dfun=objective.jacobian,
-        )
-    return result.params
 
 
 def _missed_runs(objective: Objective, params: Parameters) -> tuple[str, ...]:

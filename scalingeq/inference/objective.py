@@ -37,6 +37,14 @@ UNLEARNABLE_PRIOR = (0.4, 0.7)
 At exponent zero the unlearnable loss is the irreducible one, and runs could not tell their sum apart.
 """
 
+WIDTH_PRIOR = (0.6, 0.4)
+"""Centre of the weak prior on the exponent of the width, and its deviation in the log.
+
+Width grows as the number of parameters where they are the weights of fixed features, as its square root in a network of
+fixed depth and as its cubic root where depth grows along. Without a prior it changes places with the exponent of the
+unlearnable loss: both fall with size, and runs of few sizes can hardly tell them apart.
+"""
+
 RATE_PRIOR = 0.3
 """Standard deviation of the weak prior on the logarithm of the exponent of the rate around 0, which is SGD."""
 
@@ -102,13 +110,14 @@ class Objective:
     def _priors(self, values: Mapping[str, float]) -> tuple[Floats, Floats]:
         """Residuals (prior,) of the weak priors that touch a free parameter, and derivatives (prior, moving)."""
         alpha, r, time_scale, exponent = (values[n] for n in ("alpha", "r", "time_scale", "unlearnable_exponent"))
-        rate_exponent = values["rate_exponent"]
+        rate_exponent, width_exponent = values["rate_exponent"], values["width_exponent"]
         # (quantity whose logarithm is normal, its centre, deviation, derivatives of the logarithm)
         priors = (
             (2 * alpha * r, 1.0, SOURCE_PRIOR, {"alpha": 1 / alpha, "r": 1 / r}),
             (alpha - 1, *CAPACITY_PRIOR, {"alpha": 1 / (alpha - 1)}),
             (time_scale * self.first_time, *TIME_PRIOR, {"time_scale": 1 / time_scale}),
             (rate_exponent, 1.0, RATE_PRIOR, {"rate_exponent": 1 / rate_exponent}),
+            (max(width_exponent, 1e-6), *WIDTH_PRIOR, {"width_exponent": 1 / max(width_exponent, 1e-6)}),
             (max(exponent, 1e-6), *UNLEARNABLE_PRIOR, {"unlearnable_exponent": 1 / max(exponent, 1e-6)}),
         )
         active = [prior for prior in priors if not set(self.free).isdisjoint(prior[3])]

@@ -13,6 +13,7 @@ from scalingeq.inference.curves import TrainingCurves
 from scalingeq.inference.fitting import default_parameters
 from scalingeq.inference.objective import Objective
 from scalingeq.inference.profile import profile
+from scalingeq.inference.refining import FINE, refine
 from scalingeq.inference.twopoint import complete
 from scalingeq.inference.uncertainty import predicted_band
 
@@ -44,9 +45,7 @@ def two_exponents():
     for name in params:
         params[name].set(value=truth[name], vary=name in ("alpha", "r"), min=-np.inf, max=np.inf)
     objective = Objective(curves, np.ones(24), 0.01, params)
-    from scalingeq.inference.fitting import FINE, _refine
-
-    return objective, _refine(objective, params, FINE)
+    return objective, refine(objective, params, *FINE)
 
 
 def test_a_combination_stops_where_a_search_of_its_own_does(two_exponents):
