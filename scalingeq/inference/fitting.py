@@ -13,7 +13,7 @@ from . import twopoint
 from .covariance import Noise, covariance_of
 from .curves import Floats, TrainingCurves
 from .laws.additive import AdditiveLaw, fit_additive
-from .laws.interface import LawFit
+from .laws.interface import LawFit, fit_problems
 from .objective import LINEAR, NO_LOSS, UNSTABLE, Objective
 from .refining import FINE, ROUGH, refine
 from .robust import point_weights, weighted_spread
@@ -212,18 +212,8 @@ def fit_two_point(
     given = params
     chosen = curves.select(weight > 0)
     params, notes = default_parameters(chosen) if params is None else (params.copy(), ())
-    free = [name for name in params if params[name].vary]
-    problems = []
-    if missing := [name for name in PARAMETERS if name not in params]:
-        problems.append(
-            f"params: {', '.join(missing)} missing; start from scalingeq.inference.fitting.default_parameters"
-        )
-    if chosen.run.size <= len(free):
-        problems.append(
-            f"loss: {chosen.run.size} observations with weight above zero for {len(free)} free parameters; "
-            "add runs or points, or hold parameters by passing their values"
-        )
-    raise_problems(problems, FitError)
+    defaults = "scalingeq.inference.fitting.default_parameters"
+    raise_problems(fit_problems(params, PARAMETERS, chosen, defaults), FitError)
 
     additive = fit_additive(chosen)
     misfit = np.log(additive.loss(chosen.params[chosen.run], chosen.tokens) / chosen.loss)
@@ -234,7 +224,7 @@ def fit_two_point(
     once = np.where(np.isinf(curves.dataset_size[curves.run]), weight, 0.0)
     if near is not None:
         best = refine(objective, _started_at(params, near), *FINE)
-    elif params["samples_scale"].vary and np.count_nonzero(once) > len(free):
+    elif params["samples_scale"].vary and np.count_nonzero(once) > sum(p.vary for p in params.values()):
         # Runs that repeat their data cost ten times the others: the latter alone find the basin.
         held = params.copy()
         held["samples_scale"].set(value=np.inf, vary=False)

@@ -13,7 +13,7 @@ from ...errors import FitError, raise_problems
 from ..covariance import covariance_of
 from ..curves import Floats, TrainingCurves
 from ..robust import huber_residual, huber_slope, weighted_spread
-from .interface import Law, LawFit
+from .interface import Law, LawFit, fit_problems
 
 if TYPE_CHECKING:
     from lmfit import Parameters
@@ -116,15 +116,8 @@ class LossLaw(Law):
         chosen = curves.select(weight > 0)
         given = params
         params, notes = self.default_parameters(chosen) if params is None else (params.copy(), ())
-        free = [name for name in params if params[name].vary]
-        problems = self.problems(chosen)
-        if missing := [name for name in self.parameters if name not in params]:
-            problems.append(f"params: {', '.join(missing)} missing; start from LAWS[{self.name!r}].default_parameters")
-        if chosen.run.size <= len(free):
-            problems.append(
-                f"loss: {chosen.run.size} observations with weight above zero for {len(free)} free parameters; "
-                "add runs or points, or hold parameters by passing their values"
-            )
+        defaults = f"LAWS[{self.name!r}].default_parameters"
+        problems = self.problems(chosen) + fit_problems(params, self.parameters, chosen, defaults)
         raise_problems(problems, FitError)
         tell = progress or (lambda share: None)
         starts = [] if given is None else [dict(params.valuesdict())]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -20,6 +20,30 @@ if TYPE_CHECKING:
 
 STEP = 1e-5
 """Relative step of central difference quotients in a parameter."""
+
+
+def fit_problems(params: Parameters, names: Iterable[str], curves: TrainingCurves, defaults: str) -> list[str]:
+    """What makes a fit of ``params`` to ``curves`` impossible: parameters ``names`` that are missing, or too few observations.
+
+    ``defaults`` tells where all parameters are had.
+
+    Examples
+    --------
+    >>> import lmfit
+    >>> curves = TrainingCurves(*[np.zeros(0)] * 11)
+    >>> fit_problems(lmfit.create_params(a=1.0), ["a", "b"], curves, "the defaults")[0]
+    'params: b missing; start from the defaults'
+    """
+    problems = []
+    if missing := [name for name in names if name not in params]:
+        problems.append(f"params: {', '.join(missing)} missing; start from {defaults}")
+    free = sum(parameter.vary for parameter in params.values())
+    if curves.run.size <= free:
+        problems.append(
+            f"loss: {curves.run.size} observations with weight above zero for {free} free parameters; "
+            "add runs or points, or hold parameters by passing their values"
+        )
+    return problems
 
 
 @dataclass(frozen=True)
