@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..theory.dynamics import flow_loss
-from ..theory.schedule import Schedule
+from ..theory.scheduled_slopes import slopes_of_runs
 from ..theory.spectrum import PowerLaw
-from ..theory.training import scheduled_loss
 from . import twopoint
 from .curves import Floats
-from .twopoint import REFERENCE_RATE, Settings, effective_schedule, effective_width, unlearnable_shape, value_of
+from .twopoint import REFERENCE_RATE, Settings, effective_width, unlearnable_shape, value_of
 
 TINY = np.finfo(float).tiny  # a loss of exactly zero has no logarithm; the smallest number stands for it
 
@@ -66,9 +64,8 @@ def loss_slopes(
     loss = np.empty(settings.step.shape)
     # Derivatives of the theory's loss, in its own units.
     raw = {name: np.zeros_like(loss) for name in (*wanted, "noise_variance")}
-    for schedule, runs in settings.schedules:
-        part = _of_schedule(parameters, settings, reference_params, runs, schedule, noise_variance[runs], wanted)
-        _put(loss, raw, runs, *part)
+    if settings.schedules:
+        _put(loss, raw, *_of_schedules(parameters, settings, reference_params, noise_variance, wanted))
     if (runs := settings.constant).size:
         _put(loss, raw, runs, *_of_constant(parameters, settings, reference_params, runs, noise_variance[runs]))
     scale = parameters["scale"]
@@ -144,44 +141,40 @@ def _of_constant(
     return loss, found | _sizes(parameters, settings, reference_params, runs, slopes)
 
 
-def _of_schedule(
+def _of_schedules(
     parameters: Mapping[str, float],
     settings: Settings,
     reference_params: float,
-    runs: NDArray[np.int64],
-    schedule: Schedule,
     noise_variance: Floats,
     wanted: Collection[str],
-) -> tuple[Floats, dict[str, Floats]]:
-    """Theory's loss (run, T) of runs under one schedule, and its derivatives."""
-    acting = effective_schedule(schedule, parameters, ramps="rate_exponent" in wanted)
-    arguments: dict[str, Any] = {
-        "steps": settings.step[runs],
-        "schedule": acting,
-        "spectrum": PowerLaw(parameters["alpha"], parameters["r"]),
-        "width": effective_width(parameters, settings.params[runs], reference_params),
-        "samples": parameters["samples_scale"] * settings.dataset_size[runs],
-        "noise_variance": noise_variance,
-    }
-    # Each of these parameters changes the schedule in a direction of its own.
-    directions = {
-        name: twopoint.schedule_direction(schedule, parameters, name, ramps="rate_exponent" in wanted)
-        for name in ("rate_exponent", "batch_exponent")
-        if name in wanted
-    }
+) -> tuple[NDArray[np.int64], Floats, dict[str, Floats]]:
+    """Runs under schedules, the theory's losses (run, T) of them, and their derivatives."""
+    ramps = "rate_exponent" in wanted
+    runs, steps, assigned = twopoint.scheduled_runs(settings, parameters, ramps=ramps)
+    # Each of these parameters changes the schedules in a direction of its own.
+    ways = [name for name in ("rate_exponent", "batch_exponent") if name in wanted]
     if "noise_scale" in wanted and parameters["noise_scale"] == 0:
-        directions["noise_scale"] = twopoint.schedule_direction(schedule, parameters, "noise_scale")
-    first, *others = list(directions) or [""]
-    loss, slopes = scheduled_loss(**arguments, jacobian=True, direction=directions.get(first))
-    found = {name: slopes[name] for name in ("alpha", "r", "noise_variance")}
+        ways.append("noise_scale")
+    loss, slopes = slopes_of_runs(
+        steps,
+        assigned,
+        PowerLaw(parameters["alpha"], parameters["r"]),
+        width=effective_width(parameters, settings.params[runs], reference_params),
+        samples=parameters["samples_scale"] * settings.dataset_size[runs],
+        noise_variance=noise_variance[runs],
+        directions={
+            name: [
+                twopoint.schedule_direction(schedule, parameters, name, ramps=ramps)
+                for schedule, _ in settings.schedules
+            ]
+            for name in ways
+        },
+    )
+    found = {name: slopes[name] for name in ("alpha", "r", "noise_variance", *ways)}
     found["time_scale"] = slopes["rate"] / parameters["time_scale"]
     if parameters["noise_scale"] > 0:
         found["noise_scale"] = slopes["noise_rate"] / parameters["noise_scale"]
-    if first:
-        found[first] = slopes["direction"]
-    for name in others:
-        found[name] = scheduled_loss(**arguments, jacobian=True, direction=directions[name])[1]["direction"]
-    return loss, found | _sizes(parameters, settings, reference_params, runs, slopes)
+    return runs, loss, found | _sizes(parameters, settings, reference_params, runs, slopes)
 
 
 def _by_differences(

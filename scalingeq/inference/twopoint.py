@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 from ..errors import DataError, ParameterError, raise_problems
 from ..theory.dynamics import flow_loss
 from ..theory.schedule import Schedule
+from ..theory.scheduled import Assigned, losses_of_runs
 from ..theory.spectrum import AnySpectrum, PowerLaw, Spectrum
-from ..theory.training import scheduled_loss
 from .curves import Floats, TrainingCurves
 
 LAW_NAME, LAW_VERSION = "twopoint", "1"
@@ -181,13 +182,28 @@ def effective_schedule(schedule: Schedule, parameters: Mapping[str, float], *, r
     >>> effective_schedule(Schedule([0, 1], [0.1, 0.1], [0.2, 0.2]), {"time_scale": 2.0, "noise_scale": 3.0}).constant
     (0.2, 0.6000000000000001)
     """
-    schedule = _with_ramps(schedule, parameters, ramps)
-    if value_of(parameters, "rate_exponent") != 1 or value_of(parameters, "batch_exponent") != 0:
-        step, rate, noise_rate = schedule.knots
-        acting = effective_rate(rate, _batch_size(rate, noise_rate), parameters)
-        noise_rate = noise_rate * np.divide(acting, rate, out=np.zeros_like(rate), where=rate > 0)
-        schedule = Schedule(step, acting, noise_rate)
-    return schedule.scaled(parameters["time_scale"], parameters["noise_scale"])
+    exponents = value_of(parameters, "rate_exponent"), value_of(parameters, "batch_exponent")
+    acting = _acting(schedule, *exponents, ramps or exponents[0] != 1)
+    return acting.scaled(parameters["time_scale"], parameters["noise_scale"])
+
+
+#: Steps of the exponents of rate and batch at which panels are cut, to serve the exponents in between.
+EXPONENT_STEP = 1 / 16
+
+
+@lru_cache(maxsize=512)
+def _acting(schedule: Schedule, rate_exponent: float, batch_exponent: float, ramps: bool) -> Schedule:
+    """Schedule of rates as they act; those of the last points of a fit are remembered, with their panels."""
+    if (rate_exponent, batch_exponent) == (1, 0):
+        return _with_ramps(schedule) if ramps else schedule
+    exponents = {"rate_exponent": rate_exponent, "batch_exponent": batch_exponent}
+    step, rate, noise_rate = _acting(schedule, 1.0, 0.0, ramps).knots
+    acting = effective_rate(rate, _batch_size(rate, noise_rate), exponents)
+    noise_rate = noise_rate * np.divide(acting, rate, out=np.zeros_like(rate), where=rate > 0)
+    nearest = tuple(EXPONENT_STEP * round(exponent / EXPONENT_STEP) for exponent in exponents.values())
+    if nearest == (rate_exponent, batch_exponent):
+        return Schedule(step, acting, noise_rate)
+    return _acting(schedule, *nearest, ramps).varied(acting, noise_rate)
 
 
 def schedule_direction(
@@ -206,7 +222,7 @@ def schedule_direction(
     _, acting_rate, acting_noise = acting.knots
     if name == "noise_scale":
         return np.zeros_like(acting_rate), np.asarray(acting_noise)
-    _, rate, noise_rate = _with_ramps(schedule, parameters, ramps).knots
+    _, rate, noise_rate = _acting(schedule, 1.0, 0.0, ramps or value_of(parameters, "rate_exponent") != 1).knots
     base = _batch_size(rate, noise_rate) if name == "batch_exponent" else rate / REFERENCE_RATE
     log = np.log(base, out=np.zeros_like(rate), where=rate > 0)
     return acting_rate * log, parameters["noise_scale"] * acting_noise * log
@@ -217,14 +233,12 @@ def _batch_size(rate: Floats, noise_rate: Floats) -> Floats:
     return np.asarray(np.divide(rate, noise_rate, out=np.ones_like(rate), where=noise_rate > 0))
 
 
-def _with_ramps(schedule: Schedule, parameters: Mapping[str, float], ramps: bool) -> Schedule:
-    """Schedule with knots where its rate changes much, denser towards its low end, if it needs them.
+def _with_ramps(schedule: Schedule) -> Schedule:
+    """Schedule with knots where its rate changes much, denser towards its low end.
 
     A power of a ramp is no longer linear.
     """
-    if ramps or value_of(parameters, "rate_exponent") != 1:
-        return Schedule(*_with_knots_on_ramps(*schedule.knots))
-    return schedule
+    return Schedule(*_with_knots_on_ramps(*schedule.knots))
 
 
 def _with_knots_on_ramps(step: Floats, rate: Floats, noise_rate: Floats) -> tuple[Floats, Floats, Floats]:
@@ -300,10 +314,11 @@ def basis_losses(parameters: Mapping[str, float], settings: Settings, reference_
     samples = parameters["samples_scale"] * settings.dataset_size
     noise = np.array([0.0, 1.0])[:, None]
     losses = np.empty((2, *settings.step.shape))
-    for schedule, runs, steps in _scheduled(settings, parameters, all_runs=test_spectrum is not None):
-        losses[:, runs] = scheduled_loss(
+    runs, steps, assigned = scheduled_runs(settings, parameters, all_runs=test_spectrum is not None)
+    if runs.size:
+        losses[:, runs] = losses_of_runs(
             steps,
-            effective_schedule(schedule, parameters),
+            assigned,
             PowerLaw(alpha, r),
             width=width[runs],
             samples=samples[runs],
@@ -369,19 +384,35 @@ def log_loss_slopes(
     return np.log(parameters["scale"] * loss), by_params / loss, slopes["time"] * arguments["time"] / loss
 
 
-def _scheduled(
-    settings: Settings, parameters: Mapping[str, float], *, all_runs: bool
-) -> Iterator[tuple[Schedule, NDArray[np.int64], Floats]]:
-    """Schedules, the runs that follow them, and their steps; with ``all_runs`` those of constant rates too."""
-    for schedule, runs in settings.schedules:
-        yield schedule, runs, settings.step[runs]
-    if all_runs and (runs := settings.constant).size:
-        steps = settings.intrinsic_steps(value_of(parameters, "rate_exponent"))
-        rates = np.stack([settings.learning_rate, settings.batch_size])[:, runs]
+def scheduled_runs(
+    settings: Settings, parameters: Mapping[str, float], *, all_runs: bool = False, ramps: bool = False
+) -> tuple[NDArray[np.int64], Floats, Assigned]:
+    """Runs that follow schedules, their steps (run, T), and the theory's schedules of these runs.
+
+    With ``all_runs`` those of constant rates too; ``ramps`` as in :func:`effective_schedule`.
+
+    Examples
+    --------
+    >>> schedule, two = Schedule([0, 100], [0.1, 0.0], [0.0, 0.0]), np.ones(2)
+    >>> settings = Settings(np.array([[10.0], [20.0]]), two, two, two, two, ((schedule, np.array([1])),))
+    >>> runs, steps, assigned = scheduled_runs(settings, complete(dict(alpha=1.5, r=0.4)))
+    >>> runs.tolist(), steps.tolist(), assigned.which.tolist()
+    ([1], [[20.0]], [0])
+    """
+    groups = list(settings.schedules)
+    step = settings.step
+    if all_runs and (constant := settings.constant).size:
+        step = step.copy()
+        step[constant] = settings.intrinsic_steps(value_of(parameters, "rate_exponent"))[constant]
+        rates = np.stack([settings.learning_rate, settings.batch_size])[:, constant]
         distinct, which = np.unique(rates, axis=1, return_inverse=True)
         for number, (rate, batch_size) in enumerate(distinct.T.tolist()):
-            mine = runs[which.ravel() == number]
-            yield constant_schedule(rate, batch_size, 0.0, float(steps[mine].max())), mine, steps[mine]
+            mine = constant[which.ravel() == number]
+            groups.append((constant_schedule(rate, batch_size, 0.0, float(step[mine].max())), mine))
+    runs = np.concatenate([np.empty(0, dtype=np.int64), *(followers for _, followers in groups)])
+    follows = np.repeat(np.arange(len(groups)), [followers.size for _, followers in groups])
+    acting = [effective_schedule(schedule, parameters, ramps=ramps) for schedule, _ in groups]
+    return runs, step[runs], Assigned(acting, follows)
 
 
 def constant_schedule(rate: float, batch_size: float, warmup_steps: float, last: float) -> Schedule:

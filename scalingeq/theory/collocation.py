@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from scalingeq.theory.compiled import loops
+from scalingeq.theory.curves import IntArray
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
 
 #: Stages of the Radau method; its order is 2 STAGES - 1.
 STAGES = 7
-#: Elements of the arrays (panel, stage, mode) that are held at once.
+#: Elements of the arrays (panel, problem, stage, mode) that are held at once.
 CHUNK = 1_000_000
 
 
@@ -98,13 +99,15 @@ def march(
     forcing: FloatArray,
     train: ComplexArray,
     test: ComplexArray | None,
+    follows: IntArray,
 ) -> tuple[FloatArray, FloatArray]:
-    """Solve the Volterra equation of the train loss, and take its noise to the test loss.
+    """Solve the Volterra equations of the train loss, and take its noise to the test loss.
 
     Parameters
     ----------
-    length, noise : ndarray, shape (panel,) and (panel, stage)
-        Intrinsic times that the panels last, and noise rates at their nodes times these.
+    length, noise : ndarray, shape (schedule, panel) and (schedule, panel, stage)
+        Intrinsic times that the panels last, and noise rates at their nodes times these; panels of no length fill up
+        what schedules have fewer of.
     exponent : ndarray of complex, shape (mode,)
         Rates at which the modes grow with intrinsic time (their real parts are negative, or small).
     forcing : ndarray, shape (problem, case, panel, stage)
@@ -112,6 +115,8 @@ def march(
     train, test : ndarray of complex, shape (problem, mode)
         Weights of the modes in the kernels, ``K(t) = Re sum(weight * exp(exponent * t))``; no ``test`` kernel where it
         is that of the train loss.
+    follows : ndarray of int, shape (problem,)
+        Schedule of each problem, ascending.
 
     Returns
     -------
@@ -122,40 +127,38 @@ def march(
     -----
     The noise of SGD of arXiv:2502.05074: ``L = F + int K(t - u) noise_rate L_train(u) du``, for each of the losses.
     """
-    stages = noise.shape[1]
+    stages = noise.shape[2]
     method = diagonal(stages)
-    loss, added = np.empty_like(forcing), np.zeros_like(forcing)
+    loss, added = np.zeros_like(forcing), np.zeros_like(forcing)
     compiled = loops()
     if compiled is not None:
         none = np.empty((0, exponent.size), dtype=np.complex128)
-        compiled.march(length, noise, exponent, forcing, train, none if test is None else test, *method, loss, added)
+        compiled.march(
+            length, noise, exponent, forcing, train, none if test is None else test, follows, *method, loss, added
+        )
         return loss, loss - forcing if test is None else added
     state = np.zeros((*forcing.shape[:2], exponent.size), dtype=np.complex128)
     remember = method.start[:, None] * method.left.T
     end = method.left[-1] * method.start, method.left[-1, :, None] * method.push
-    step = max(1, CHUNK // (stages * exponent.size))
-    for begin in range(0, length.size, step):
+    length, noise = length[follows].T, noise[follows].swapaxes(0, 1)[:, :, None]
+    step = max(1, CHUNK // (stages * state[:, 0].size))
+    for begin in range(0, len(length), step):
         part = slice(begin, begin + step)
-        middle = 1 / (1 - length[part, None, None] * method.root[:, None] * exponent)
-        responses = [_local(middle, weight, method) for weight in ([train] if test is None else [train, test])]
-        answer = np.linalg.inv(np.eye(stages) - responses[0] * noise[part, None]).swapaxes(-1, -2)
-        decay = end[0] @ middle
+        middle = 1 / (1 - length[part, :, None, None] * method.root[:, None] * exponent)
+        kernels = [weight[:, None] * middle for weight in ([train] if test is None else [train, test])]
+        responses = [((method.left * k.sum(axis=-1)[:, :, None]) @ method.push).real for k in kernels]
+        answer = np.linalg.inv(np.eye(stages) - responses[0] * noise[part]).swapaxes(-1, -2)
+        decay = (end[0] @ middle)[:, :, None]
         for panel, kept in enumerate(middle):
             at = begin + panel
-            memory = (((state * train[:, None]) @ kept.T) @ remember).real
-            loss[:, :, at] = (forcing[:, :, at] + memory) @ answer[:, panel]
+            memory = ((state @ kernels[0][panel].swapaxes(-1, -2)) @ remember).real
+            loss[:, :, at] = (forcing[:, :, at] + memory) @ answer[panel]
             injected = loss[:, :, at] * noise[at]
             if test is not None:
-                memory = (((state * test[:, None]) @ kept.T) @ remember).real
-                added[:, :, at] = memory + injected @ responses[1][:, panel].swapaxes(-1, -2)
+                memory = ((state @ kernels[1][panel].swapaxes(-1, -2)) @ remember).real
+                added[:, :, at] = memory + injected @ responses[1][panel].swapaxes(-1, -2)
             state = state * decay[panel] + (injected @ end[1].T) @ kept
     return loss, loss - forcing if test is None else added
-
-
-def _local(middle: ComplexArray, weight: ComplexArray, method: Diagonal) -> FloatArray:
-    """What a panel's noise adds to the loss within the panel: (problem, panel, stage, stage) times noise at the nodes."""
-    sums = weight @ middle.reshape(-1, middle.shape[2]).T
-    return np.asarray(((method.left * sums.reshape(len(weight), len(middle), 1, -1)) @ method.push).real)
 
 
 def at_times(time: FloatArray, series: FloatArray, asked: FloatArray) -> FloatArray:

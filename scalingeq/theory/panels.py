@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,13 +22,13 @@ RESOLVED, NOT_FELT = 3e-7, 3e-6
 
 
 class Panels(NamedTuple):
-    """Consecutive panels of intrinsic time, with the noise at their nodes.
+    """Consecutive panels of intrinsic time, with the noise at their nodes, of one schedule or of several.
 
     Attributes
     ----------
-    step, time : ndarray, shape (panel, 2)
+    step, time : ndarray, shape (..., panel, 2)
         Steps, and intrinsic times, between which each panel lies.
-    noise : ndarray, shape (panel, stage)
+    noise : ndarray, shape (..., panel, stage)
         Noise rate at the nodes, times the length of the panel.
     """
 
@@ -38,12 +39,48 @@ class Panels(NamedTuple):
     @property
     def last(self) -> float:
         """Time at which the panels end."""
-        return float(self.time[-1, 1])
+        return float(self.time.max(initial=0.0))
 
     @property
     def nodes(self) -> FloatArray:
-        """Intrinsic time (panel, stage) at the nodes."""
-        return np.asarray(self.time[:, :1] + np.diff(self.time) * radau(STAGES)[0])
+        """Intrinsic time (..., panel, stage) at the nodes."""
+        return np.asarray(self.time[..., :1] + np.diff(self.time) * radau(STAGES)[0])
+
+    @property
+    def length(self) -> FloatArray:
+        """Intrinsic time (..., panel) that each panel lasts."""
+        return np.asarray(self.time[..., 1] - self.time[..., 0])
+
+    def of(self, schedule: int) -> Panels:
+        """Panels of one of several schedules."""
+        used = self.length[schedule] > 0
+        return Panels(*(part[schedule, used] for part in self))
+
+
+def stacked(panels: Sequence[Panels]) -> Panels:
+    """Panels of several schedules; those of no length, at their ends, fill up what some have fewer of."""
+    most = max(len(one.noise) for one in panels)
+    if len(panels) == 1:
+        return Panels(*(part[None] for part in panels[0]))
+    step, time, noise = (np.zeros((len(panels), most, width)) for width in (2, 2, STAGES))
+    for number, one in enumerate(panels):
+        if used := len(one.noise):
+            step[number, :used], time[number, :used], noise[number, :used] = one
+            step[number, used:], time[number, used:] = one.step[-1, 1], one.time[-1, 1]
+    return Panels(step, time, noise)
+
+
+def refilled(rates: Rates, step: FloatArray) -> Panels:
+    """Panels of rates that end at steps (panel, 2) which others, near them, were cut at."""
+    time = rates.time(step)
+    nodes = np.append(0.0, radau(STAGES)[0])
+    noise = rates.noise_at(time[:, :1] + np.diff(time) * nodes)
+    return Panels(step, time, _at_nodes(noise[:, 1:] - noise[:, :1]))
+
+
+def _at_nodes(integral: FloatArray) -> FloatArray:
+    """Values (panel, stage), times the length of the panel, of what has the ``integral`` up to its nodes."""
+    return np.asarray(np.linalg.solve(radau(STAGES)[1], integral.T).T, dtype=np.float64)
 
 
 def cut(rates: Rates, last: float, edge: float, noise_scale: float = 1.0) -> Panels:
@@ -105,8 +142,7 @@ def cut(rates: Rates, last: float, edge: float, noise_scale: float = 1.0) -> Pan
             ends = _pieces(ends, goals, rates)
     panels = np.concatenate(done)
     panels = panels[np.argsort(panels[:, 2])]
-    weights = np.asarray(np.linalg.solve(radau(STAGES)[1], panels[:, 4:].T).T, dtype=np.float64)
-    return Panels(panels[:, :2], panels[:, 2:4], weights)
+    return Panels(panels[:, :2], panels[:, 2:4], _at_nodes(panels[:, 4:]))
 
 
 def _pieces(ends: FloatArray, goals: FloatArray, rates: Rates) -> FloatArray:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scalingeq.errors import ParameterError, raise_problems
-from scalingeq.theory.panels import Panels, cut
+from scalingeq.theory.panels import Panels, cut, refilled
 from scalingeq.theory.rates import Knots, LinearRates, Rates, StepRates
 from scalingeq.theory.spectrum import FloatArray
 
@@ -58,9 +58,13 @@ class Schedule:
         self._set(LinearRates(knots), {})
 
     def _set(
-        self, rates: Rates, cuts: dict[tuple[float, int, int], Panels], scale: tuple[float, float] = (1, 1)
+        self,
+        rates: Rates,
+        cuts: dict[tuple[float, int, int], Panels],
+        scale: tuple[float, float] = (1, 1),
+        near: Schedule | None = None,
     ) -> None:
-        self._rates, self._cuts, self._scale = rates, cuts, scale
+        self._rates, self._cuts, self._scale, self._near = rates, cuts, scale, near
 
     @classmethod
     def of_steps(cls, rate: FloatArray, noise_rate: FloatArray) -> Schedule:
@@ -75,7 +79,19 @@ class Schedule:
         It shares the panels of this schedule: a fit that varies the numbers finds them once.
         """
         schedule = type(self).__new__(type(self))
-        schedule._set(self._rates, self._cuts, (rate * self._scale[0], noise * self._scale[1]))
+        schedule._set(self._rates, self._cuts, (rate * self._scale[0], noise * self._scale[1]), self._near)
+        return schedule
+
+    def varied(self, rate: FloatArray, noise_rate: FloatArray) -> Schedule:
+        """Schedule with other rates (knot,), finite and not negative, at the same knots.
+
+        They are to be near those of this schedule, at the steps of whose panels its own end: to find these takes longer
+        than to compute the losses.
+        """
+        schedule = type(self).__new__(type(self))
+        by_rate, by_noise = self._scale
+        knots = Knots(self._rates.knots.step, rate / by_rate, noise_rate / by_noise)
+        schedule._set(LinearRates(knots), {}, self._scale, self)
         return schedule
 
     def per_step(self, steps: int) -> tuple[FloatArray, FloatArray]:
@@ -181,8 +197,15 @@ class Schedule:
         # In the units of the shared rates, rounded up in steps: the panels serve all scales that are a bit smaller.
         octave = math.ceil(2 * math.log2(edge * by_rate))
         loudness = math.ceil(math.log2(max(by_noise / by_rate, 1e-30)))
+        step, time, noise = self._cut(last, octave, loudness)
+        return Panels(step, by_rate * time, by_rate * by_noise * noise)
+
+    def _cut(self, last: float, octave: int, loudness: int) -> Panels:
+        """Panels in the units of the shared rates."""
         key = (last, octave, loudness)
         if key not in self._cuts:
-            self._cuts[key] = cut(self._rates, last, 2 ** (octave / 2), 2.0**loudness)
-        step, time, noise = self._cuts[key]
-        return Panels(step, by_rate * time, by_rate * by_noise * noise)
+            if self._near is None:
+                self._cuts[key] = cut(self._rates, last, 2 ** (octave / 2), 2.0**loudness)
+            else:
+                self._cuts[key] = refilled(self._rates, self._near._cut(*key).step)
+        return self._cuts[key]

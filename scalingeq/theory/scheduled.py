@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from scalingeq.errors import ParameterError
 from scalingeq.theory.collocation import STAGES, at_times, march, to_powers
 from scalingeq.theory.contour import ClosedContour, closed_contour
-from scalingeq.theory.curves import Curves, IntArray, size_of
+from scalingeq.theory.curves import Curves, IntArray, broadcast, size_of
 from scalingeq.theory.equivalents import ONE_MODEL, OnePoint, Shared, one_point_along
-from scalingeq.theory.panels import Panels
+from scalingeq.theory.panels import Panels, stacked
 from scalingeq.theory.rates import BLOCK
 from scalingeq.theory.schedule import Schedule
 from scalingeq.theory.smooth import SmoothTimes
-from scalingeq.theory.spectrum import ComplexArray, FloatArray
+from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray
 from scalingeq.theory.stability import largest_eigenvalue
 from scalingeq.theory.two_frequency import Model, flow_test_forcing, kernel_terms
 from scalingeq.theory.volterra import check_kernel_norm
@@ -41,9 +44,103 @@ class Parts(NamedTuple):
         return np.asarray(both[0] + noise_variance[:, None] * both[1])
 
 
+class Assigned(NamedTuple):
+    """Schedules, and which of them each curve follows.
+
+    Attributes
+    ----------
+    schedules : sequence of Schedule
+        Distinct schedules.
+    which : ndarray of int, shape (curve,)
+        Schedule of each curve.
+    """
+
+    schedules: Sequence[Schedule]
+    which: IntArray
+
+
+def losses_of_runs(
+    steps: ArrayLike,
+    assigned: Assigned,
+    spectrum: AnySpectrum,
+    *,
+    width: ArrayLike = math.inf,
+    samples: ArrayLike = math.inf,
+    noise_variance: ArrayLike = 0.0,
+    test_spectrum: AnySpectrum | None = None,
+) -> FloatArray:
+    """Losses of gradient flow of runs with schedules of their own, all at once.
+
+    Parameters
+    ----------
+    steps : array_like, shape (run, step)
+        Steps at which the loss is asked for, none after the end of the schedule.
+    assigned : Assigned
+        Schedules of the runs.
+    spectrum, test_spectrum : PowerLaw or Spectrum
+        As in :func:`scalingeq.theory.scheduled_loss`.
+    width, samples, noise_variance : array_like, shape (..., run)
+        Likewise; arrays of several axes give several losses for each run.
+
+    Returns
+    -------
+    ndarray, shape (..., run, step)
+        Losses, as of :func:`scalingeq.theory.scheduled_loss`.
+
+    Raises
+    ------
+    ParameterError, InstabilityError, ConvergenceError
+        As there.
+
+    Examples
+    --------
+    >>> from scalingeq.theory import PowerLaw, Schedule
+    >>> schedules = [Schedule([0, last], [0.5, 0.0], [0.1, 0.0]) for last in (100, 200)]
+    >>> losses_of_runs([[100.0], [200.0]], Assigned(schedules, np.arange(2)), PowerLaw(1.5, 0.4), width=64).round(4)
+    array([[0.0769],
+           [0.0624]])
+    """
+    curves, assigned = curves_of_runs(steps, assigned, width, samples, noise_variance)
+    model = Model(spectrum, test_spectrum=test_spectrum)
+    losses = np.empty(curves.time.shape)
+    for rows, two in by_frequencies(curves, test_spectrum is not None):
+        losses[rows] = _losses(curves.select(rows), Assigned(assigned.schedules, assigned.which[rows]), model, two)
+    return np.maximum(losses, 0.0).reshape(curves.shape)
+
+
+def curves_of_runs(
+    steps: ArrayLike, assigned: Assigned, width: ArrayLike, samples: ArrayLike, noise_variance: ArrayLike
+) -> tuple[Curves, Assigned]:
+    """Curves of runs, once all arguments are checked, and the schedules of these curves."""
+    curves = broadcast({"steps": steps}, 0.0, width, samples, noise_variance, "test", [])
+    which = np.broadcast_to(assigned.which, curves.shape[:-1]).ravel()
+    last = np.array([schedule.last for schedule in assigned.schedules])[which]
+    if (late := curves.time.max(axis=1, initial=0.0) > last).any():
+        raise ParameterError(
+            f"a schedule ends at step {last[late][0]:g}, before the last of its run's steps, "
+            f"{curves.time[late][0].max():g}: pass rates up to there"
+        )
+    return curves, Assigned(assigned.schedules, which)
+
+
+def by_frequencies(curves: Curves, two_frequencies: bool) -> list[tuple[IntArray, bool]]:
+    """Curves whose losses are functions of one frequency, and of two, if there are any."""
+    two = (curves.per_sample > 0) | two_frequencies
+    return [(rows, with_two) for with_two in (False, True) if (rows := np.flatnonzero(two == with_two)).size]
+
+
 def scheduled_loss_of(curves: Curves, schedule: Schedule, model: Model, two_frequencies: bool) -> FloatArray:
     """Loss (curve, step) at the steps that stand in the ``time`` of the curves; arguments as in `scheduled_parts`."""
-    frame = frame_of(curves, schedule, model)
+    return _losses(curves, to_all(curves, schedule), model, two_frequencies)
+
+
+def to_all(curves: Curves, schedule: Schedule) -> Assigned:
+    """One schedule for all curves."""
+    return Assigned([schedule], np.zeros(curves.which.size, dtype=np.int64))
+
+
+def _losses(curves: Curves, assigned: Assigned, model: Model, two_frequencies: bool) -> FloatArray:
+    frame = frame_of(curves, assigned, model)
     forcing, noise = frame.losses([ONE_MODEL], two_frequencies)
     begin, values = (frame.of_curves(curves, part) for part in (frame.start, forcing[0] + noise))
     return frame.at_steps(curves, frame.series(begin, values))
@@ -57,54 +154,61 @@ def scheduled_parts(
     ``model`` gives all but the sizes, which are the curves'; without ``two_frequencies`` the loss is that of training,
     or one pass, and ``shared`` all.
     """
-    frame = frame_of(curves, schedule, model)
+    frame = frame_of(curves, to_all(curves, schedule), model)
     forcing, noise = frame.losses(shared, two_frequencies)
-    parts = np.concatenate([forcing, noise[None]])[:, frame.problem]
+    parts = np.concatenate([forcing, noise[None]])[:, frame.item]
     begin = np.zeros(parts.shape[:3])
-    begin[:-1] = frame.start[frame.problem]
+    begin[:-1] = frame.start[frame.item]
     # The curves come last: (shared and noise, 2, curve, ...).
     values = frame.at_steps(curves, frame.series(begin.swapaxes(1, 2), parts.swapaxes(1, 2)))
     return Parts(values[:-1], values[-1])
 
 
 class Frame(NamedTuple):
-    """What losses under a schedule are computed on.
+    """What losses under schedules are computed on.
 
     Attributes
     ----------
-    schedule : Schedule
-        Learning rate and noise rate.
+    assigned : Assigned
+        Schedules, and which of them each curve follows.
     models : list of Model
         Models of distinct sizes.
-    problem : ndarray of int, shape (curve,)
-        The model of each curve.
+    follows, model, noise_variance : ndarray, shape (item,)
+        Schedule, ascending, and model of each of the distinct items that the losses are computed for; and its variance
+        of label noise where that tells items apart.
+    item : ndarray of int, shape (curve,)
+        The item of each curve.
     panels : Panels
-        Panels of intrinsic time up to the last step of the curves.
+        Panels (schedule, panel, ...) of intrinsic time up to the last step of the curves.
     times : SmoothTimes
         Times at which the forcing is evaluated.
     modes : Modes
         Modes of the train loss.
     """
 
-    schedule: Schedule
+    assigned: Assigned
     models: list[Model]
-    problem: IntArray
+    follows: IntArray
+    model: IntArray
+    noise_variance: FloatArray
+    item: IntArray
     panels: Panels
     times: SmoothTimes
     modes: Modes
 
     @property
     def start(self) -> FloatArray:
-        """Loss (problem, 2) of the untrained model without label noise, and per unit of it."""
-        return np.tile([self.models[0].test_power, 1.0], (len(self.models), 1))
+        """Loss (item, 2) of the untrained model without label noise, and per unit of it."""
+        return np.tile([self.models[0].test_power, 1.0], (self.model.size, 1))
 
     def losses(self, shared: Sequence[Shared], two_frequencies: bool) -> tuple[FloatArray, FloatArray]:
-        """Forcing (shared, problem, 2, panel, stage) and noise (problem, 2, panel, stage) at the nodes of the panels."""
-        nodes, modes = self.panels.nodes, self.modes
-        train = self.times.at(modes.forcing(self.times.time), nodes)
+        """Forcing (shared, item, 2, panel, stage) and noise (item, 2, panel, stage) at the nodes of the panels."""
+        modes = self.modes
+        train = self.at_nodes(modes.forcing(self.times.time)[self.model])
         forcing = train[None]
         if two_frequencies:
-            forcing = self.times.at(_test_forcings(self.times.time, self.models, shared), nodes)
+            tests = _test_forcings(self.times.time, self.models, shared)
+            forcing = self.at_nodes(tests[self.model]).swapaxes(0, 1)
         if not self.panels.noise.any():
             return forcing, np.zeros_like(train)
         exponent, kernel, test = modes.exponent, modes.kernel, None
@@ -113,16 +217,26 @@ class Frame(NamedTuple):
             exponent = np.append(exponent, -(terms[0].rate + 2 * modes.ridge))
             none = np.zeros_like(kernel)
             kernel = np.concatenate([kernel, np.zeros((len(self.models), terms[0].rate.size))], axis=1)
-            test = np.concatenate([none, np.array([one.amplitude for one in terms])], axis=1)
-        length = np.diff(self.panels.time)[:, 0]
-        return forcing, march(length, self.panels.noise, exponent, train, kernel, test)[1]
+            test = np.concatenate([none, np.array([one.amplitude for one in terms])], axis=1)[self.model]
+        panels = self.panels
+        return forcing, march(
+            panels.length, panels.noise, exponent, train, kernel[self.model], test, self.follows
+        )[1]  # fmt: skip
+
+    def at_nodes(self, values: FloatArray) -> FloatArray:
+        """Values (item, ..., panel, stage) at the nodes from those at the times (item, ..., point)."""
+        nodes = self.panels.nodes
+        found = np.empty((*values.shape[:-1], *nodes.shape[1:]))
+        bounds = np.searchsorted(self.follows, np.arange(len(nodes) + 1))
+        for number, own in enumerate(nodes):
+            part = slice(bounds[number], bounds[number + 1])
+            found[part] = self.times.at(values[part], own)
+        return found
 
     def of_curves(self, curves: Curves, parts: FloatArray) -> FloatArray:
-        """Values (curve, ...) of the curves from those of each problem (problem, 2, ...), or (problem, 1, ...)."""
-        if parts.shape[1] == 1:
-            return np.asarray(parts[self.problem, 0])
+        """Values (curve, ...) of the curves from those of each item, (item, 2, ...)."""
         noise = curves.noise_variance.reshape(-1, *[1] * (parts.ndim - 2))
-        return np.asarray(parts[self.problem, 0] + noise * parts[self.problem, 1])
+        return np.asarray(parts[self.item, 0] + noise * parts[self.item, 1])
 
     def series(self, begin: FloatArray, values: FloatArray) -> FloatArray:
         """Polynomials (..., panel, power) of what begins at ``begin`` (...) and is ``values`` (..., panel, stage)."""
@@ -132,51 +246,70 @@ class Frame(NamedTuple):
         return np.concatenate([ends[..., None], values], axis=-1) @ to_powers(STAGES).T
 
     def slope_of(self, series: FloatArray) -> FloatArray:
-        """Polynomials of the derivative with respect to intrinsic time."""
-        if not self.panels.noise.size:
-            return np.zeros_like(series)
+        """Polynomials (curve, panel, power) of the derivative with respect to intrinsic time."""
         slope = np.zeros_like(series)
-        slope[..., :-1] = series[..., 1:] * np.arange(1, series.shape[-1]) / (np.diff(self.panels.time) / 2)
+        if self.panels.noise.size:
+            length = self.panels.length[self.assigned.which, :, None]
+            powers = np.arange(1, series.shape[-1])
+            slope[..., :-1] = 2 * powers * np.divide(
+                series[..., 1:], length, out=np.zeros_like(series[..., 1:]), where=length > 0
+            )  # fmt: skip
         return slope
 
     def at_steps(self, curves: Curves, series: FloatArray) -> FloatArray:
         """Values (..., curve, step) at the steps of the curves of polynomials (..., curve, panel, power)."""
         lead, steps = series.shape[:-3], curves.grid.shape[1]
-        if not self.panels.noise.size:
-            return np.repeat(series[..., 0], steps, axis=-1)
         series = series.reshape(-1, *series.shape[-3:])
         found = np.empty((*series.shape[:2], steps))
-        for row, asked in enumerate(curves.grid):
-            own = np.flatnonzero(curves.which == row)
-            mine = np.ascontiguousarray(series[:, own]).reshape(-1, *series.shape[2:])
+        which = self.assigned.which
+        for number, row in dict.fromkeys(zip(which.tolist(), curves.which.tolist(), strict=True)):
+            own = np.flatnonzero((which == number) & (curves.which == row))
+            time, asked = self.panels.of(number).time, curves.grid[row]
+            if not time.size:
+                # Where no time passes all is as it was at the beginning, the left end of a panel.
+                found[:, own] = (series[:, own, 0] @ (-1.0) ** np.arange(series.shape[-1]))[..., None]
+                continue
+            mine = np.ascontiguousarray(series[:, own, : len(time)]).reshape(-1, len(time), series.shape[-1])
             order = slice(None) if (asked[1:] >= asked[:-1]).all() else np.argsort(asked)
             ascending = asked[order]
             for first in range(0, steps, BLOCK):
                 part = slice(first, first + BLOCK)
-                values = at_times(self.panels.time, mine, self.schedule.time(ascending[part]))
+                values = at_times(time, mine, self.assigned.schedules[number].time(ascending[part]))
                 place = part if isinstance(order, slice) else order[part]
-                for number, curve in enumerate(own):
-                    found[:, curve, place] = values.reshape(-1, own.size, values.shape[1])[:, number]
+                for position, curve in enumerate(own):
+                    found[:, curve, place] = values.reshape(-1, own.size, values.shape[1])[:, position]
         return np.asarray(found.reshape(*lead, *found.shape[1:]))
 
 
-def frame_of(curves: Curves, schedule: Schedule, model: Model) -> Frame:
-    """What the losses of curves are computed on, once it is certain that the noise does not feed on itself."""
-    sizes = list(zip(curves.per_width.tolist(), curves.per_sample.tolist(), strict=True))
-    number = {pair: i for i, pair in enumerate(dict.fromkeys(sizes))}
-    models = [model._replace(per_width=n, per_sample=p) for n, p in number]
-    problem = np.array([number[pair] for pair in sizes])
-    last = float(curves.grid.max(initial=0.0))
-    check_kernel_norm(np.array([schedule.highest_noise(last)]), model.spectrum.nodes(1.0).trace)
+def frame_of(curves: Curves, assigned: Assigned, model: Model, by_noise: bool = False) -> Frame:
+    """What the losses of curves are computed on, once it is certain that the noise does not feed on itself.
+
+    The variance of label noise tells items apart only if they are to be ``by_noise``.
+    """
+    schedules, which = assigned
+    variance = curves.noise_variance if by_noise else np.zeros_like(curves.noise_variance)
+    columns = (which, curves.per_width, curves.per_sample, variance)
+    keys = list(zip(*(column.tolist() for column in columns), strict=True))
+    items = {key: i for i, key in enumerate(sorted(dict.fromkeys(keys), key=lambda key: key[0]))}
+    sizes: dict[tuple[float, float], int] = {}
+    numbers = [sizes.setdefault(key[1:3], len(sizes)) for key in items]
+    models = [model._replace(per_width=n, per_sample=p) for n, p in sizes]
+    last = np.zeros(len(schedules))
+    np.maximum.at(last, which, curves.grid.max(axis=1, initial=0.0)[curves.which])
+    ends = list(zip(schedules, last.tolist(), strict=True))
+    highest = [schedule.highest_noise(end) for schedule, end in ends]
+    check_kernel_norm(np.array(highest), model.spectrum.nodes(1.0).trace)
     # The narrowest model of the fewest samples has the largest eigenvalue.
     edge = largest_eigenvalue(
         model.spectrum, width=size_of(curves.per_width.max()), samples=size_of(curves.per_sample.max())
     )
-    longest = float(schedule.time(last))
-    panels = schedule.panels(last, edge)
+    panels = stacked([schedule.panels(end, edge) for schedule, end in ends])
     # Where no time passes any other does as well.
-    longest = longest or 1 / edge
-    return Frame(schedule, models, problem, panels, SmoothTimes(longest, 2 * edge), Modes(longest, edge, models))
+    longest = panels.last or 1 / edge
+    return Frame(
+        assigned, models, np.array([key[0] for key in items]), np.array(numbers), np.array([key[3] for key in items]),
+        np.array([items[key] for key in keys]), panels, SmoothTimes(longest, 2 * edge), Modes(longest, edge, models),
+    )  # fmt: skip
 
 
 class Modes:
@@ -235,11 +368,11 @@ def kernel_weights(point: OnePoint, weight: ComplexArray) -> ComplexArray:
 
 
 def _test_forcings(time: FloatArray, models: list[Model], shared: Sequence[Shared]) -> FloatArray:
-    """Test forcing (shared, problem, 2, time) without label noise, and per unit of it."""
-    out = np.empty((len(shared), len(models), 2, time.size))
+    """Test forcing (problem, shared, 2, time) without label noise, and per unit of it."""
+    out = np.empty((len(models), len(shared), 2, time.size))
     both, noise = np.broadcast_to(time, (2, time.size)), np.array([0.0, 1.0])
-    for i, what in enumerate(shared):
-        for j, model in enumerate(models):
+    for i, model in enumerate(models):
+        for j, what in enumerate(shared):
             out[i, j] = flow_test_forcing(both, noise, model._replace(shared=what))
     out[:, :, 1] -= out[:, :, 0]
     return out

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from scalingeq.theory.collocation import STAGES, march, radau
 from scalingeq.theory.curves import Curves
@@ -13,11 +15,14 @@ from scalingeq.theory.flow import forcing_loss, test_kernel_amplitudes
 from scalingeq.theory.panels import Panels
 from scalingeq.theory.rates import Knots, LinearRates
 from scalingeq.theory.schedule import Schedule
-from scalingeq.theory.scheduled import Frame, frame_of
+from scalingeq.theory.scheduled import Assigned, Frame, by_frequencies, curves_of_runs, frame_of, to_all
 from scalingeq.theory.sensitivities import NodeSlopes, node_slopes, one_point_slopes
 from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray, Nodes
 from scalingeq.theory.tangents import Change, march_tangents
 from scalingeq.theory.two_frequency import KernelGrids, Model, kernel_grids
+
+#: Changes of the learning rate and of the noise rate (knot,) at the knots of a schedule.
+Direction: TypeAlias = tuple[FloatArray, FloatArray]
 
 
 class Shift(NamedTuple):
@@ -27,27 +32,22 @@ class Shift(NamedTuple):
     noise: FloatArray
 
 
-def shift_along(panels: Panels, schedule: Schedule, direction: tuple[FloatArray, FloatArray]) -> Shift:
-    """Change of panels, whose ends stay at their steps, where a schedule changes by ``direction``.
-
-    ``direction`` are changes of the learning rate and of the noise rate (knot,) at the knots of the schedule.
-    """
-    time_of, noise_of = _along(schedule, direction)
+def shift_along(panels: Panels, schedule: Schedule, direction: Direction) -> Shift:
+    """Change of panels, whose ends stay at their steps, where a schedule changes by ``direction``."""
     step = schedule.step_at(panels.nodes)
-    ends = time_of(panels.step)
+    time, noise = _along(schedule, direction, np.concatenate([panels.step, step], axis=1))
     # A node stays at its place within the panel, and so moves to another step.
-    moved = ends[:, :1] + np.diff(ends) * radau(STAGES)[0] - time_of(step)
-    noise = noise_of(step) + schedule.before(step)[1] * moved - noise_of(panels.step[:, :1])
-    return Shift(ends, np.asarray(np.linalg.solve(radau(STAGES)[1], noise.T).T, dtype=np.float64))
+    moved = time[:, :1] + np.diff(time[:, :2]) * radau(STAGES)[0] - time[:, 2:]
+    by_move = schedule.before(step)[1] * moved
+    change = noise[:, 2:] - noise[:, :1] + by_move
+    return Shift(time[:, :2], np.asarray(np.linalg.solve(radau(STAGES)[1], change.T).T, dtype=np.float64))
 
 
-def _along(
-    schedule: Schedule, direction: tuple[FloatArray, FloatArray]
-) -> tuple[Callable[[FloatArray], FloatArray], Callable[[FloatArray], FloatArray]]:
-    """Changes of the integrals of the rate and of rate times noise rate, as functions of the step."""
+def _along(schedule: Schedule, direction: Direction, at: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Changes (...) of the integrals of the rate and of rate times noise rate up to steps (...)."""
     step, rate, noise_rate = schedule.knots
-    faster, louder = LinearRates(Knots(step, direction[0], noise_rate)), LinearRates(Knots(step, rate, direction[1]))
-    return faster.time, lambda at: faster.integrals(at)[1] + louder.integrals(at)[1]
+    time, by_rate = LinearRates(Knots(step, direction[0], noise_rate)).integrals(at)
+    return time, by_rate + LinearRates(Knots(step, rate, direction[1])).integrals(at)[1]
 
 
 class Parts(NamedTuple):
@@ -55,9 +55,9 @@ class Parts(NamedTuple):
 
     Attributes
     ----------
-    forcing : ndarray, shape (1 + parameter, problem, case, panel, stage)
-        Forcing at the nodes: without label noise, and per unit of it.
-    drift : ndarray, shape (problem, case, panel, stage)
+    forcing : ndarray, shape (1 + parameter, problem, 2, time)
+        Forcing without label noise, and per unit of it.
+    drift : ndarray, shape (problem, 2, time)
         Its derivative with respect to time.
     kernel : ndarray of complex, shape (1 + parameter, problem, mode)
         Weights of modes.
@@ -77,12 +77,10 @@ def _train_parts(frame: Frame, of_nodes: NodeSlopes, nodes: Nodes) -> Parts:
     target = slopes.kappa2 * point.power + point.kappa2 * slopes.power - share * slopes.kappa1
     moved = np.stack([weight * target / point.kappa1, -weight * slopes.kappa1 / point.kappa1**2], axis=2)[:-1]
     residual = modes.residual(frame.times.time)
-    weights = np.concatenate([modes.target[None], moved, modes.target[None]])
-    values = (weights[:-1] @ (residual * residual).T).real
-    drift = (weights[-1] @ (2 * residual * modes.drift(frame.times.time)).T).real
-    at_nodes = frame.times.at(np.concatenate([values, drift[None]]), frame.panels.nodes)
+    values = (np.concatenate([modes.target[None], moved]) @ (residual * residual).T).real
+    drift = (modes.target @ (2 * residual * modes.drift(frame.times.time)).T).real
     kernel = np.concatenate([modes.kernel[None], (-weight * point.s * slopes.degrees)[:-1]])
-    return Parts(at_nodes[:-1], at_nodes[-1], kernel)
+    return Parts(values, drift, kernel)
 
 
 def _test_parts(frame: Frame, spectrum: AnySpectrum, exponentials: KernelGrids) -> Parts:
@@ -97,10 +95,9 @@ def _test_parts(frame: Frame, spectrum: AnySpectrum, exponentials: KernelGrids) 
     losses = forcing_loss(quiet, spectrum, True)
     values = losses.reshape(len(losses), len(frame.models), 2, -1)
     values[:, :, 1] -= values[:, :, 0]
-    at_nodes = frame.times.at(values, frame.panels.nodes)
     # After the parameters come the noise variance, the noise rate and the time.
     amplitude = test_kernel_amplitudes(exponentials, per_width[::2], per_sample[::2], spectrum)
-    return Parts(at_nodes[:-3], at_nodes[-1], amplitude.astype(np.complex128))
+    return Parts(values[:-3], values[-1], amplitude.astype(np.complex128))
 
 
 def scheduled_slopes(
@@ -108,7 +105,7 @@ def scheduled_slopes(
     schedule: Schedule,
     model: Model,
     two_frequencies: bool,
-    direction: tuple[FloatArray, FloatArray] | None = None,
+    direction: Direction | None = None,
 ) -> tuple[FloatArray, dict[str, FloatArray]]:
     """Loss (curve, step) and its derivatives, each of the same shape; arguments as in `scheduled_loss_of`.
 
@@ -116,7 +113,75 @@ def scheduled_slopes(
     factor of the learning rates (``rate``) at fixed noise rates, one of the noise rates (``noise_rate``), the ``steps``,
     and the size of a change of the schedule by ``direction`` times it: rates and noise rates at its knots.
     """
-    frame = frame_of(curves, schedule, model)
+    directions = {} if direction is None else {"direction": [direction]}
+    return _slopes(curves, to_all(curves, schedule), model, two_frequencies, directions)
+
+
+def slopes_of_runs(
+    steps: ArrayLike,
+    assigned: Assigned,
+    spectrum: AnySpectrum,
+    *,
+    width: ArrayLike = math.inf,
+    samples: ArrayLike = math.inf,
+    noise_variance: ArrayLike = 0.0,
+    directions: Mapping[str, Sequence[Direction]],
+) -> tuple[FloatArray, dict[str, FloatArray]]:
+    """Losses of runs with schedules of their own, and their derivatives.
+
+    Parameters
+    ----------
+    steps, assigned, spectrum, width, samples, noise_variance
+        As in :func:`scalingeq.theory.scheduled.losses_of_runs`.
+    directions : mapping of str to sequence of (ndarray, ndarray)
+        Changes of each schedule's rates and noise rates at its knots, for one more derivative each.
+
+    Returns
+    -------
+    loss : ndarray, shape (..., run, step)
+        Losses.
+    slopes : dict of str to ndarray, shape (..., run, step)
+        Derivatives, as of :func:`scalingeq.theory.scheduled_loss`, and those of the ``directions`` by their names.
+
+    Raises
+    ------
+    ParameterError, InstabilityError, ConvergenceError
+        As there.
+
+    Examples
+    --------
+    >>> from scalingeq.theory import PowerLaw, Schedule
+    >>> schedules = [Schedule([0, last], [0.5, 0.0], [0.1, 0.0]) for last in (100, 200)]
+    >>> runs = Assigned(schedules, np.arange(2))
+    >>> loss, slopes = slopes_of_runs([[100.0], [200.0]], runs, PowerLaw(1.5, 0.4), width=64, directions={})
+    >>> slopes["noise_rate"].round(4)
+    array([[0.0037],
+           [0.0024]])
+    """
+    curves, assigned = curves_of_runs(steps, assigned, width, samples, noise_variance)
+    schedules, which = assigned
+    parts = [
+        (rows, _slopes(curves.select(rows), Assigned(schedules, which[rows]), Model(spectrum), two, directions))
+        for rows, two in by_frequencies(curves, False)
+    ]
+    loss = np.empty(curves.time.shape)
+    slopes = {name: np.empty_like(loss) for name in parts[0][1][1]}
+    for rows, (values, derivatives) in parts:
+        loss[rows] = values
+        for name, slope in derivatives.items():
+            slopes[name][rows] = slope
+    shape = curves.shape
+    return np.maximum(loss, 0.0).reshape(shape), {name: slope.reshape(shape) for name, slope in slopes.items()}
+
+
+def _slopes(
+    curves: Curves,
+    assigned: Assigned,
+    model: Model,
+    two_frequencies: bool,
+    directions: Mapping[str, Sequence[Direction]],
+) -> tuple[FloatArray, dict[str, FloatArray]]:
+    frame = frame_of(curves, assigned, model, by_noise=True)
     panels, exponent = frame.panels, frame.modes.exponent
     smallest = float(np.abs(frame.modes.contour.s).min())
     of_nodes = node_slopes(model.spectrum, smallest)
@@ -128,57 +193,82 @@ def scheduled_slopes(
         exponent = np.append(exponent, -exponentials.rate)
         test = np.concatenate([np.zeros_like(train), forced.kernel], axis=2)
         train = np.concatenate([train, np.zeros_like(forced.kernel)], axis=2)
-    # The schedule's own changes: a factor of the time, a factor of the noise, and the direction.
-    changes = [Shift(panels.time, panels.noise), Shift(np.zeros_like(panels.time), panels.noise)]
-    if direction is not None:
-        changes.append(shift_along(panels, schedule, direction))
-    shifts = np.stack([change.time for change in changes])
-    at_nodes = shifts[:, :, :1] + np.diff(shifts) * radau(STAGES)[0]
-    # What changes nothing needs no march: sizes without a limit, and label noise where there is none.
+    shifts = _shifts(panels, assigned.schedules, directions)
+    at_nodes = shifts.time[..., :1] + np.diff(shifts.time) * radau(STAGES)[0]
+    # Sizes without a limit change nothing, and need no march.
     sizes = [("per_width", curves.per_width), ("per_sample", curves.per_sample)]
     names = [*of_nodes.names, *(name for name, one_over in sizes if one_over.any())]
     which = [[*of_nodes.names, "per_width", "per_sample"].index(name) + 1 for name in names]
-    cases = slice(0, 2 if curves.noise_variance.any() else 1)
-    length, count = np.diff(panels.time)[:, 0], len(which)
+    items, count = frame.model.size, len(which)
+
+    def values(parts: Parts) -> FloatArray:
+        """Forcing (item, 2, panel, stage)."""
+        return frame.at_nodes(parts.forcing[0][frame.model])
 
     def changed(parts: Parts) -> FloatArray:
-        """Derivatives of the forcing with respect to everything."""
-        return np.concatenate([parts.forcing[which], at_nodes[:, None, None] * parts.drift])[:, :, cases]
+        """Derivatives (item, parameter, panel, stage) of the forcing with respect to everything."""
+        # The losses are linear in the label noise, and so are their derivatives, which march for the sum alone.
+        of_times = np.concatenate([parts.forcing[which], parts.drift[None]])[:, frame.model].swapaxes(0, 1)
+        of_times = frame.at_nodes(of_times[:, :, 0] + frame.noise_variance[:, None, None] * of_times[:, :, 1])
+        return np.concatenate([of_times[:, :-1], at_nodes[frame.follows] * of_times[:, -1:]], axis=1)
 
     def of_kernel(kernel: ComplexArray) -> ComplexArray:
-        return np.concatenate([kernel[which], np.zeros((len(changes), *kernel.shape[1:]))])
+        found = np.zeros((items, count + at_nodes.shape[1], kernel.shape[-1]), dtype=np.complex128)
+        found[:, :count] = kernel[which][:, frame.model].swapaxes(0, 1)
+        return found
 
-    loss, added = march(length, panels.noise, exponent, fed.forcing[0], train[0], None if test is None else test[0])
+    def with_sizes(of_schedules: FloatArray) -> FloatArray:
+        """Changes of panels (schedule, parameter, ...) with respect to everything."""
+        none = np.zeros((len(of_schedules), count, *of_schedules.shape[2:]))
+        return np.concatenate([none, of_schedules], axis=1)
+
+    kernels = train[0][frame.model], None if test is None else test[0][frame.model]
+    loss, added = march(panels.length, panels.noise, exponent, values(fed), *kernels, frame.follows)
     change = Change(
         changed(fed), of_kernel(train), None if test is None else of_kernel(test),
-        np.concatenate([np.zeros((count, length.size)), np.diff(shifts)[..., 0]]),
-        np.concatenate([np.zeros((count, *panels.noise.shape)), [change.noise for change in changes]]),
+        with_sizes(np.diff(shifts.time)[..., 0]), with_sizes(shifts.noise),
     )  # fmt: skip
-    tangents, more = march_tangents(
-        length, panels.noise, exponent, loss[:, cases], train[0], None if test is None else test[0], change
-    )
+    noisy = loss[:, 0] + frame.noise_variance[:, None, None] * loss[:, 1]
+    tangents, more = march_tangents(panels.length, panels.noise, exponent, noisy, *kernels, frame.follows, change)
     if forced is not None:
-        loss, tangents = forced.forcing[0] + added, changed(forced) + more
-    begin = np.zeros((len(tangents), *frame.start.shape))[..., cases]
-    begin[: len(of_nodes.names), :, 0] = of_nodes.target.sum(axis=1)[:, None]
+        loss, tangents = values(forced) + added, changed(forced) + more
+    begin = np.zeros((tangents.shape[1], items))
+    begin[: len(of_nodes.names)] = of_nodes.target.sum(axis=1)[:, None]
     whole = frame.series(frame.of_curves(curves, frame.start), frame.of_curves(curves, loss))
-    of_noise = frame.series(frame.start[frame.problem, 1], loss[frame.problem, 1])
-    of_changes = [
-        frame.series(frame.of_curves(curves, first), frame.of_curves(curves, values))
-        for first, values in zip(begin, tangents, strict=True)
-    ]
+    of_noise = frame.series(frame.start[frame.item, 1], loss[frame.item, 1])
+    of_changes = frame.series(begin, tangents.swapaxes(0, 1))[:, frame.item]
     total, slope, by_noise, *found = frame.at_steps(
-        curves, np.stack([whole, frame.slope_of(whole), of_noise, *of_changes])
+        curves, np.concatenate([np.stack([whole, frame.slope_of(whole), of_noise]), of_changes])
     )
-    by_name = dict(zip([*names, "rate", "noise_rate", "direction"], found, strict=False))
+    by_name = dict(zip([*names, "rate", "noise_rate", *directions], found, strict=True))
     named = {name: by_name.pop(name) for name in of_nodes.names}
     for name, (per, one_over) in zip(("width", "samples"), sizes, strict=True):
         named[name] = by_name.pop(per, np.zeros_like(total)) * (0.0 - one_over[:, None] ** 2)
     named |= {"noise_variance": by_noise, **by_name}
-    named["steps"] = schedule.before(curves.time)[0] * slope
-    if direction is not None and panels.noise.size:
+    rate = np.empty_like(total)
+    for number, schedule in enumerate(assigned.schedules):
+        own = assigned.which == number
+        rate[own] = schedule.before(curves.time[own])[0]
+    named["steps"] = rate * slope
+    for place, (name, changes) in enumerate(directions.items(), start=2):
         # The losses above are those at fixed places in the panels, which move with their ends.
-        moved = frame.series(shifts[-1:, 0, 0], at_nodes[-1:])
-        place = frame.at_steps(curves, np.repeat(moved, curves.which.size, axis=0))
-        named["direction"] += slope * (_along(schedule, direction)[0](curves.time) - place)
+        moved = frame.series(shifts.time[:, place, :1, 0].sum(axis=1), at_nodes[:, place])
+        moves = frame.at_steps(curves, moved[assigned.which])
+        for number, (schedule, direction) in enumerate(zip(assigned.schedules, changes, strict=True)):
+            own = assigned.which == number
+            named[name][own] += slope[own] * (_along(schedule, direction, curves.time[own])[0] - moves[own])
     return total, named
+
+
+def _shifts(panels: Panels, schedules: Sequence[Schedule], directions: Mapping[str, Sequence[Direction]]) -> Shift:
+    """Changes of the panels (schedule, change, ...): by factors of the time and of the noise, and along directions."""
+    shape = (len(schedules), 2 + len(directions))
+    time, noise = (np.zeros((*shape, *part.shape[1:])) for part in (panels.time, panels.noise))
+    time[:, 0], noise[:, 0], noise[:, 1] = panels.time, panels.noise, panels.noise
+    for place, changes in enumerate(directions.values(), start=2):
+        for number, (schedule, direction) in enumerate(zip(schedules, changes, strict=True)):
+            own = panels.of(number)
+            used = slice(len(own.noise))
+            if own.noise.size:
+                time[number, place, used], noise[number, place, used] = shift_along(own, schedule, direction)
+    return Shift(time, noise)

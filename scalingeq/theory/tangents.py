@@ -12,6 +12,7 @@ import numpy as np
 
 from scalingeq.theory.collocation import diagonal
 from scalingeq.theory.compiled import loops
+from scalingeq.theory.curves import IntArray
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
 
 
@@ -20,11 +21,11 @@ class Change(NamedTuple):
 
     Attributes
     ----------
-    forcing : ndarray, shape (parameter, problem, case, panel, stage)
+    forcing : ndarray, shape (problem, parameter, panel, stage)
         Of the train forcing at the nodes.
-    train, test : ndarray of complex, shape (parameter, problem, mode)
+    train, test : ndarray of complex, shape (problem, parameter, mode)
         Of the kernels' weights.
-    length, noise : ndarray, shape (parameter, panel) and (parameter, panel, stage)
+    length, noise : ndarray, shape (schedule, parameter, panel) and (schedule, parameter, panel, stage)
         Of the panels.
     """
 
@@ -42,27 +43,28 @@ def march_tangents(
     loss: FloatArray,
     train: ComplexArray,
     test: ComplexArray | None,
+    follows: IntArray,
     change: Change,
 ) -> tuple[FloatArray, FloatArray]:
     """Derivatives of what `scalingeq.theory.collocation.march` gives.
 
     Parameters
     ----------
-    length, noise, exponent, train, test
+    length, noise, exponent, train, test, follows
         As there.
-    loss : ndarray, shape (problem, case, panel, stage)
-        Train loss at the nodes.
+    loss : ndarray, shape (problem, panel, stage)
+        Train loss at the nodes, of one case.
     change : Change
         Derivatives of the arguments.
 
     Returns
     -------
-    train_loss, test_noise : ndarray, shape (parameter, problem, case, panel, stage)
+    train_loss, test_noise : ndarray, shape (problem, parameter, panel, stage)
         Derivatives of the train loss at the nodes, and of what the noise adds to the test loss there.
     """
-    stages = noise.shape[1]
+    stages = noise.shape[2]
     method = diagonal(stages)
-    moved, added = np.empty_like(change.forcing), np.zeros_like(change.forcing)
+    moved, added = np.zeros_like(change.forcing), np.zeros_like(change.forcing)
     kernels = [(train, change.train)]
     if test is not None and change.test is not None:
         kernels.append((test, change.test))
@@ -70,40 +72,39 @@ def march_tangents(
     if compiled is not None:
         values, changes = (np.stack(part) for part in zip(*kernels, strict=True))
         compiled.march_tangents(
-            length, noise, exponent, np.ascontiguousarray(loss), values, change.forcing, changes, change.length,
-            change.noise, *method, moved, added,
+            length, noise, exponent, np.ascontiguousarray(loss), values, follows, change.forcing, changes,
+            change.length, change.noise, *method, moved, added,
         )  # fmt: skip
         return moved, moved - change.forcing if test is None else added
-    state = np.zeros((*loss.shape[:2], exponent.size), dtype=np.complex128)
-    tangent = np.zeros((*change.forcing.shape[:3], exponent.size), dtype=np.complex128)
-    left, push = method.left.T, method.push.T
+    state = np.zeros((len(loss), exponent.size), dtype=np.complex128)
+    tangent = np.zeros((*change.forcing.shape[:2], exponent.size), dtype=np.complex128)
     end, one = method.left[-1], np.eye(stages)
     # Parameters that stretch the panels also change what the panels do to the modes.
     stretches = change.length.any()
-    for at, span in enumerate(length):
-        middle = 1 / (1 - span * method.root[:, None] * exponent)
-        slope = method.root[:, None] * exponent * middle**2
-        injected = loss[:, :, at] * noise[at]
-        pushed = injected @ push
-        by_noise = loss[:, :, at] * change.noise[:, None, None, at]
-        stretch = change.length[:, None, None, None, at]
-        for number, (weight, weight_change) in enumerate(kernels):
-            response = ((method.left * (weight @ middle.T)[:, None, :]) @ method.push).real.swapaxes(-1, -2)
-            old = ((tangent * weight[:, None]) @ middle.T) * method.start
-            old += ((state * weight_change[:, :, None]) @ middle.T) * method.start
-            old += (weight_change @ middle.T)[:, :, None] * pushed
-            if stretches:
-                through = ((state * weight[:, None]) @ slope.T) * method.start + (weight @ slope.T)[:, None] * pushed
-                old = old + stretch * through
-            memory = (old @ left).real
-            if number == 0:
-                answer = np.linalg.inv(one - response * noise[at, :, None])
-                moved[:, :, :, at] = (change.forcing[:, :, :, at] + memory + by_noise @ response) @ answer
-                new = moved[:, :, :, at] * noise[at] + by_noise
-            else:
-                added[:, :, :, at] = memory + new @ response
-        tangent = tangent * ((end * method.start) @ middle) + (end * (new @ push)) @ middle
+    for at in range(length.shape[1]):
+        middle = 1 / (1 - length[follows, at, None, None] * method.root[:, None] * exponent)
+        felt = noise[follows, at, None]
+        pushed = (loss[:, at] * felt[:, 0]) @ method.push.T
+        # Amplitudes of the modes at the nodes.
+        inside = middle * (method.start[:, None] * state[:, None] + pushed[..., None])
+        by_noise = loss[:, None, at] * change.noise[follows, :, at]
         if stretches:
-            tangent += stretch * (state * ((end * method.start) @ slope) + (end * pushed) @ slope)
-        state = state * ((end * method.start) @ middle) + (end * pushed) @ middle
+            stretch, pulled = change.length[follows, :, at, None], method.root[:, None] * exponent * inside
+        for number, (weight, weight_change) in enumerate(kernels):
+            weighted = weight[:, None] * middle
+            response = ((method.left * weighted.sum(axis=-1)[:, None]) @ method.push).real.swapaxes(-1, -2)
+            old = method.start * (tangent @ weighted.swapaxes(-1, -2)) + weight_change @ inside.swapaxes(-1, -2)
+            if stretches:
+                old += stretch * (weighted * pulled).sum(axis=-1)[:, None]
+            memory = (old @ method.left.T).real
+            if number == 0:
+                answer = np.linalg.inv(one - response * felt.swapaxes(-1, -2))
+                moved[:, :, at] = (change.forcing[:, :, at] + memory + by_noise @ response) @ answer
+                new = moved[:, :, at] * felt + by_noise
+            else:
+                added[:, :, at] = memory + new @ response
+        tangent = tangent * ((end * method.start) @ middle)[:, None] + (end * (new @ method.push.T)) @ middle
+        if stretches:
+            tangent += stretch * (end @ (middle * pulled))[:, None]
+        state = end @ inside
     return moved, moved - change.forcing if test is None else added

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from scalingeq.errors import ParameterError
-from scalingeq.theory import PowerLaw, Schedule, Spectrum, compiled, loss_curve, scheduled_loss
+from scalingeq.theory import PowerLaw, Schedule, Spectrum, compiled, loss_curve, panels, scheduled_loss
+from scalingeq.theory.scheduled import Assigned, losses_of_runs
+from scalingeq.theory.scheduled_slopes import slopes_of_runs
 
 DROP = Schedule([0, 200, 1200, 1200, 2000], [0.05, 0.5, 0.5, 0.3, 0.0], [0.01, 0.1, 0.1, 0.06, 0.02])
 STEPS = np.array([0.0, 1.0, 10.5, 55.0, 300.0, 1000.0, 1300.0, 1990.0])
@@ -156,6 +158,54 @@ def test_both_forms_give_the_same_numbers(form, samples, monkeypatch):
     np.testing.assert_allclose(fast[0], slow[0], rtol=1e-12)
     for name, slope in slow[1].items():
         np.testing.assert_allclose(fast[1][name], slope, rtol=1e-9, atol=1e-11 * np.abs(slope).max(), err_msg=name)
+
+
+def test_runs_at_once_are_the_runs_one_by_one(form, monkeypatch):
+    """Runs of several schedules, sizes and label noises, with panels so fine that they do not matter."""
+    fine = {"GROWTH": 0.15, "FIRST": 0.1, "RESOLVED": 1e-10, "NOT_FELT": 1e-10}
+    for constant, value in fine.items():
+        monkeypatch.setattr(panels, constant, value)
+    short = Schedule([0, 40, 60], [0.4, 0.4, 0.1], [0.05, 0.2, 0.1])
+    still = Schedule([0, 10], [0.0, 0.0], [0.1, 0.1])
+    schedules, which = [DROP, short, still], np.array([1, 0, 0, 2, 1, 0])
+    steps = np.array([[0.0, 7.0, 60.0], [60.0, 900.0, 1999.0], [1.0, 2.0, 2000.0], [0.0, 4.0, 10.0]])[
+        [0, 1, 1, 3, 0, 2]
+    ]
+    width, samples = np.array([50.0, math.inf, 200.0, 50.0, 80.0, 200.0]), np.array([math.inf] * 4 + [90.0, 400.0])
+    noise = np.array([0.1, 0.0, 0.3, 0.1, 0.2, 0.1])
+    directions = {"push": [tuple(0.1 * values for values in schedule.knots[1:]) for schedule in schedules]}
+    runs = Assigned(schedules, which)
+    sizes = {"width": width, "samples": samples, "noise_variance": noise}
+    loss, slopes = slopes_of_runs(steps, runs, PowerLaw(1.5, 0.4), directions=directions, **sizes)
+    np.testing.assert_allclose(losses_of_runs(steps, runs, PowerLaw(1.5, 0.4), **sizes), loss, rtol=1e-9)
+    for run, schedule in enumerate(which):
+        own = {name: value[run] for name, value in sizes.items()}
+        one, expected = scheduled_loss(
+            steps[run], schedules[schedule], PowerLaw(1.5, 0.4), **own, jacobian=True,
+            direction=directions["push"][schedule],
+        )  # fmt: skip
+        np.testing.assert_allclose(loss[run], one, rtol=1e-8)
+        expected["push"] = expected.pop("direction")
+        assert set(slopes) == set(expected)
+        for name, slope in expected.items():
+            scale = np.abs(slope).max()
+            np.testing.assert_allclose(slopes[name][run], slope, rtol=1e-6, atol=1e-7 * scale + 1e-20, err_msg=name)
+    with pytest.raises(ParameterError, match="ends at step 10, before the last of its run's steps, 60"):
+        losses_of_runs(steps[:1], Assigned(schedules, np.array([2])), PowerLaw(1.5, 0.4))
+
+
+def test_a_varied_schedule_makes_do_with_the_panels_of_one_nearby():
+    knots = np.linspace(0, 2000, 41)
+    rate = 1e-3 + 0.5 * (1 + np.cos(np.pi * knots / 2000)) / 2
+    near = Schedule(knots, rate, rate / 8).scaled(1.5, 0.8)
+    powers = [values**1.03 for values in near.knots[1:]]
+    varied, fresh = near.varied(*powers), Schedule(knots, *powers)
+    for mine, expected in zip(varied.knots, fresh.knots, strict=True):
+        np.testing.assert_allclose(mine, expected)
+    np.testing.assert_array_equal(varied.panels(2000.0, 1.0).step, near.panels(2000.0, 1.0).step)
+    at = np.array([1.0, 10.0, 500.0, 1500.0, 2000.0])
+    losses = [scheduled_loss(at, schedule, PowerLaw(1.5, 0.4), width=100) for schedule in (varied, fresh)]
+    np.testing.assert_allclose(*losses, rtol=1e-6)
 
 
 def test_multiples_of_a_schedule_share_its_panels():
