@@ -213,7 +213,10 @@ def fit_two_point(
     chosen = curves.select(weight > 0)
     params, notes = default_parameters(chosen) if params is None else (params.copy(), ())
     defaults = "scalingeq.inference.fitting.default_parameters"
-    raise_problems(fit_problems(params, PARAMETERS, chosen, defaults), FitError)
+    problems = fit_problems(params, PARAMETERS, chosen, defaults)
+    if "loss_exponent" in params and params["loss_exponent"].vary:
+        problems.append("loss_exponent: cannot be fitted; hold it at a number, 0.5 for rates over the root of the loss")
+    raise_problems(problems, FitError)
 
     additive = fit_additive(chosen)
     misfit = np.log(additive.loss(chosen.params[chosen.run], chosen.tokens) / chosen.loss)

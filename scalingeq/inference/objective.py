@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from ..errors import InstabilityError, ParameterError
 from . import twopoint
 from .curves import Floats, TrainingCurves
+from .loss_rates import rates_over_loss
 from .robust import huber_residual, huber_slope
 from .slopes import loss_slopes
-from .twopoint import basis_losses, settings_of, unlearnable_shape
+from .twopoint import basis_losses, settings_of, unlearnable_shape, value_of
 
 if TYPE_CHECKING:
     from lmfit import Parameters
@@ -68,6 +69,9 @@ class Objective:
         irreducible_prior: float = np.inf,
     ) -> None:
         self.used = curves.select(weight > 0)
+        if exponent := value_of(params.valuesdict(), "loss_exponent"):
+            # What has no weight, a run's beginning above all, tells its rates all the same.
+            self.used = rates_over_loss(self.used, curves, exponent)
         self.weight = weight[weight > 0]
         self.reference_params = float(self.used.params[np.unique(self.used.run)].min())
         self.settings, self.index = settings_of(self.used)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConvergenceError, ParameterError
+from ..errors import ConvergenceError, ParameterError, raise_problems
 from ..theory.schedule import Schedule
 from ..theory.spectrum import PowerLaw
 from ..theory.stability import largest_learning_rate
@@ -152,7 +152,8 @@ class Planner:
     Raises
     ------
     ParameterError
-        If no rate within the limits is stable, or the law counts time in tokens (``batch_exponent``).
+        If no rate within the limits is stable, or the law counts time in tokens (``batch_exponent``) or divides
+        rates by its loss (``loss_exponent``).
 
     Notes
     -----
@@ -181,11 +182,15 @@ class Planner:
         self.values, self.covariance, self.compute = values, covariance, compute
         self.reference_params, self.dataset_size, self.flops = reference_params, dataset_size, flops
         self.limits = limits
-        if exponent := value_of(values, "batch_exponent"):
-            raise ParameterError(
-                f"batch_exponent: {exponent:g} makes intrinsic time depend on the batch, which the planner does not know; "
-                "pass a fit with batch_exponent=0"
-            )
+        makes = {"batch_exponent": "intrinsic time depend on the batch", "loss_exponent": "rates depend on the loss"}
+        raise_problems(
+            [
+                f"{name}: {exponent:g} makes {what}, which the planner does not know; pass a fit with {name}=0"
+                for name, what in makes.items()
+                if (exponent := value_of(values, name))
+            ],
+            ParameterError,
+        )
         self.spectrum = PowerLaw(values["alpha"], values["r"])
         self.exponent = value_of(values, "rate_exponent")
         # The rate at which the fastest mode diverges, in the units of the record.

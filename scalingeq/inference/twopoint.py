@@ -57,13 +57,14 @@ PARAMETERS: dict[str, ParameterInfo] = {
     "batch_exponent": ParameterInfo(
         "1", "exponent of the batch size in intrinsic time and SGD noise: 0 counts steps, 1 tokens", 0.0, 2.0
     ),
+    "loss_exponent": ParameterInfo("1", "exponent of the loss that divides learning rates and SGD noise", 0.0, 2.0),
     "shift": ParameterInfo("1", "capacity exponent of the test inputs less alpha", -np.inf, np.inf),
 }
 
 NEUTRAL = {
     "scale": 1.0, "irreducible": 0.0, "unlearnable": 0.0, "unlearnable_exponent": 0.0, "time_scale": 1.0,
     "width_scale": np.inf, "width_exponent": 0.0, "samples_scale": np.inf, "noise_scale": 0.0, "rate_exponent": 1.0,
-    "batch_exponent": 0.0, "shift": 0.0,
+    "batch_exponent": 0.0, "loss_exponent": 0.0, "shift": 0.0,
 }  # fmt: skip
 """Value of each parameter but ``alpha`` and ``r`` that leaves its effect out."""
 

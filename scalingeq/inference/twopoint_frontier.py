@@ -51,6 +51,13 @@ class TwoPointRuns(LossSurface):
     test_eigenvalues: Floats | None = None
     flops: FlopsRule = FLOPS_RULES["6ND"]
 
+    def __post_init__(self) -> None:
+        if exponent := twopoint.value_of(self.parameters, "loss_exponent"):
+            raise ParameterError(
+                f"loss_exponent: {exponent:g} makes rates depend on the loss, and frontiers are those of constant rates; "
+                "pass a fit with loss_exponent=0"
+            )
+
     @property
     def least(self) -> float:  # type: ignore[override]
         """Loss below which the numerical error of its slopes would be felt."""

@@ -11,6 +11,7 @@ import numpy as np
 from . import twopoint
 from .algorithms import PLAIN, Algorithm, algorithm_loss
 from .curves import Floats, TrainingCurves
+from .loss_rates import rates_over_own_loss
 from .slopes import log_loss_jacobian
 
 COMBINATIONS = {
@@ -84,6 +85,8 @@ def predicted_band(
 ) -> tuple[Floats, Floats | None]:
     """Loss (obs,) that the law predicts for each observation, and its standard error where there is a covariance.
 
+    Where the loss divides the rates (``loss_exponent``), errors are those at the rates of the prediction.
+
     Examples
     --------
     >>> one = np.ones(1)
@@ -93,6 +96,8 @@ def predicted_band(
     >>> loss.shape, stderr
     ((2,), None)
     """
+    if twopoint.value_of(values, "loss_exponent"):
+        curves = rates_over_own_loss(values, curves, reference_params)
     if not algorithm.is_plain:
         return _algorithm_band(values, covariance, curves, reference_params, algorithm)
     settings, index = twopoint.settings_of(curves)
