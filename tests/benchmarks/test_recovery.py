@@ -8,11 +8,10 @@ This is the second truth that was tried. At the first, whose exponent of the wid
 frontier's exponent held the truth in 0.912 of 400 draws (p = 0.002); at 0.6 the runs determine the width better. The truth
 also lies at the centres of the weak priors, which is kinder to the intervals than measured curves will be.
 
-One fit in nine ends in a second optimum, about as good as the first, in which the exponents of the width and of the
-unlearnable loss have changed places: a covariance at one optimum does not know of the other, and the intervals of the
-frontier's exponent are too narrow. Fits of the same draws that start at the truth hold alpha, r and the frontier's
-exponent as often as they say, and of the other parameters some more often: 0.755 (p = 0.002) of the 68 % intervals of the
-exponent of the width, 0.748 (p = 0.005) of the exponent of the unlearnable loss, 0.745 (p = 0.007) of the irreducible loss.
+Without the weak prior on the exponent of the width one fit in nine ended in a second optimum, about as good as the first, in
+which the exponents of the width and of the unlearnable loss have changed places; the 95 % intervals then held r in 0.915 and
+the frontier's exponent in 0.875 of the draws, with mean errors of -0.14 and 0.27 standard errors. The prior was introduced
+for that, and its centre is what widths of networks are, which is where this truth is too; with it one fit in 27 ends there.
 """
 
 import json
@@ -158,7 +157,7 @@ def test_few_draws(tmp_path):
 
 @pytest.mark.exhaustive
 @pytest.mark.xfail(
-    strict=False, reason="one record in nine has two optima about as good, and the search may take either"
+    strict=False, reason="one record in 27 has two optima about as good, and the search may take either"
 )
 @pytest.mark.parametrize("seed", range(20))
 def test_the_start_does_not_change_the_optimum(seed):
