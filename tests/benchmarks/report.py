@@ -31,6 +31,7 @@ TOPICS = {
     "laws": ("test_laws.py",),
     "logs": ("test_readers.py", "test_text_readers.py"),
     "recovery": ("test_recovery.py",),
+    "choices": ("test_choices.py",),
     "measured": ("test_measured_schedules.py", "test_laws_measured.py"),
     "frontiers": ("test_frontiers.py",),
 }
@@ -45,6 +46,7 @@ SECTIONS = {
     "laws": fits.laws,
     "logs": speed.others("Readers of logs", "reader"),
     "recovery": fits.recovery,
+    "choices": fits.choices,
 }
 FILES = {"measured": ("MEASURED.md", measured.lines), "frontiers": ("FRONTIERS.md", frontiers.lines)}
 

@@ -156,9 +156,7 @@ def test_few_draws(tmp_path):
 
 
 @pytest.mark.exhaustive
-@pytest.mark.xfail(
-    strict=False, reason="one record in 27 has two optima about as good, and the search may take either"
-)
+@pytest.mark.xfail(strict=False, reason="one record in 27 has two optima about as good, and the search may take either")
 @pytest.mark.parametrize("seed", range(20))
 def test_the_start_does_not_change_the_optimum(seed):
     curves = measured(seed)

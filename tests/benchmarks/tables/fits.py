@@ -22,6 +22,21 @@ def recovery(cases, recovery):
     ]
 
 
+def choices(cases, choices):
+    """What a user may choose, judged inside the fitted parts of the scoreboard."""
+    return [
+        "",
+        "## Choices",
+        "",
+        "Default fits to the fitted part of a split of the scoreboard, less what a check leaves out of it, which they then",
+        "predict: RMS log error in percent as the fit is by default, and with the choice.",
+        "",
+        "| data and choice | default | with the choice |",
+        "|---|---|---|",
+        *(f"| {name} | {100 * plain:.2f} | {100 * chosen:.2f} |" for name, (plain, chosen) in choices.items()),
+    ]
+
+
 def _judged(row):
     """Numbers as text; what chance does not explain is marked."""
     missed = {name for name, value in row.items() if name.startswith("p ") and value < 0.01}
