@@ -70,7 +70,16 @@ def left_out(curves: TrainingCurves, task: Task) -> list[Bools]:
     return [curves.step > (1 - LEFT_OUT_STEPS) * last[curves.run]]
 
 
-def independent_parts(curves: TrainingCurves, task: Task) -> NDArray[np.int64]:
-    """Number (obs,) of the part that an observation belongs to, whose errors are independent of those of other parts."""
+def parts_of(curves: TrainingCurves, task: Task) -> NDArray[np.int64]:
+    """Number (obs,) of the part that an observation belongs to: parts count alike, however many observations they have.
+
+    Examples
+    --------
+    >>> one = np.ones(3)
+    >>> curves = TrainingCurves(np.array([0, 0, 1, 2]), np.arange(1.0, 5.0), np.arange(1.0, 5.0), np.ones(4), np.ones(4),
+    ...     np.array(list("abc")), np.array([8.0, 8.0, 9.0]), one, one, np.inf * one, 0 * one)
+    >>> parts_of(curves, "size").tolist(), parts_of(curves, "schedule").tolist()
+    ([0, 0, 0, 1], [0, 0, 1, 2])
+    """
     of_run = curves.params if task in ("size", "horizon") else np.arange(curves.name.size)
     return np.unique(np.asarray(of_run)[curves.run], return_inverse=True)[1]

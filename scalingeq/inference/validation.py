@@ -20,7 +20,7 @@ from .bands import AveragedLaw, Prediction, Reach, averaged, log_loss
 from .candidates import CANDIDATES, Candidate
 from .curves import Floats, TrainingCurves
 from .fitting import TwoPointFit, default_weights
-from .leaving_out import Bools, Task, independent_parts, left_out
+from .leaving_out import Bools, Task, left_out, parts_of
 from .robust import POINTS_PER_CURVE
 
 if TYPE_CHECKING:
@@ -97,15 +97,22 @@ def fit_average(
 
     Notes
     -----
-    A candidate that missed n independent parts (sizes, runs of schedules or data sets) by the root mean square error e
-    weighs e^-4n, its likelihood with an unknown variance where every part counts as 4 points, as curves do in a fit. The
+    What is left out at once is one test: the sizes, runs or data sets in it share what the fits get wrong, and count alike
+    in its mean square error, but not as so many tests. A candidate that missed n tests by the root mean square error e
+    weighs e^-4n, its likelihood with an unknown variance where a test counts as 4 points, as curves do in a fit. The
     average's errors beyond the noise and the scatter of the candidates, over the distance beyond what was fitted, give
-    the drift: a mean square over the n parts, and one more that drifts as much as the residuals scatter, so that bands
+    the drift: a mean square over the n tests, and one more that drifts as much as the residuals scatter, so that bands
     are those of a Student t with n + 1 degrees of freedom.
 
-    The rule is as good as others: inside the fitted parts of six sets of the scoreboard, weighed by one part left out and
-    judged by the next, averages missed by 2.66 % (geometric mean) with it, 2.61 with non-negative least squares, 2.76
-    with the best candidate alone and 3.51 with equal weights.
+    That tests are counted and not the parts in them was decided inside the fitted parts of the scoreboard, of which what
+    is largest or last was left out once more: 30 problems from 11 sets, with 500 runs. Averages missed by 1.46 %
+    (geometric mean); weighed by parts 1.51, the best candidate alone 1.55, all alike 1.69. Bands of 68 and 95 % held 87.0
+    and 98.8 % of the runs (83.5 and 95.1 where every problem counts alike); with parts 75.0 and 94.7 (78.2 and 93.0). As
+    they are those of parts are nearer to nominal, and all that were tried are too wide at 68 %. What decided is the shape:
+    scaled to hold 68 % there, 95 % bands hold 97.4 %, and those of parts 88.0, where 92.4 to 97.4 are consistent. The
+    scale was left: distances were shorter there than those to what the scoreboard holds out. With parts weighed by one
+    another, a drift or a scatter of candidates that weigh alike, or a noise without the tails of the drift, scaled bands
+    hold 89 to 92 %; with a prior drift that counts twice, 96.3, as good.
     """
     training = np.ones(curves.run.size, bool) if fitted is None else fitted
     part = curves.select(training)
@@ -153,11 +160,11 @@ def _weighed(
     failures: dict[str, str],
     training: Bools,
 ) -> AveragedFit:
-    """Weights and drift from what each candidate predicted for each part that was left out."""
+    """Weights and drift from what each candidate predicted for each fold that was left out."""
     names = list(guesses)
     tests = [part.select(mask) for mask in scored]
-    units = [independent_parts(test, task) for test in tests]
-    count = sum(np.unique(unit).size for unit in units)
+    units = [parts_of(test, task) for test in tests]
+    folds = len(masks)
     scores = np.array(
         [
             np.sqrt(
@@ -171,7 +178,7 @@ def _weighed(
             for name in names
         ]
     )
-    weights = (scores / scores.min()) ** -(POINTS_PER_CURVE * count)
+    weights = (scores / scores.min()) ** -(POINTS_PER_CURVE * folds)
     weights /= weights.sum()
     order = np.argsort(-weights, kind="stable")
     together = [averaged([guesses[name][number] for name in names], weights) for number in range(len(masks))]
@@ -185,7 +192,7 @@ def _weighed(
             distances.append(float(np.mean(far[unit == one] ** 2)))
     # One ratio of sums: parts that lie hardly beyond what was fitted say hardly anything of a drift.
     square = max(sum(misses), 0.0) / sum(distances) if sum(distances) > 0 else 0.0
-    drift = float(np.sqrt((count * square + noise**2) / (count + 1)))
+    drift = float(np.sqrt((folds * square + noise**2) / (folds + 1)))
     where = np.zeros(training.size, bool)
     where[np.flatnonzero(training)[scored[0]]] = True
     chosen = {names[number]: fits[names[number]] for number in order}
@@ -195,7 +202,7 @@ def _weighed(
         reference_params=fits[names[0]].reference_params,
         noise=noise,
         drift=drift,
-        freedom=count + 1.0,
+        freedom=folds + 1.0,
         reach=Reach.of(part, task),
     )
     return AveragedFit(chosen, scores[order], failures, task, where, together[0], law)

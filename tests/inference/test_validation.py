@@ -113,8 +113,8 @@ def test_the_average_predicts_a_larger_size_within_its_band(average):
     curves, fitted, found = average
     law = found.law
     assert law.weights.sum() == pytest.approx(1)
-    # Weights follow the errors on what was left out, each of the two sizes there as 4 points.
-    np.testing.assert_allclose(law.weights[1] / law.weights[0], (found.scores[1] / found.scores[0]) ** -8)
+    # Weights follow the errors on what was left out: the two sizes there are one test, as heavy as the 4 points of a curve.
+    np.testing.assert_allclose(law.weights[1] / law.weights[0], (found.scores[1] / found.scores[0]) ** -4)
     held = curves.select(~fitted)
     predicted = law.predict(held)
     low, high = law.quantiles(predicted, (0.025, 0.975))
@@ -130,7 +130,18 @@ def test_a_law_that_drifts_has_wider_bands(average):
     other = fit_average(replace(curves, loss=curves.loss * np.exp(bent)), "size", fitted=fitted, candidates=FEW[:1])
     assert 0.03 < other.law.drift < 0.2
     assert other.law.drift > 3 * found.law.drift
-    assert other.law.freedom == 3
+    assert other.law.freedom == 2
+
+
+def test_what_is_left_out_at_once_is_one_test():
+    """Runs at two rates, left out in turn, are two tests, however many sizes each has."""
+    curves = measured(sizes=np.repeat([1e4, 1e5, 1e6], 2))
+    curves = replace(curves, learning_rate=curves.learning_rate * np.tile([1.0, 2.0], 3))
+    flat = Candidate("infinite width", finite_width=False)
+    found = fit_average(curves, "schedule", candidates=(flat, replace(flat, name="late", burn_in=0.15)))
+    assert np.unique(curves.run[found.left_out]).tolist() == [0, 2, 4]
+    assert found.law.freedom == 3
+    np.testing.assert_allclose(found.law.weights[1] / found.law.weights[0], (found.scores[1] / found.scores[0]) ** -8)
 
 
 def test_a_candidate_that_cannot_be_fitted_is_named(monkeypatch):
