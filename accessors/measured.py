@@ -197,9 +197,9 @@ class MeasuredTwoPoint:
         xarray.DataTree
             Groups ``observed``, ``parameters``, ``prediction`` and ``additive`` (the additive law on the same points); with
             ``check`` also ``candidates``, the variants and their weights, and ``check``, what was left out and predicted.
-            ``parameters`` and ``additive`` are those of the heaviest variant then. With ``dim`` the groups have these
-            dimensions too, and ``parameters`` has ``success`` and ``message``, the error of an element that could not be
-            fitted; ``tree.sel(task="a")`` is the analysis of one element.
+            ``parameters`` and ``additive`` are those of the heaviest variant that has a frontier then. With ``dim`` the
+            groups have these dimensions too, and ``parameters`` has ``success`` and ``message``, the error of an element
+            that could not be fitted; ``tree.sel(task="a")`` is the analysis of one element.
 
         Raises
         ------

@@ -37,6 +37,8 @@ class Candidate:
         as width^(-2 alpha r).
     batch_exponent : float
         0 where a step moves a model as far at every batch size, 1 where a token does.
+    loss_exponent : float
+        0 where a step moves a model as far at every loss, 1/2 where rates act by their ratio to the root of the loss.
 
     Examples
     --------
@@ -51,22 +53,23 @@ class Candidate:
     floor: bool = True
     shared_exponent: bool = False
     batch_exponent: float = 0.0
+    loss_exponent: float = 0.0
 
     @property
-    def family(self) -> tuple[bool, bool, bool, float]:
+    def family(self) -> tuple[bool, bool, bool, float, float]:
         """Candidates of one family have the same parameters: the optimum of one is a start for the others."""
-        return self.finite_width, self.floor, self.shared_exponent, self.batch_exponent
+        return self.finite_width, self.floor, self.shared_exponent, self.batch_exponent, self.loss_exponent
 
     def differs(self, curves: TrainingCurves) -> bool:
         """Whether this is a variant of its own.
 
-        At one batch size all exponents of the batch are the same, in a table of final losses all beginnings, and where
-        there are too few sizes for a width all that is said of width.
+        At one batch size all exponents of the batch are the same, in a table of final losses all beginnings and rates
+        that follow the loss, and where there are too few sizes for a width all that is said of width.
         """
         runs, count = np.unique(curves.run, return_counts=True)
         return (
             (self.batch_exponent == 0 or np.unique(curves.batch_size[runs]).size > 1)
-            and (self.burn_in == BURN_IN or bool(count.max() > 1))
+            and ((self.burn_in == BURN_IN and self.loss_exponent == 0) or bool(count.max() > 1))
             and ((self.finite_width and not self.shared_exponent) or default_parameters(curves)[0]["width_scale"].vary)
         )
 
@@ -76,6 +79,7 @@ class Candidate:
         weights = np.zeros(curves.run.size)
         weights[fitted] = default_weights(part, self.burn_in)
         params, notes = default_parameters(curves.select(weights > 0), self.batch_exponent)
+        params["loss_exponent"].set(value=self.loss_exponent)
         if not self.finite_width:
             _hold(params, {"width_scale": np.inf, "width_exponent": 0.0})
         if not self.floor:
@@ -102,9 +106,9 @@ CANDIDATES = (
     Candidate("infinite width, late", finite_width=False, burn_in=0.15),
     Candidate("tokens", batch_exponent=1.0),
     Candidate("tokens, late", batch_exponent=1.0, burn_in=0.15),
+    Candidate("rates over root of loss", loss_exponent=0.5),
+    Candidate("rates over root of loss, late", loss_exponent=0.5, burn_in=0.15),
 )
 """Variants that one or another set of curves prefers, none of them all.
 
-They were chosen with measured curves in sight, some of which the scoreboard holds out. A rate that acts by its ratio to a
-power of the loss, as under Adam, is not among them: it makes a schedule of its own of every run, at ten times the cost of
-constant rates, and a law whose time depends on its own losses, the derivatives of which the theory does not give."""
+They were chosen with measured curves in sight, some of which the scoreboard holds out."""

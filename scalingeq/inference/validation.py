@@ -59,8 +59,9 @@ class AveragedFit:
 
     @property
     def best(self) -> TwoPointFit:
-        """The heaviest candidate."""
-        return next(iter(self.fits.values()))
+        """The heaviest candidate that has a frontier: its rates do not follow its loss."""
+        fits = list(self.fits.values())
+        return next((fit for fit in fits if fit.params["loss_exponent"].value == 0), fits[0])
 
 
 def fit_average(
