@@ -215,7 +215,7 @@ own development was not blind: errors on held-out parts of these sets had been s
   predicts better, and the tails had been too light; there, though, the bands of 95 % had held 95 %, and those of 68 % had
   been too wide, which this made them more;
 - rates that act by their ratio to the root of the loss came with a study of these sets, and became candidates by checks
-  inside the fitted parts (tests/benchmarks/RESULTS.md, choices); so did no other power of the loss.
+  inside the fitted parts (tests/benchmarks/RESULTS.md, choices).
 
 The warm-ups, as many tokens as a model has parameters (arXiv:2406.19146), are told of the runs at constant rates alone: the
 record has no schedule of those that decay. The two-point law and the law of noise and rate count them in their time; the
