@@ -213,7 +213,7 @@ own development was not blind: errors on held-out parts of these sets had been s
 - what is left out at once came to count as one test, not as one for every size in it, in the weights of the candidates and
   in the tails of the bands: the 95 % bands had held 88 % of the runs. One level further in, inside the fitted parts, this
   predicts better, and the tails had been too light; there, though, the bands of 95 % had held 95 %, and those of 68 % had
-  been too wide, which this made them more;
+  been too wide, which this made them more. Bands below that are too wide were left so: no rule was tried on them after it;
 - rates that act by their ratio to the root of the loss came with a study of these sets, and became candidates by checks
   inside the fitted parts (tests/benchmarks/RESULTS.md, choices).
 
