@@ -8,17 +8,21 @@ from typing import NamedTuple
 import numpy as np
 
 from scalingeq.theory.collocation import STAGES, interpolation, radau
-from scalingeq.theory.rates import Rates
+from scalingeq.theory.rates import LinearRates, Rates, StepRates
 from scalingeq.theory.spectrum import FloatArray
 
 #: A panel ends before its intrinsic time grows by this share since the start or the last jump of the schedule, where
 #: it is longer than FIRST in units of the fastest mode's time.
 GROWTH, FIRST = 0.35, 0.3
+#: Nor is a panel so many times as long as the one before.
+LONGER = 3.0
 #: Nor does the noise rate change within a panel by more than the share CHANGE, unless the panel is shorter than SHORT.
 CHANGE, SHORT = 0.5, 0.01
 #: A panel is cut until a polynomial gives the integral of its noise to the share RESOLVED, or so well that the losses
-#: do not feel the rest, the stairs of single steps above all.
-RESOLVED, NOT_FELT = 3e-7, 3e-6
+#: do not feel the rest.
+RESOLVED, NOT_FELT = 3e-7, 5e-7
+#: Stairs of single steps are smoothed where they are this small, in the same units, and two in a row alike to this share.
+STAIRS, ALIKE = 3e-5, 0.1
 
 
 class Panels(NamedTuple):
@@ -30,11 +34,14 @@ class Panels(NamedTuple):
         Steps, and intrinsic times, between which each panel lies.
     noise : ndarray, shape (..., panel, stage)
         Noise rate at the nodes, times the length of the panel.
+    stairs : ndarray, shape (..., panel, stage)
+        Noise at the nodes that, by the smoothed rates, comes before a step ends, and by those of single steps after.
     """
 
     step: FloatArray
     time: FloatArray
     noise: FloatArray
+    stairs: FloatArray
 
     @property
     def last(self) -> float:
@@ -62,20 +69,22 @@ def stacked(panels: Sequence[Panels]) -> Panels:
     most = max(len(one.noise) for one in panels)
     if len(panels) == 1:
         return Panels(*(part[None] for part in panels[0]))
-    step, time, noise = (np.zeros((len(panels), most, width)) for width in (2, 2, STAGES))
+    found = Panels(*(np.zeros((len(panels), most, width)) for width in (2, 2, STAGES, STAGES)))
     for number, one in enumerate(panels):
         if used := len(one.noise):
-            step[number, :used], time[number, :used], noise[number, :used] = one
-            step[number, used:], time[number, used:] = one.step[-1, 1], one.time[-1, 1]
-    return Panels(step, time, noise)
+            for part, own in zip(found, one, strict=True):
+                part[number, :used] = own
+            found.step[number, used:], found.time[number, used:] = one.step[-1, 1], one.time[-1, 1]
+    return found
 
 
-def refilled(rates: Rates, step: FloatArray) -> Panels:
+def refilled(rates: LinearRates, step: FloatArray) -> Panels:
     """Panels of rates that end at steps (panel, 2) which others, near them, were cut at."""
     time = rates.time(step)
     nodes = np.append(0.0, radau(STAGES)[0])
     noise = rates.noise_at(time[:, :1] + np.diff(time) * nodes)
-    return Panels(step, time, _at_nodes(noise[:, 1:] - noise[:, :1]))
+    noise = _at_nodes(noise[:, 1:] - noise[:, :1])
+    return Panels(step, time, noise, np.zeros_like(noise))
 
 
 def _at_nodes(integral: FloatArray) -> FloatArray:
@@ -116,16 +125,16 @@ def cut(rates: Rates, last: float, edge: float, noise_scale: float = 1.0) -> Pan
     not_felt = NOT_FELT / edge**2 / noise_scale if noise_scale else np.inf
     total = float(rates.time(np.array([last]))[0])
     if total == 0:
-        return Panels(np.empty((0, 2)), np.empty((0, 2)), np.empty((0, STAGES)))
+        return Panels(*(np.empty((0, width)) for width in (2, 2, STAGES, STAGES)))
     step, starts = _graded(rates, last, edge)
     origin, goals = rates.time(starts[:-1]), starts[1:]
     time = rates.time(step)
     ends = np.stack([step[:-1], step[1:], time[:-1], time[1:]], axis=1)
-    done: list[FloatArray] = []
-    while ends.size:
+    panels = np.empty((0, 4 + 2 * STAGES))
+    while True:
         low, high, begin, end = ends.T
         spent = end - begin
-        noise = rates.noise_at(begin[:, None] + spent[:, None] * places)
+        noise, stairs = _smoothed(rates, begin[:, None] + spent[:, None] * places, STAIRS / NOT_FELT * not_felt)
         noise -= noise[:, :1].copy()
         noise, inside = noise[:, : nodes.size], noise[:, nodes.size :]
         too_long = np.abs(noise @ to_between.T - inside).max(axis=1) > np.maximum(RESOLVED * noise[:, -1], not_felt)
@@ -136,13 +145,40 @@ def cut(rates: Rates, last: float, edge: float, noise_scale: float = 1.0) -> Pan
         since = begin - origin[np.searchsorted(origin, begin, side="right") - 1]
         too_long |= spent > 1.2 * np.maximum(GROWTH * since, FIRST / edge)
         whole = ~too_long & (spent > 0)
-        done.append(np.concatenate([ends[whole], noise[whole, 1:]], axis=1))
+        panels = np.concatenate([panels, np.hstack([ends, noise[:, 1:], stairs[:, 1 : nodes.size]])[whole]])
         ends = ends[too_long]
-        if ends.size:
-            ends = _pieces(ends, goals, rates)
-    panels = np.concatenate(done)
-    panels = panels[np.argsort(panels[:, 2])]
-    return Panels(panels[:, :2], panels[:, 2:4], _at_nodes(panels[:, 4:]))
+        if not ends.size:
+            panels = panels[np.argsort(panels[:, 2])]
+            spent = panels[:, 3] - panels[:, 2]
+            # What is cut short at its left, where the losses have a kink, follows on.
+            abrupt = np.flatnonzero(spent[1:] > np.maximum(LONGER * spent[:-1], FIRST / edge)) + 1
+            abrupt = abrupt[panels[abrupt, 1] - panels[abrupt, 0] > 1]
+            if not abrupt.size:
+                break
+            ends, panels = panels[abrupt, :4], np.delete(panels, abrupt, axis=0)
+        ends = _pieces(ends, goals, rates)
+    return Panels(panels[:, :2], panels[:, 2:4], _at_nodes(panels[:, 4:-STAGES]), panels[:, -STAGES:])
+
+
+def _smoothed(rates: Rates, time: FloatArray, most: float) -> tuple[FloatArray, FloatArray]:
+    """Integral (...) of rate times noise rate up to ``time`` (...), smoothed, and what it is ahead by when steps end.
+
+    Within a step the integral of stairs is a straight line, where that of smooth rates is a parabola. The losses feel the
+    mean of the difference over a step, which is nothing here, and at once, by what the kernel is at time 0, the value
+    when the step ends. ``most`` is by how much it may be ahead.
+    """
+    if not isinstance(rates, StepRates):
+        return rates.noise_at(time), np.zeros_like(time)
+    step = rates.step_at(time)
+    last = rates.rate.size - 1
+    whole = np.minimum(step.astype(np.int64), last)
+    here = rates.noise_rate[whole]
+    up = rates.noise_rate[np.minimum(whole + 1, last)] - here
+    down = here - rates.noise_rate[np.maximum(whole - 1, 0)]
+    ahead = (up + down) * rates.rate[whole] / 24
+    ahead[(np.abs(up - down) > ALIKE * np.abs(up + down)) | (np.abs(ahead) > most)] = 0.0
+    since = step - whole
+    return rates.noise_at(time) + ahead * (1 - 6 * since * (1 - since)), ahead
 
 
 def _pieces(ends: FloatArray, goals: FloatArray, rates: Rates) -> FloatArray:

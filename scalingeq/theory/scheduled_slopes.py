@@ -230,8 +230,14 @@ def _slopes(
     )  # fmt: skip
     noisy = loss[:, 0] + frame.noise_variance[:, None, None] * loss[:, 1]
     tangents, more = march_tangents(panels.length, panels.noise, exponent, noisy, *kernels, frame.follows, change)
+    ahead = frame.ahead((kernels[0] if test is None else kernels[1])[:, None])
+    # It changes with the kernel, and as the factors of time and noise do.
+    moved_ahead = frame.ahead(change.train if test is None else change.test)
+    moved_ahead[:, count : count + 2] = ahead
+    early, moved_early = ahead * loss, ahead * tangents + moved_ahead * noisy[:, None]
     if forced is not None:
         loss, tangents = values(forced) + added, changed(forced) + more
+    loss, tangents = loss - early, tangents - moved_early
     begin = np.zeros((tangents.shape[1], items))
     begin[: len(of_nodes.names)] = of_nodes.target.sum(axis=1)[:, None]
     whole = frame.series(frame.of_curves(curves, frame.start), frame.of_curves(curves, loss))
