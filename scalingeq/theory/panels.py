@@ -8,19 +8,21 @@ from typing import NamedTuple
 import numpy as np
 
 from scalingeq.theory.collocation import STAGES, interpolation, radau
+from scalingeq.theory.curves import IntArray
 from scalingeq.theory.rates import LinearRates, Rates, StepRates
 from scalingeq.theory.spectrum import FloatArray
 
 #: A panel ends before its intrinsic time grows by this share since the start or the last jump of the schedule, where
 #: it is longer than FIRST in units of the fastest mode's time.
 GROWTH, FIRST = 0.35, 0.3
-#: Nor is a panel so many times as long as the one before.
-LONGER = 3.0
+#: Nor is a panel more than LONGER times as long as the one before where the noise rates, over one part in LONGER of it
+#: before and after its beginning, differ by the share SUDDEN of their sum.
+LONGER, SUDDEN = 3.0, 0.01
 #: Nor does the noise rate change within a panel by more than the share CHANGE, unless the panel is shorter than SHORT.
 CHANGE, SHORT = 0.5, 0.01
 #: A panel is cut until a polynomial gives the integral of its noise to the share RESOLVED, or so well that the losses
 #: do not feel the rest.
-RESOLVED, NOT_FELT = 3e-7, 5e-7
+RESOLVED, NOT_FELT = 3e-7, 1e-6
 #: Stairs of single steps are smoothed where they are this small, in the same units, and two in a row alike to this share.
 STAIRS, ALIKE = 3e-5, 0.1
 
@@ -149,10 +151,7 @@ def cut(rates: Rates, last: float, edge: float, noise_scale: float = 1.0) -> Pan
         ends = ends[too_long]
         if not ends.size:
             panels = panels[np.argsort(panels[:, 2])]
-            spent = panels[:, 3] - panels[:, 2]
-            # What is cut short at its left, where the losses have a kink, follows on.
-            abrupt = np.flatnonzero(spent[1:] > np.maximum(LONGER * spent[:-1], FIRST / edge)) + 1
-            abrupt = abrupt[panels[abrupt, 1] - panels[abrupt, 0] > 1]
+            abrupt = _after_jumps(panels[:, :4], rates, FIRST / edge)
             if not abrupt.size:
                 break
             ends, panels = panels[abrupt, :4], np.delete(panels, abrupt, axis=0)
@@ -179,6 +178,16 @@ def _smoothed(rates: Rates, time: FloatArray, most: float) -> tuple[FloatArray, 
     ahead[(np.abs(up - down) > ALIKE * np.abs(up + down)) | (np.abs(ahead) > most)] = 0.0
     since = step - whole
     return rates.noise_at(time) + ahead * (1 - 6 * since * (1 - since)), ahead
+
+
+def _after_jumps(ends: FloatArray, rates: Rates, first: float) -> IntArray:
+    """Which of consecutive panels (panel, 4) are long where the noise rate jumps a little before they begin."""
+    spent = ends[:, 3] - ends[:, 2]
+    long = 1 + np.flatnonzero(spent[1:] > np.maximum(LONGER * spent[:-1], first))
+    long = long[ends[long, 1] - ends[long, 0] > 1]
+    begin, reach = ends[long, 2], spent[long] / LONGER
+    before, after = (np.abs(rates.noise_at(begin) - rates.noise_at(begin + way * reach)) for way in (-1, 1))
+    return long[np.abs(after - before) > SUDDEN * (after + before)]
 
 
 def _pieces(ends: FloatArray, goals: FloatArray, rates: Rates) -> FloatArray:
