@@ -25,6 +25,8 @@ CHANGE, SHORT = 0.5, 0.01
 RESOLVED, NOT_FELT = 3e-7, 1e-6
 #: Stairs of single steps are smoothed where they are this small, in the same units, and two in a row alike to this share.
 STAIRS, ALIKE = 3e-5, 0.1
+#: What is too long is cut into so many pieces.
+PIECES = 3
 
 
 class Panels(NamedTuple):
@@ -193,13 +195,12 @@ def _after_jumps(ends: FloatArray, rates: Rates, first: float) -> IntArray:
 def _pieces(ends: FloatArray, goals: FloatArray, rates: Rates) -> FloatArray:
     """Cut panels (panel, 4), each from step to step and from time to time, at whole steps if they have some.
 
-    They are halved, but those that end at one of the steps ``goals``, where rates often go to zero, are cut into pieces
+    They are cut into PIECES, but those that end at one of the steps ``goals``, where rates often go to zero, are cut into pieces
     each of which is half as long as the one before.
     """
     low, high = ends[:, 0], ends[:, 1]
-    middle = (low + high) / 2
-    middle = np.where(high - low > 1, np.minimum(np.maximum(np.rint(middle), low + 0.5), high - 0.5), middle)
-    cuts = [low, middle]
+    inner = low[:, None] + (high - low)[:, None] * (np.arange(1, PIECES) / PIECES)
+    cuts = [low, np.where((high - low > 1)[:, None], np.rint(inner).clip(ends[:, :1], ends[:, 1:2]), inner).ravel()]
     for i in np.flatnonzero((high - low > 4) & (high[:, None] == goals).any(axis=1)):
         shares = 0.5 ** np.arange(2, int(np.log2(high[i] - low[i])) + 1)
         cuts.append(np.ceil(high[i] - shares * (high[i] - low[i])))
