@@ -17,7 +17,7 @@ from scalingeq.theory.spectrum import FloatArray
 GROWTH, FIRST = 0.35, 0.3
 #: Nor is a panel more than LONGER times as long as the one before where the noise rates, over one part in LONGER of it
 #: before and after its beginning, differ by the share SUDDEN of their sum.
-LONGER, SUDDEN = 3.0, 0.01
+LONGER, SUDDEN = 3.0, 0.005
 #: Nor does the noise rate change within a panel by more than the share CHANGE, unless the panel is shorter than SHORT.
 CHANGE, SHORT = 0.5, 0.01
 #: A panel is cut until a polynomial gives the integral of its noise to the share RESOLVED, or so well that the losses
@@ -200,7 +200,14 @@ def _pieces(ends: FloatArray, goals: FloatArray, rates: Rates) -> FloatArray:
     """
     low, high = ends[:, 0], ends[:, 1]
     inner = low[:, None] + (high - low)[:, None] * (np.arange(1, PIECES) / PIECES)
-    cuts = [low, np.where((high - low > 1)[:, None], np.rint(inner).clip(ends[:, :1], ends[:, 1:2]), inner).ravel()]
+    whole = np.rint(inner)
+    if isinstance(rates, LinearRates):
+        # Kinks are where the knots are.
+        knots = rates.knots.step
+        after = np.searchsorted(knots, inner).clip(1, knots.size - 1)
+        nearest = np.where(inner - knots[after - 1] < knots[after] - inner, knots[after - 1], knots[after])
+        whole = np.where((nearest > low[:, None]) & (nearest < high[:, None]), nearest, whole)
+    cuts = [low, np.where((high - low > 1)[:, None], whole.clip(low[:, None], high[:, None]), inner).ravel()]
     for i in np.flatnonzero((high - low > 4) & (high[:, None] == goals).any(axis=1)):
         shares = 0.5 ** np.arange(2, int(np.log2(high[i] - low[i])) + 1)
         cuts.append(np.ceil(high[i] - shares * (high[i] - low[i])))
