@@ -16,10 +16,11 @@ def march(
     train: ComplexArray,
     test: ComplexArray,
     follows: NDArray[np.int64],
-    root: ComplexArray,
-    left: ComplexArray,
-    start: ComplexArray,
-    push: ComplexArray,
+    linear: FloatArray,
+    square: FloatArray,
+    times_x: NDArray[np.bool_],
+    start: FloatArray,
+    push: FloatArray,
     loss: FloatArray,
     added: FloatArray,
 ) -> None:  # pragma: no cover (coverage does not see compiled code)
@@ -33,70 +34,72 @@ def march(
     modes = exponent.size
     kernels = 2 if test.shape[0] > 0 else 1
     state = np.zeros((2, problems, cases, modes))
-    middle = np.empty((2, stages, modes))
+    basis = np.empty((2, stages, modes))
     decay = np.empty((2, modes))
+    new = np.empty((2, modes))
     weighted = np.empty((kernels, 2, stages, modes))
-    sums = np.zeros((2, stages), dtype=np.complex128)
-    old = np.zeros((2, stages), dtype=np.complex128)
+    sums = np.zeros((2, stages))
+    old = np.zeros((2, stages))
     matrix = np.empty((stages, stages))
     passed = np.empty((stages, stages))
     value = np.empty((cases, stages))
-    new = np.empty((2, modes))
     first = 0
     while first < problems:
         schedule, end = follows[first], first
         while end < problems and follows[end] == schedule:
             end += 1
         for panel in range(panels):
-            if length[schedule, panel] == 0:
+            span = length[schedule, panel]
+            if span == 0:
                 break
             decay[:] = 0.0
             for i in range(stages):
-                scale, last = length[schedule, panel] * root[i], left[stages - 1, i] * start[i]
+                last = start[stages - 1, i]
                 for m in range(modes):
-                    x = 1 - scale.real * exponent[m].real + scale.imag * exponent[m].imag
-                    y = -scale.real * exponent[m].imag - scale.imag * exponent[m].real
-                    inverse = 1 / (x * x + y * y)
-                    x, y = x * inverse, -y * inverse
-                    middle[0, i, m], middle[1, i, m] = x, y
-                    decay[0, m] += last.real * x - last.imag * y
-                    decay[1, m] += last.real * y + last.imag * x
+                    x, y = span * exponent[m].real, span * exponent[m].imag
+                    if times_x[i]:
+                        u, v = basis[0, i - 1, m], basis[1, i - 1, m]
+                        u, v = u * x - v * y, u * y + v * x
+                    else:
+                        u = 1 - linear[i] * x + square[i] * (x * x - y * y)
+                        v = -linear[i] * y + 2 * square[i] * x * y
+                        over = 1 / (u * u + v * v)
+                        u, v = u * over, -v * over
+                    basis[0, i, m], basis[1, i, m] = u, v
+                    decay[0, m] += last * u
+                    decay[1, m] += last * v
             for p in range(first, end):
                 for k in range(kernels):
                     weight = train[p] if k == 0 else test[p]
                     for i in range(stages):
-                        a, b = 0.0, 0.0
+                        a = 0.0
                         for m in range(modes):
-                            x = weight[m].real * middle[0, i, m] - weight[m].imag * middle[1, i, m]
-                            y = weight[m].real * middle[1, i, m] + weight[m].imag * middle[0, i, m]
-                            weighted[k, 0, i, m], weighted[k, 1, i, m] = x, y
+                            x = weight[m].real * basis[0, i, m] - weight[m].imag * basis[1, i, m]
+                            weighted[k, 0, i, m] = x
+                            weighted[k, 1, i, m] = weight[m].real * basis[1, i, m] + weight[m].imag * basis[0, i, m]
                             a += x
-                            b += y
-                        sums[k, i] = complex(a, b)
+                        sums[k, i] = a
                 for j in range(stages):
                     for k in range(stages):
                         a, b = 0.0, 0.0
                         for i in range(stages):
-                            both = left[j, i] * push[i, k]
-                            a += (both * sums[0, i]).real
-                            b += (both * sums[1, i]).real
+                            a += push[j, i, k] * sums[0, i]
+                            b += push[j, i, k] * sums[1, i]
                         matrix[j, k] = -a * noise[schedule, panel, k]
                         passed[j, k] = b
                     matrix[j, j] += 1
                 for c in range(cases):
                     for k in range(kernels):
                         for i in range(stages):
-                            a, b = 0.0, 0.0
+                            a = 0.0
                             for m in range(modes):
-                                x, y = state[0, p, c, m], state[1, p, c, m]
-                                a += weighted[k, 0, i, m] * x - weighted[k, 1, i, m] * y
-                                b += weighted[k, 0, i, m] * y + weighted[k, 1, i, m] * x
-                            old[k, i] = start[i] * complex(a, b)
+                                a += weighted[k, 0, i, m] * state[0, p, c, m] - weighted[k, 1, i, m] * state[1, p, c, m]
+                            old[k, i] = a
                     for j in range(stages):
                         a, b = 0.0, 0.0
                         for i in range(stages):
-                            a += (left[j, i] * old[0, i]).real
-                            b += (left[j, i] * old[1, i]).real
+                            a += start[j, i] * old[0, i]
+                            b += start[j, i] * old[1, i]
                         value[c, j] = forcing[p, c, panel, j] + a
                         added[p, c, panel, j] = b
                 # Gauss elimination: the noise of a panel is a small part of the loss, so that the diagonal leads.
@@ -118,16 +121,14 @@ def march(
                         new[0, m] = decay[0, m] * x - decay[1, m] * y
                         new[1, m] = decay[0, m] * y + decay[1, m] * x
                     for i in range(stages):
-                        kick = complex(0.0)
+                        kick = 0.0
                         for j in range(stages):
                             injected = value[c, j] * noise[schedule, panel, j]
-                            kick += push[i, j] * injected
-                            if kernels == 2:
-                                added[p, c, panel, i] += passed[i, j] * injected
-                        kick *= left[stages - 1, i]
+                            kick += push[stages - 1, i, j] * injected
+                            added[p, c, panel, i] += passed[i, j] * injected
                         for m in range(modes):
-                            new[0, m] += kick.real * middle[0, i, m] - kick.imag * middle[1, i, m]
-                            new[1, m] += kick.real * middle[1, i, m] + kick.imag * middle[0, i, m]
+                            new[0, m] += kick * basis[0, i, m]
+                            new[1, m] += kick * basis[1, i, m]
                     for m in range(modes):
                         state[0, p, c, m], state[1, p, c, m] = new[0, m], new[1, m]
         first = end
@@ -144,10 +145,11 @@ def march_tangents(
     kernels_change: ComplexArray,
     length_change: FloatArray,
     noise_change: FloatArray,
-    root: ComplexArray,
-    left: ComplexArray,
-    start: ComplexArray,
-    push: ComplexArray,
+    linear: FloatArray,
+    square: FloatArray,
+    times_x: NDArray[np.bool_],
+    start: FloatArray,
+    push: FloatArray,
     moved: FloatArray,
     added: FloatArray,
 ) -> None:  # pragma: no cover (coverage does not see compiled code)
@@ -164,87 +166,98 @@ def march_tangents(
     for k in range(count):
         used = np.flatnonzero(kernels[k, 0])
         lowest[k], highest[k] = used[0], used[-1] + 1
+    rate, weight = np.empty((2, modes)), np.empty((count, 2, modes))
+    rate[0], rate[1] = exponent.real, exponent.imag
     state = np.empty((2, modes))
+    zr, zi = state[0], state[1]
     tangent = np.empty((2, parameters, modes))
-    middle = np.empty((2, stages, modes))
-    inside = np.empty((2, stages, modes))
+    basis, held, slope = np.empty((2, stages, modes)), np.empty((2, stages, modes)), np.empty((2, stages, modes))
     weighted = np.empty((count, 2, stages, modes))
-    change = np.empty((2, modes))
     decay, drift, new = np.empty((2, modes)), np.empty((2, modes)), np.empty((2, modes))
-    sums = np.empty((count, stages), dtype=np.complex128)
-    through = np.empty((count, stages), dtype=np.complex128)
-    old = np.empty((count, stages), dtype=np.complex128)
-    pushed = np.empty(stages, dtype=np.complex128)
+    (decay_x, decay_y), (drift_x, drift_y), (new_x, new_y) = (decay[0], decay[1]), (drift[0], drift[1]), (new[0], new[1])
+    # Of the functions: sums with the kernels, and as they change with the length, with the state and by themselves.
+    sums, stretched, through = np.empty((count, stages)), np.empty((count, stages)), np.empty((count, stages))
+    old, own = np.empty((count, stages)), np.empty((count, stages))
+    pushed = np.empty((stages, stages))
     response = np.empty((count, stages, stages))
     matrix = np.empty((stages, stages))
     inverse = np.empty((stages, stages))
     value = np.empty(stages)
     fed = np.empty(stages)
+    changes = np.empty((count, problems, parameters), dtype=np.bool_)
+    change = np.empty((count, 2, problems, parameters, modes))
+    for k in range(count):
+        change[k, 0], change[k, 1] = kernels_change[k].real, kernels_change[k].imag
+        for p in range(problems):
+            for t in range(parameters):
+                changes[k, p, t] = kernels_change[k, p, t].any()
     for p in range(problems):
         schedule = follows[p]
         state[:] = 0.0
         tangent[:] = 0.0
+        for k in range(count):
+            for m in range(modes):
+                weight[k, 0, m], weight[k, 1, m] = kernels[k, p, m].real, kernels[k, p, m].imag
         for panel in range(panels):
-            if length[schedule, panel] == 0:
+            span = length[schedule, panel]
+            if span == 0:
                 break
             felt = noise[schedule, panel]
             decay[:] = 0.0
             drift[:] = 0.0
-            through[:] = 0.0
             new[:] = 0.0
             for i in range(stages):
-                pushed[i] = 0.0
                 for j in range(stages):
-                    pushed[i] += push[i, j] * (base[p, panel, j] * felt[j])
-                scale, last = length[schedule, panel] * root[i], left[stages - 1, i]
+                    a = 0.0
+                    for n in range(stages):
+                        a += push[j, i, n] * (base[p, panel, n] * felt[n])
+                    pushed[j, i] = a
+                br, bi, hr, hi, sr, si = basis[0, i], basis[1, i], held[0, i], held[1, i], slope[0, i], slope[1, i]
+                one, two, turned = linear[i], square[i], 1.0 if times_x[i] else 0.0
                 for m in range(modes):
-                    x = 1 - scale.real * exponent[m].real + scale.imag * exponent[m].imag
-                    y = -scale.real * exponent[m].imag - scale.imag * exponent[m].real
-                    over = 1 / (x * x + y * y)
-                    x, y = x * over, -y * over
-                    middle[0, i, m], middle[1, i, m] = x, y
-                    # Amplitudes of the modes at the nodes.
-                    u = start[i].real * state[0, m] - start[i].imag * state[1, m] + pushed[i].real
-                    v = start[i].real * state[1, m] + start[i].imag * state[0, m] + pushed[i].imag
-                    u, v = u * x - v * y, u * y + v * x
-                    inside[0, i, m], inside[1, i, m] = u, v
-                    new[0, m] += last.real * u - last.imag * v
-                    new[1, m] += last.real * v + last.imag * u
-                turn, pull = last * start[i], last * root[i]
+                    x, y = span * rate[0, m], span * rate[1, m]
+                    # One over the denominator, the function, and its derivative times the exponent.
+                    c, d = 1 - one * x + two * (x * x - y * y), -one * y + 2 * two * x * y
+                    over = 1 / (c * c + d * d)
+                    c, d = c * over, -d * over
+                    u, v = c * x - d * y, c * y + d * x
+                    u, v = c + turned * (u - c), d + turned * (v - d)
+                    br[m], bi[m] = u, v
+                    x, y = one - 2 * two * x, -2 * two * y
+                    x, y = turned + u * x - v * y, u * y + v * x
+                    x, y = c * x - d * y, c * y + d * x
+                    sr[m], si[m] = x * rate[0, m] - y * rate[1, m], x * rate[1, m] + y * rate[0, m]
                 for m in range(modes):
-                    x, y = middle[0, i, m], middle[1, i, m]
-                    decay[0, m] += turn.real * x - turn.imag * y
-                    decay[1, m] += turn.real * y + turn.imag * x
-                    u = inside[0, i, m] * x - inside[1, i, m] * y
-                    v = inside[0, i, m] * y + inside[1, i, m] * x
-                    drift[0, m] += pull.real * u - pull.imag * v
-                    drift[1, m] += pull.real * v + pull.imag * u
+                    hr[m], hi[m] = br[m] * zr[m] - bi[m] * zi[m], br[m] * zi[m] + bi[m] * zr[m]
+                last, kick = start[stages - 1, i], pushed[stages - 1, i]
+                for m in range(modes):
+                    decay_x[m] += last * br[m]
+                    decay_y[m] += last * bi[m]
+                for m in range(modes):
+                    new_x[m] += last * hr[m] + kick * br[m]
+                    new_y[m] += last * hi[m] + kick * bi[m]
+                for m in range(modes):
+                    drift_x[m] += last * (sr[m] * zr[m] - si[m] * zi[m]) + kick * sr[m]
+                    drift_y[m] += last * (sr[m] * zi[m] + si[m] * zr[m]) + kick * si[m]
                 for k in range(count):
-                    a, b, c, d = 0.0, 0.0, 0.0, 0.0
-                    for m in range(lowest[k], highest[k]):
-                        weight, rate = kernels[k, p, m], exponent[m]
-                        x = weight.real * middle[0, i, m] - weight.imag * middle[1, i, m]
-                        y = weight.real * middle[1, i, m] + weight.imag * middle[0, i, m]
-                        weighted[k, 0, i, m], weighted[k, 1, i, m] = x, y
-                        a += x
-                        b += y
-                        u = x * rate.real - y * rate.imag
-                        v = x * rate.imag + y * rate.real
-                        c += u * inside[0, i, m] - v * inside[1, i, m]
-                        d += u * inside[1, i, m] + v * inside[0, i, m]
-                    sums[k, i] = complex(a, b)
-                    through[k, i] = root[i] * complex(c, d)
-            for m in range(modes):
-                state[0, m], state[1, m] = new[0, m], new[1, m]
-                x, y = drift[0, m], drift[1, m]
-                drift[0, m] = x * exponent[m].real - y * exponent[m].imag
-                drift[1, m] = x * exponent[m].imag + y * exponent[m].real
+                    wr, wi = weight[k, 0], weight[k, 1]
+                    ur, ui = weighted[k, 0, i], weighted[k, 1, i]
+                    a, b, c = 0.0, 0.0, 0.0
+                    for m in range(modes):
+                        ur[m] = wr[m] * br[m] - wi[m] * bi[m]
+                        ui[m] = wr[m] * bi[m] + wi[m] * br[m]
+                        x, y = wr[m] * sr[m] - wi[m] * si[m], wr[m] * si[m] + wi[m] * sr[m]
+                        a += ur[m]
+                        b += x
+                        c += x * zr[m] - y * zi[m]
+                    sums[k, i], stretched[k, i], through[k, i] = a, b, c
+            state[:] = new
             for k in range(count):
                 for j in range(stages):
                     for i in range(stages):
                         a = 0.0
                         for n in range(stages):
-                            a += (left[j, n] * push[n, i] * sums[k, n]).real
+                            a += push[j, n, i] * sums[k, n]
                         response[k, j, i] = a
             # Gauss elimination, as in the march itself, for the inverse.
             for j in range(stages):
@@ -268,30 +281,27 @@ def march_tangents(
                 stretch = length_change[schedule, t, panel]
                 louder = noise_change[schedule, t, panel]
                 for k in range(count):
-                    changes = kernels_change[k, p, t].any()
-                    if changes:
-                        for m in range(lowest[k], highest[k]):
-                            change[0, m], change[1, m] = (
-                                kernels_change[k, p, t, m].real,
-                                kernels_change[k, p, t, m].imag,
-                            )
+                    # Where the weights are 0 there is nothing to sum.
+                    low, size = lowest[k], highest[k] - lowest[k]
+                    tr, ti = tangent[0, t, low:], tangent[1, t, low:]
+                    cr, ci = change[k, 0, p, t, low:], change[k, 1, p, t, low:]
                     for i in range(stages):
+                        ur, ui = weighted[k, 0, i, low:], weighted[k, 1, i, low:]
                         a, b = 0.0, 0.0
-                        for m in range(lowest[k], highest[k]):
-                            x, y = tangent[0, t, m], tangent[1, t, m]
-                            a += weighted[k, 0, i, m] * x - weighted[k, 1, i, m] * y
-                            b += weighted[k, 0, i, m] * y + weighted[k, 1, i, m] * x
-                        old[k, i] = start[i] * complex(a, b) + stretch * through[k, i]
-                        if changes:
-                            a, b = 0.0, 0.0
-                            for m in range(lowest[k], highest[k]):
-                                a += change[0, m] * inside[0, i, m] - change[1, m] * inside[1, i, m]
-                                b += change[0, m] * inside[1, i, m] + change[1, m] * inside[0, i, m]
-                            old[k, i] += complex(a, b)
+                        for m in range(size):
+                            a += ur[m] * tr[m] - ui[m] * ti[m]
+                        if changes[k, p, t]:
+                            br, bi, hr, hi = basis[0, i, low:], basis[1, i, low:], held[0, i, low:], held[1, i, low:]
+                            for m in range(size):
+                                a += cr[m] * hr[m] - ci[m] * hi[m]
+                                b += cr[m] * br[m] - ci[m] * bi[m]
+                        old[k, i] = a + stretch * through[k, i]
+                        own[k, i] = b + stretch * stretched[k, i]
                 for j in range(stages):
                     a = forcing_change[p, t, panel, j]
                     for i in range(stages):
-                        a += (left[j, i] * old[0, i]).real + response[0, j, i] * (base[p, panel, i] * louder[i])
+                        a += start[j, i] * old[0, i] + pushed[j, i] * own[0, i]
+                        a += response[0, j, i] * (base[p, panel, i] * louder[i])
                     value[j] = a
                 for j in range(stages):
                     a = 0.0
@@ -303,22 +313,21 @@ def march_tangents(
                     for j in range(stages):
                         a = 0.0
                         for i in range(stages):
-                            a += (left[j, i] * old[k, i]).real + response[k, j, i] * fed[i]
+                            a += start[j, i] * old[k, i] + pushed[j, i] * own[k, i] + response[k, j, i] * fed[i]
                         added[p, t, panel, j] = a
+                tr, ti = tangent[0, t], tangent[1, t]
                 for m in range(modes):
-                    x, y = tangent[0, t, m], tangent[1, t, m]
-                    new[0, m] = decay[0, m] * x - decay[1, m] * y + stretch * drift[0, m]
-                    new[1, m] = decay[0, m] * y + decay[1, m] * x + stretch * drift[1, m]
+                    new_x[m] = decay_x[m] * tr[m] - decay_y[m] * ti[m] + stretch * drift_x[m]
+                    new_y[m] = decay_x[m] * ti[m] + decay_y[m] * tr[m] + stretch * drift_y[m]
                 for i in range(stages):
-                    kick = complex(0.0)
+                    kick = 0.0
                     for j in range(stages):
-                        kick += push[i, j] * fed[j]
-                    kick *= left[stages - 1, i]
+                        kick += push[stages - 1, i, j] * fed[j]
+                    br, bi = basis[0, i], basis[1, i]
                     for m in range(modes):
-                        new[0, m] += kick.real * middle[0, i, m] - kick.imag * middle[1, i, m]
-                        new[1, m] += kick.real * middle[1, i, m] + kick.imag * middle[0, i, m]
-                for m in range(modes):
-                    tangent[0, t, m], tangent[1, t, m] = new[0, m], new[1, m]
+                        new_x[m] += kick * br[m]
+                        new_y[m] += kick * bi[m]
+                tangent[:, t] = new
 
 
 def at_times(
