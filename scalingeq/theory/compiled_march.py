@@ -33,16 +33,21 @@ def march(
     panels, stages = noise.shape[1], noise.shape[2]
     modes = exponent.size
     kernels = 2 if test.shape[0] > 0 else 1
+    rate, weights = np.empty((2, modes)), np.empty((kernels, 2, problems, modes))
+    rate[0], rate[1] = exponent.real, exponent.imag
+    weights[0, 0], weights[0, 1] = train.real, train.imag
+    if kernels == 2:
+        weights[1, 0], weights[1, 1] = test.real, test.imag
     state = np.zeros((2, problems, cases, modes))
     basis = np.empty((2, stages, modes))
-    decay = np.empty((2, modes))
-    new = np.empty((2, modes))
+    decay, new = np.empty((2, modes)), np.empty((2, modes))
     weighted = np.empty((kernels, 2, stages, modes))
     sums = np.zeros((2, stages))
     old = np.zeros((2, stages))
     matrix = np.empty((stages, stages))
     passed = np.empty((stages, stages))
     value = np.empty((cases, stages))
+    rx, ry, dx, dy, nx, ny = rate[0], rate[1], decay[0], decay[1], new[0], new[1]
     first = 0
     while first < problems:
         schedule, end = follows[first], first
@@ -54,30 +59,28 @@ def march(
                 break
             decay[:] = 0.0
             for i in range(stages):
+                bx, by = basis[0, i], basis[1, i]
+                one, two, turned = linear[i], square[i], 1.0 if times_x[i] else 0.0
+                for m in range(modes):
+                    x, y = span * rx[m], span * ry[m]
+                    c, d = 1 - one * x + two * (x * x - y * y), -one * y + 2 * two * x * y
+                    over = 1 / (c * c + d * d)
+                    c, d = c * over, -d * over
+                    bx[m], by[m] = c + turned * (c * x - d * y - c), d + turned * (c * y + d * x - d)
                 last = start[stages - 1, i]
                 for m in range(modes):
-                    x, y = span * exponent[m].real, span * exponent[m].imag
-                    if times_x[i]:
-                        u, v = basis[0, i - 1, m], basis[1, i - 1, m]
-                        u, v = u * x - v * y, u * y + v * x
-                    else:
-                        u = 1 - linear[i] * x + square[i] * (x * x - y * y)
-                        v = -linear[i] * y + 2 * square[i] * x * y
-                        over = 1 / (u * u + v * v)
-                        u, v = u * over, -v * over
-                    basis[0, i, m], basis[1, i, m] = u, v
-                    decay[0, m] += last * u
-                    decay[1, m] += last * v
+                    dx[m] += last * bx[m]
+                    dy[m] += last * by[m]
             for p in range(first, end):
                 for k in range(kernels):
-                    weight = train[p] if k == 0 else test[p]
+                    wx, wy = weights[k, 0, p], weights[k, 1, p]
                     for i in range(stages):
+                        bx, by, ux, uy = basis[0, i], basis[1, i], weighted[k, 0, i], weighted[k, 1, i]
                         a = 0.0
                         for m in range(modes):
-                            x = weight[m].real * basis[0, i, m] - weight[m].imag * basis[1, i, m]
-                            weighted[k, 0, i, m] = x
-                            weighted[k, 1, i, m] = weight[m].real * basis[1, i, m] + weight[m].imag * basis[0, i, m]
-                            a += x
+                            ux[m] = wx[m] * bx[m] - wy[m] * by[m]
+                            uy[m] = wx[m] * by[m] + wy[m] * bx[m]
+                            a += ux[m]
                         sums[k, i] = a
                 for j in range(stages):
                     for k in range(stages):
@@ -89,11 +92,13 @@ def march(
                         passed[j, k] = b
                     matrix[j, j] += 1
                 for c in range(cases):
+                    zx, zy = state[0, p, c], state[1, p, c]
                     for k in range(kernels):
                         for i in range(stages):
+                            ux, uy = weighted[k, 0, i], weighted[k, 1, i]
                             a = 0.0
                             for m in range(modes):
-                                a += weighted[k, 0, i, m] * state[0, p, c, m] - weighted[k, 1, i, m] * state[1, p, c, m]
+                                a += ux[m] * zx[m] - uy[m] * zy[m]
                             old[k, i] = a
                     for j in range(stages):
                         a, b = 0.0, 0.0
@@ -116,21 +121,21 @@ def march(
                             value[c, j] -= matrix[j, i] * value[c, i]
                         value[c, j] /= matrix[j, j]
                         loss[p, c, panel, j] = value[c, j]
+                    zx, zy = state[0, p, c], state[1, p, c]
                     for m in range(modes):
-                        x, y = state[0, p, c, m], state[1, p, c, m]
-                        new[0, m] = decay[0, m] * x - decay[1, m] * y
-                        new[1, m] = decay[0, m] * y + decay[1, m] * x
+                        nx[m] = dx[m] * zx[m] - dy[m] * zy[m]
+                        ny[m] = dx[m] * zy[m] + dy[m] * zx[m]
                     for i in range(stages):
                         kick = 0.0
                         for j in range(stages):
                             injected = value[c, j] * noise[schedule, panel, j]
                             kick += push[stages - 1, i, j] * injected
                             added[p, c, panel, i] += passed[i, j] * injected
+                        bx, by = basis[0, i], basis[1, i]
                         for m in range(modes):
-                            new[0, m] += kick * basis[0, i, m]
-                            new[1, m] += kick * basis[1, i, m]
-                    for m in range(modes):
-                        state[0, p, c, m], state[1, p, c, m] = new[0, m], new[1, m]
+                            nx[m] += kick * bx[m]
+                            ny[m] += kick * by[m]
+                    state[:, p, c] = new
         first = end
 
 
@@ -169,12 +174,16 @@ def march_tangents(
     rate, weight = np.empty((2, modes)), np.empty((count, 2, modes))
     rate[0], rate[1] = exponent.real, exponent.imag
     state = np.empty((2, modes))
-    zr, zi = state[0], state[1]
+    zx, zy = state[0], state[1]
     tangent = np.empty((2, parameters, modes))
     basis, held, slope = np.empty((2, stages, modes)), np.empty((2, stages, modes)), np.empty((2, stages, modes))
     weighted = np.empty((count, 2, stages, modes))
     decay, drift, new = np.empty((2, modes)), np.empty((2, modes)), np.empty((2, modes))
-    (decay_x, decay_y), (drift_x, drift_y), (new_x, new_y) = (decay[0], decay[1]), (drift[0], drift[1]), (new[0], new[1])
+    (decay_x, decay_y), (drift_x, drift_y), (new_x, new_y) = (
+        (decay[0], decay[1]),
+        (drift[0], drift[1]),
+        (new[0], new[1]),
+    )
     # Of the functions: sums with the kernels, and as they change with the length, with the state and by themselves.
     sums, stretched, through = np.empty((count, stages)), np.empty((count, stages)), np.empty((count, stages))
     old, own = np.empty((count, stages)), np.empty((count, stages))
@@ -212,7 +221,7 @@ def march_tangents(
                     for n in range(stages):
                         a += push[j, i, n] * (base[p, panel, n] * felt[n])
                     pushed[j, i] = a
-                br, bi, hr, hi, sr, si = basis[0, i], basis[1, i], held[0, i], held[1, i], slope[0, i], slope[1, i]
+                bx, by, hx, hy, sx, sy = basis[0, i], basis[1, i], held[0, i], held[1, i], slope[0, i], slope[1, i]
                 one, two, turned = linear[i], square[i], 1.0 if times_x[i] else 0.0
                 for m in range(modes):
                     x, y = span * rate[0, m], span * rate[1, m]
@@ -222,34 +231,34 @@ def march_tangents(
                     c, d = c * over, -d * over
                     u, v = c * x - d * y, c * y + d * x
                     u, v = c + turned * (u - c), d + turned * (v - d)
-                    br[m], bi[m] = u, v
+                    bx[m], by[m] = u, v
                     x, y = one - 2 * two * x, -2 * two * y
                     x, y = turned + u * x - v * y, u * y + v * x
                     x, y = c * x - d * y, c * y + d * x
-                    sr[m], si[m] = x * rate[0, m] - y * rate[1, m], x * rate[1, m] + y * rate[0, m]
+                    sx[m], sy[m] = x * rate[0, m] - y * rate[1, m], x * rate[1, m] + y * rate[0, m]
                 for m in range(modes):
-                    hr[m], hi[m] = br[m] * zr[m] - bi[m] * zi[m], br[m] * zi[m] + bi[m] * zr[m]
+                    hx[m], hy[m] = bx[m] * zx[m] - by[m] * zy[m], bx[m] * zy[m] + by[m] * zx[m]
                 last, kick = start[stages - 1, i], pushed[stages - 1, i]
                 for m in range(modes):
-                    decay_x[m] += last * br[m]
-                    decay_y[m] += last * bi[m]
+                    decay_x[m] += last * bx[m]
+                    decay_y[m] += last * by[m]
                 for m in range(modes):
-                    new_x[m] += last * hr[m] + kick * br[m]
-                    new_y[m] += last * hi[m] + kick * bi[m]
+                    new_x[m] += last * hx[m] + kick * bx[m]
+                    new_y[m] += last * hy[m] + kick * by[m]
                 for m in range(modes):
-                    drift_x[m] += last * (sr[m] * zr[m] - si[m] * zi[m]) + kick * sr[m]
-                    drift_y[m] += last * (sr[m] * zi[m] + si[m] * zr[m]) + kick * si[m]
+                    drift_x[m] += last * (sx[m] * zx[m] - sy[m] * zy[m]) + kick * sx[m]
+                    drift_y[m] += last * (sx[m] * zy[m] + sy[m] * zx[m]) + kick * sy[m]
                 for k in range(count):
-                    wr, wi = weight[k, 0], weight[k, 1]
-                    ur, ui = weighted[k, 0, i], weighted[k, 1, i]
+                    wx, wy = weight[k, 0], weight[k, 1]
+                    ux, uy = weighted[k, 0, i], weighted[k, 1, i]
                     a, b, c = 0.0, 0.0, 0.0
                     for m in range(modes):
-                        ur[m] = wr[m] * br[m] - wi[m] * bi[m]
-                        ui[m] = wr[m] * bi[m] + wi[m] * br[m]
-                        x, y = wr[m] * sr[m] - wi[m] * si[m], wr[m] * si[m] + wi[m] * sr[m]
-                        a += ur[m]
+                        ux[m] = wx[m] * bx[m] - wy[m] * by[m]
+                        uy[m] = wx[m] * by[m] + wy[m] * bx[m]
+                        x, y = wx[m] * sx[m] - wy[m] * sy[m], wx[m] * sy[m] + wy[m] * sx[m]
+                        a += ux[m]
                         b += x
-                        c += x * zr[m] - y * zi[m]
+                        c += x * zx[m] - y * zy[m]
                     sums[k, i], stretched[k, i], through[k, i] = a, b, c
             state[:] = new
             for k in range(count):
@@ -283,18 +292,18 @@ def march_tangents(
                 for k in range(count):
                     # Where the weights are 0 there is nothing to sum.
                     low, size = lowest[k], highest[k] - lowest[k]
-                    tr, ti = tangent[0, t, low:], tangent[1, t, low:]
-                    cr, ci = change[k, 0, p, t, low:], change[k, 1, p, t, low:]
+                    tx, ty = tangent[0, t, low:], tangent[1, t, low:]
+                    cx, cy = change[k, 0, p, t, low:], change[k, 1, p, t, low:]
                     for i in range(stages):
-                        ur, ui = weighted[k, 0, i, low:], weighted[k, 1, i, low:]
+                        ux, uy = weighted[k, 0, i, low:], weighted[k, 1, i, low:]
                         a, b = 0.0, 0.0
                         for m in range(size):
-                            a += ur[m] * tr[m] - ui[m] * ti[m]
+                            a += ux[m] * tx[m] - uy[m] * ty[m]
                         if changes[k, p, t]:
-                            br, bi, hr, hi = basis[0, i, low:], basis[1, i, low:], held[0, i, low:], held[1, i, low:]
+                            bx, by, hx, hy = basis[0, i, low:], basis[1, i, low:], held[0, i, low:], held[1, i, low:]
                             for m in range(size):
-                                a += cr[m] * hr[m] - ci[m] * hi[m]
-                                b += cr[m] * br[m] - ci[m] * bi[m]
+                                a += cx[m] * hx[m] - cy[m] * hy[m]
+                                b += cx[m] * bx[m] - cy[m] * by[m]
                         old[k, i] = a + stretch * through[k, i]
                         own[k, i] = b + stretch * stretched[k, i]
                 for j in range(stages):
@@ -315,18 +324,18 @@ def march_tangents(
                         for i in range(stages):
                             a += start[j, i] * old[k, i] + pushed[j, i] * own[k, i] + response[k, j, i] * fed[i]
                         added[p, t, panel, j] = a
-                tr, ti = tangent[0, t], tangent[1, t]
+                tx, ty = tangent[0, t], tangent[1, t]
                 for m in range(modes):
-                    new_x[m] = decay_x[m] * tr[m] - decay_y[m] * ti[m] + stretch * drift_x[m]
-                    new_y[m] = decay_x[m] * ti[m] + decay_y[m] * tr[m] + stretch * drift_y[m]
+                    new_x[m] = decay_x[m] * tx[m] - decay_y[m] * ty[m] + stretch * drift_x[m]
+                    new_y[m] = decay_x[m] * ty[m] + decay_y[m] * tx[m] + stretch * drift_y[m]
                 for i in range(stages):
                     kick = 0.0
                     for j in range(stages):
                         kick += push[stages - 1, i, j] * fed[j]
-                    br, bi = basis[0, i], basis[1, i]
+                    bx, by = basis[0, i], basis[1, i]
                     for m in range(modes):
-                        new_x[m] += kick * br[m]
-                        new_y[m] += kick * bi[m]
+                        new_x[m] += kick * bx[m]
+                        new_y[m] += kick * by[m]
                 tangent[:, t] = new
 
 
