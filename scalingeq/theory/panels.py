@@ -25,6 +25,8 @@ CHANGE, SHORT = 0.5, 0.01
 RESOLVED, NOT_FELT = 3e-7, 1e-6
 #: Stairs of single steps are smoothed where they are this small, in the same units, and two in a row alike to this share.
 STAIRS, ALIKE = 3e-5, 0.1
+#: The noise rate has a kink where its slope changes by the share KINK of its largest a step, ALONE times as much as around.
+KINK, ALONE = 1e-5, 8.0
 #: What is too long is cut into so many pieces.
 PIECES = 3
 
@@ -219,8 +221,8 @@ def _pieces(ends: FloatArray, goals: FloatArray, rates: Rates) -> FloatArray:
 
 def _graded(rates: Rates, last: float, edge: float) -> tuple[FloatArray, FloatArray]:
     """Steps at which panels end that grow since the last jump, and those of the start, the jumps and the end."""
-    jumps = rates.jumps()
-    starts = np.concatenate([[0.0], jumps[jumps < last], [last]])
+    breaks = np.concatenate([[0.0], rates.jumps(), _kinks(rates)])
+    starts = _distinct(np.append(breaks[breaks < last], last))
     time = rates.time(starts)
     spans = np.diff(time)
     first = FIRST / edge
@@ -233,6 +235,17 @@ def _graded(rates: Rates, last: float, edge: float) -> tuple[FloatArray, FloatAr
     long = np.diff(step) > 1
     end = np.where(long & (step[1:] < last), np.ceil(step[1:]), step[1:])
     return _distinct(np.concatenate([step[:1], end, np.floor(end[~long])])), starts
+
+
+def _kinks(rates: Rates) -> FloatArray:
+    """Steps at which the noise rate of single steps begins to rise or fall: to find them by cutting takes longer."""
+    if not isinstance(rates, StepRates) or rates.noise_rate.size < 3:
+        return np.empty(0)
+    change = np.abs(np.diff(rates.noise_rate, 2))
+    large = np.flatnonzero(change > KINK * rates.noise_rate.max())
+    last = change.size - 1
+    around = np.maximum(change[np.maximum(large - 3, 0)], change[np.minimum(large + 3, last)])
+    return np.asarray(2.0 + large[change[large] > ALONE * around])
 
 
 def _distinct(values: FloatArray) -> FloatArray:

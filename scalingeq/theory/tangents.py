@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scalingeq.theory.collocation import combined, rational, real_product, responses_of
+from scalingeq.theory.collocation import CHUNK, combined, rational, real_product, responses_of
 from scalingeq.theory.compiled import loops
 from scalingeq.theory.curves import IntArray
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
@@ -79,10 +79,13 @@ def march_tangents(
     state = np.zeros((len(loss), 1, exponent.size), dtype=np.complex128)
     tangent = np.zeros((*change.forcing.shape[:2], exponent.size), dtype=np.complex128)
     one = np.eye(stages)
+    step = max(1, CHUNK // (stages * state.size))
     for at in range(length.shape[1]):
-        x = length[follows, at, None] * exponent
-        # The functions of the method, and how they change as the panel gets longer.
-        basis, slope = method.of(x), exponent * method.slope(x)
+        if at % step == 0:
+            x = length[follows, at : at + step].T[..., None] * exponent
+            # The functions of the method, and how they change as the panel gets longer.
+            bases, slopes = method.of(x), exponent * method.slope(x)
+        basis, slope = bases[at % step], slopes[at % step]
         felt, stretch = noise[follows, at, None], change.length[follows, :, at, None]
         by_noise = loss[:, None, at] * change.noise[follows, :, at]
         # What a panel's noise counts for in each function: (problem, stage, basis).
