@@ -22,7 +22,7 @@ LONGER, SUDDEN = 3.0, 0.005
 CHANGE, SHORT = 0.5, 0.01
 #: A panel is cut until a polynomial gives the integral of its noise to the share RESOLVED, or so well that the losses
 #: do not feel the rest.
-RESOLVED, NOT_FELT = 3e-7, 1e-6
+RESOLVED, NOT_FELT = 3e-7, 5e-7
 #: Stairs of single steps are smoothed where they are this small, in the same units, and two in a row alike to this share.
 STAIRS, ALIKE = 3e-5, 0.1
 #: The noise rate has a kink where its slope changes by the share KINK of its largest a step, ALONE times as much as around.
