@@ -16,10 +16,11 @@ def march(
     train: ComplexArray,
     test: ComplexArray,
     follows: NDArray[np.int64],
-    root: ComplexArray,
-    left: ComplexArray,
-    start: ComplexArray,
-    push: ComplexArray,
+    linear: FloatArray,
+    square: FloatArray,
+    times_x: NDArray[np.bool_],
+    start: FloatArray,
+    push: FloatArray,
     loss: FloatArray,
     added: FloatArray,
 ) -> None:  # pragma: no cover (coverage does not see compiled code)
@@ -32,71 +33,78 @@ def march(
     panels, stages = noise.shape[1], noise.shape[2]
     modes = exponent.size
     kernels = 2 if test.shape[0] > 0 else 1
+    rate, weights = np.empty((2, modes)), np.empty((kernels, 2, problems, modes))
+    rate[0], rate[1] = exponent.real, exponent.imag
+    weights[0, 0], weights[0, 1] = train.real, train.imag
+    if kernels == 2:
+        weights[1, 0], weights[1, 1] = test.real, test.imag
     state = np.zeros((2, problems, cases, modes))
-    middle = np.empty((2, stages, modes))
-    decay = np.empty((2, modes))
+    basis = np.empty((2, stages, modes))
+    decay, new = np.empty((2, modes)), np.empty((2, modes))
     weighted = np.empty((kernels, 2, stages, modes))
-    sums = np.zeros((2, stages), dtype=np.complex128)
-    old = np.zeros((2, stages), dtype=np.complex128)
+    sums = np.zeros((2, stages))
+    old = np.zeros((2, stages))
     matrix = np.empty((stages, stages))
     passed = np.empty((stages, stages))
     value = np.empty((cases, stages))
-    new = np.empty((2, modes))
+    rx, ry, dx, dy, nx, ny = rate[0], rate[1], decay[0], decay[1], new[0], new[1]
     first = 0
     while first < problems:
         schedule, end = follows[first], first
         while end < problems and follows[end] == schedule:
             end += 1
         for panel in range(panels):
-            if length[schedule, panel] == 0:
+            span = length[schedule, panel]
+            if span == 0:
                 break
             decay[:] = 0.0
             for i in range(stages):
-                scale, last = length[schedule, panel] * root[i], left[stages - 1, i] * start[i]
+                bx, by = basis[0, i], basis[1, i]
+                one, two, turned = linear[i], square[i], 1.0 if times_x[i] else 0.0
                 for m in range(modes):
-                    x = 1 - scale.real * exponent[m].real + scale.imag * exponent[m].imag
-                    y = -scale.real * exponent[m].imag - scale.imag * exponent[m].real
-                    inverse = 1 / (x * x + y * y)
-                    x, y = x * inverse, -y * inverse
-                    middle[0, i, m], middle[1, i, m] = x, y
-                    decay[0, m] += last.real * x - last.imag * y
-                    decay[1, m] += last.real * y + last.imag * x
+                    x, y = span * rx[m], span * ry[m]
+                    c, d = 1 - one * x + two * (x * x - y * y), -one * y + 2 * two * x * y
+                    over = 1 / (c * c + d * d)
+                    c, d = c * over, -d * over
+                    bx[m], by[m] = c + turned * (c * x - d * y - c), d + turned * (c * y + d * x - d)
+                last = start[stages - 1, i]
+                for m in range(modes):
+                    dx[m] += last * bx[m]
+                    dy[m] += last * by[m]
             for p in range(first, end):
                 for k in range(kernels):
-                    weight = train[p] if k == 0 else test[p]
+                    wx, wy = weights[k, 0, p], weights[k, 1, p]
                     for i in range(stages):
-                        a, b = 0.0, 0.0
+                        bx, by, ux, uy = basis[0, i], basis[1, i], weighted[k, 0, i], weighted[k, 1, i]
+                        a = 0.0
                         for m in range(modes):
-                            x = weight[m].real * middle[0, i, m] - weight[m].imag * middle[1, i, m]
-                            y = weight[m].real * middle[1, i, m] + weight[m].imag * middle[0, i, m]
-                            weighted[k, 0, i, m], weighted[k, 1, i, m] = x, y
-                            a += x
-                            b += y
-                        sums[k, i] = complex(a, b)
+                            ux[m] = wx[m] * bx[m] - wy[m] * by[m]
+                            uy[m] = wx[m] * by[m] + wy[m] * bx[m]
+                            a += ux[m]
+                        sums[k, i] = a
                 for j in range(stages):
                     for k in range(stages):
                         a, b = 0.0, 0.0
                         for i in range(stages):
-                            both = left[j, i] * push[i, k]
-                            a += (both * sums[0, i]).real
-                            b += (both * sums[1, i]).real
+                            a += push[j, i, k] * sums[0, i]
+                            b += push[j, i, k] * sums[1, i]
                         matrix[j, k] = -a * noise[schedule, panel, k]
                         passed[j, k] = b
                     matrix[j, j] += 1
                 for c in range(cases):
+                    zx, zy = state[0, p, c], state[1, p, c]
                     for k in range(kernels):
                         for i in range(stages):
-                            a, b = 0.0, 0.0
+                            ux, uy = weighted[k, 0, i], weighted[k, 1, i]
+                            a = 0.0
                             for m in range(modes):
-                                x, y = state[0, p, c, m], state[1, p, c, m]
-                                a += weighted[k, 0, i, m] * x - weighted[k, 1, i, m] * y
-                                b += weighted[k, 0, i, m] * y + weighted[k, 1, i, m] * x
-                            old[k, i] = start[i] * complex(a, b)
+                                a += ux[m] * zx[m] - uy[m] * zy[m]
+                            old[k, i] = a
                     for j in range(stages):
                         a, b = 0.0, 0.0
                         for i in range(stages):
-                            a += (left[j, i] * old[0, i]).real
-                            b += (left[j, i] * old[1, i]).real
+                            a += start[j, i] * old[0, i]
+                            b += start[j, i] * old[1, i]
                         value[c, j] = forcing[p, c, panel, j] + a
                         added[p, c, panel, j] = b
                 # Gauss elimination: the noise of a panel is a small part of the loss, so that the diagonal leads.
@@ -113,23 +121,21 @@ def march(
                             value[c, j] -= matrix[j, i] * value[c, i]
                         value[c, j] /= matrix[j, j]
                         loss[p, c, panel, j] = value[c, j]
+                    zx, zy = state[0, p, c], state[1, p, c]
                     for m in range(modes):
-                        x, y = state[0, p, c, m], state[1, p, c, m]
-                        new[0, m] = decay[0, m] * x - decay[1, m] * y
-                        new[1, m] = decay[0, m] * y + decay[1, m] * x
+                        nx[m] = dx[m] * zx[m] - dy[m] * zy[m]
+                        ny[m] = dx[m] * zy[m] + dy[m] * zx[m]
                     for i in range(stages):
-                        kick = complex(0.0)
+                        kick = 0.0
                         for j in range(stages):
                             injected = value[c, j] * noise[schedule, panel, j]
-                            kick += push[i, j] * injected
-                            if kernels == 2:
-                                added[p, c, panel, i] += passed[i, j] * injected
-                        kick *= left[stages - 1, i]
+                            kick += push[stages - 1, i, j] * injected
+                            added[p, c, panel, i] += passed[i, j] * injected
+                        bx, by = basis[0, i], basis[1, i]
                         for m in range(modes):
-                            new[0, m] += kick.real * middle[0, i, m] - kick.imag * middle[1, i, m]
-                            new[1, m] += kick.real * middle[1, i, m] + kick.imag * middle[0, i, m]
-                    for m in range(modes):
-                        state[0, p, c, m], state[1, p, c, m] = new[0, m], new[1, m]
+                            nx[m] += kick * bx[m]
+                            ny[m] += kick * by[m]
+                    state[:, p, c] = new
         first = end
 
 
@@ -144,10 +150,11 @@ def march_tangents(
     kernels_change: ComplexArray,
     length_change: FloatArray,
     noise_change: FloatArray,
-    root: ComplexArray,
-    left: ComplexArray,
-    start: ComplexArray,
-    push: ComplexArray,
+    linear: FloatArray,
+    square: FloatArray,
+    times_x: NDArray[np.bool_],
+    start: FloatArray,
+    push: FloatArray,
     moved: FloatArray,
     added: FloatArray,
 ) -> None:  # pragma: no cover (coverage does not see compiled code)
@@ -164,87 +171,102 @@ def march_tangents(
     for k in range(count):
         used = np.flatnonzero(kernels[k, 0])
         lowest[k], highest[k] = used[0], used[-1] + 1
+    rate, weight = np.empty((2, modes)), np.empty((count, 2, modes))
+    rate[0], rate[1] = exponent.real, exponent.imag
     state = np.empty((2, modes))
+    zx, zy = state[0], state[1]
     tangent = np.empty((2, parameters, modes))
-    middle = np.empty((2, stages, modes))
-    inside = np.empty((2, stages, modes))
+    basis, held, slope = np.empty((2, stages, modes)), np.empty((2, stages, modes)), np.empty((2, stages, modes))
     weighted = np.empty((count, 2, stages, modes))
-    change = np.empty((2, modes))
     decay, drift, new = np.empty((2, modes)), np.empty((2, modes)), np.empty((2, modes))
-    sums = np.empty((count, stages), dtype=np.complex128)
-    through = np.empty((count, stages), dtype=np.complex128)
-    old = np.empty((count, stages), dtype=np.complex128)
-    pushed = np.empty(stages, dtype=np.complex128)
+    (decay_x, decay_y), (drift_x, drift_y), (new_x, new_y) = (
+        (decay[0], decay[1]),
+        (drift[0], drift[1]),
+        (new[0], new[1]),
+    )
+    # Of the functions: sums with the kernels, and as they change with the length, with the state and by themselves.
+    sums, stretched, through = np.empty((count, stages)), np.empty((count, stages)), np.empty((count, stages))
+    old, own = np.empty((count, stages)), np.empty((count, stages))
+    pushed = np.empty((stages, stages))
     response = np.empty((count, stages, stages))
     matrix = np.empty((stages, stages))
     inverse = np.empty((stages, stages))
     value = np.empty(stages)
     fed = np.empty(stages)
+    changes = np.empty((count, problems, parameters), dtype=np.bool_)
+    change = np.empty((count, 2, problems, parameters, modes))
+    for k in range(count):
+        change[k, 0], change[k, 1] = kernels_change[k].real, kernels_change[k].imag
+        for p in range(problems):
+            for t in range(parameters):
+                changes[k, p, t] = kernels_change[k, p, t].any()
     for p in range(problems):
         schedule = follows[p]
         state[:] = 0.0
         tangent[:] = 0.0
+        for k in range(count):
+            for m in range(modes):
+                weight[k, 0, m], weight[k, 1, m] = kernels[k, p, m].real, kernels[k, p, m].imag
         for panel in range(panels):
-            if length[schedule, panel] == 0:
+            span = length[schedule, panel]
+            if span == 0:
                 break
             felt = noise[schedule, panel]
             decay[:] = 0.0
             drift[:] = 0.0
-            through[:] = 0.0
             new[:] = 0.0
             for i in range(stages):
-                pushed[i] = 0.0
                 for j in range(stages):
-                    pushed[i] += push[i, j] * (base[p, panel, j] * felt[j])
-                scale, last = length[schedule, panel] * root[i], left[stages - 1, i]
+                    a = 0.0
+                    for n in range(stages):
+                        a += push[j, i, n] * (base[p, panel, n] * felt[n])
+                    pushed[j, i] = a
+                bx, by, hx, hy, sx, sy = basis[0, i], basis[1, i], held[0, i], held[1, i], slope[0, i], slope[1, i]
+                one, two, turned = linear[i], square[i], 1.0 if times_x[i] else 0.0
                 for m in range(modes):
-                    x = 1 - scale.real * exponent[m].real + scale.imag * exponent[m].imag
-                    y = -scale.real * exponent[m].imag - scale.imag * exponent[m].real
-                    over = 1 / (x * x + y * y)
-                    x, y = x * over, -y * over
-                    middle[0, i, m], middle[1, i, m] = x, y
-                    # Amplitudes of the modes at the nodes.
-                    u = start[i].real * state[0, m] - start[i].imag * state[1, m] + pushed[i].real
-                    v = start[i].real * state[1, m] + start[i].imag * state[0, m] + pushed[i].imag
-                    u, v = u * x - v * y, u * y + v * x
-                    inside[0, i, m], inside[1, i, m] = u, v
-                    new[0, m] += last.real * u - last.imag * v
-                    new[1, m] += last.real * v + last.imag * u
-                turn, pull = last * start[i], last * root[i]
+                    x, y = span * rate[0, m], span * rate[1, m]
+                    # One over the denominator, the function, and its derivative times the exponent.
+                    c, d = 1 - one * x + two * (x * x - y * y), -one * y + 2 * two * x * y
+                    over = 1 / (c * c + d * d)
+                    c, d = c * over, -d * over
+                    u, v = c * x - d * y, c * y + d * x
+                    u, v = c + turned * (u - c), d + turned * (v - d)
+                    bx[m], by[m] = u, v
+                    x, y = one - 2 * two * x, -2 * two * y
+                    x, y = turned + u * x - v * y, u * y + v * x
+                    x, y = c * x - d * y, c * y + d * x
+                    sx[m], sy[m] = x * rate[0, m] - y * rate[1, m], x * rate[1, m] + y * rate[0, m]
                 for m in range(modes):
-                    x, y = middle[0, i, m], middle[1, i, m]
-                    decay[0, m] += turn.real * x - turn.imag * y
-                    decay[1, m] += turn.real * y + turn.imag * x
-                    u = inside[0, i, m] * x - inside[1, i, m] * y
-                    v = inside[0, i, m] * y + inside[1, i, m] * x
-                    drift[0, m] += pull.real * u - pull.imag * v
-                    drift[1, m] += pull.real * v + pull.imag * u
+                    hx[m], hy[m] = bx[m] * zx[m] - by[m] * zy[m], bx[m] * zy[m] + by[m] * zx[m]
+                last, kick = start[stages - 1, i], pushed[stages - 1, i]
+                for m in range(modes):
+                    decay_x[m] += last * bx[m]
+                    decay_y[m] += last * by[m]
+                for m in range(modes):
+                    new_x[m] += last * hx[m] + kick * bx[m]
+                    new_y[m] += last * hy[m] + kick * by[m]
+                for m in range(modes):
+                    drift_x[m] += last * (sx[m] * zx[m] - sy[m] * zy[m]) + kick * sx[m]
+                    drift_y[m] += last * (sx[m] * zy[m] + sy[m] * zx[m]) + kick * sy[m]
                 for k in range(count):
-                    a, b, c, d = 0.0, 0.0, 0.0, 0.0
-                    for m in range(lowest[k], highest[k]):
-                        weight, rate = kernels[k, p, m], exponent[m]
-                        x = weight.real * middle[0, i, m] - weight.imag * middle[1, i, m]
-                        y = weight.real * middle[1, i, m] + weight.imag * middle[0, i, m]
-                        weighted[k, 0, i, m], weighted[k, 1, i, m] = x, y
-                        a += x
-                        b += y
-                        u = x * rate.real - y * rate.imag
-                        v = x * rate.imag + y * rate.real
-                        c += u * inside[0, i, m] - v * inside[1, i, m]
-                        d += u * inside[1, i, m] + v * inside[0, i, m]
-                    sums[k, i] = complex(a, b)
-                    through[k, i] = root[i] * complex(c, d)
-            for m in range(modes):
-                state[0, m], state[1, m] = new[0, m], new[1, m]
-                x, y = drift[0, m], drift[1, m]
-                drift[0, m] = x * exponent[m].real - y * exponent[m].imag
-                drift[1, m] = x * exponent[m].imag + y * exponent[m].real
+                    wx, wy = weight[k, 0], weight[k, 1]
+                    ux, uy = weighted[k, 0, i], weighted[k, 1, i]
+                    a, b, c = 0.0, 0.0, 0.0
+                    for m in range(modes):
+                        ux[m] = wx[m] * bx[m] - wy[m] * by[m]
+                        uy[m] = wx[m] * by[m] + wy[m] * bx[m]
+                        x, y = wx[m] * sx[m] - wy[m] * sy[m], wx[m] * sy[m] + wy[m] * sx[m]
+                        a += ux[m]
+                        b += x
+                        c += x * zx[m] - y * zy[m]
+                    sums[k, i], stretched[k, i], through[k, i] = a, b, c
+            state[:] = new
             for k in range(count):
                 for j in range(stages):
                     for i in range(stages):
                         a = 0.0
                         for n in range(stages):
-                            a += (left[j, n] * push[n, i] * sums[k, n]).real
+                            a += push[j, n, i] * sums[k, n]
                         response[k, j, i] = a
             # Gauss elimination, as in the march itself, for the inverse.
             for j in range(stages):
@@ -268,30 +290,27 @@ def march_tangents(
                 stretch = length_change[schedule, t, panel]
                 louder = noise_change[schedule, t, panel]
                 for k in range(count):
-                    changes = kernels_change[k, p, t].any()
-                    if changes:
-                        for m in range(lowest[k], highest[k]):
-                            change[0, m], change[1, m] = (
-                                kernels_change[k, p, t, m].real,
-                                kernels_change[k, p, t, m].imag,
-                            )
+                    # Where the weights are 0 there is nothing to sum.
+                    low, size = lowest[k], highest[k] - lowest[k]
+                    tx, ty = tangent[0, t, low:], tangent[1, t, low:]
+                    cx, cy = change[k, 0, p, t, low:], change[k, 1, p, t, low:]
                     for i in range(stages):
+                        ux, uy = weighted[k, 0, i, low:], weighted[k, 1, i, low:]
                         a, b = 0.0, 0.0
-                        for m in range(lowest[k], highest[k]):
-                            x, y = tangent[0, t, m], tangent[1, t, m]
-                            a += weighted[k, 0, i, m] * x - weighted[k, 1, i, m] * y
-                            b += weighted[k, 0, i, m] * y + weighted[k, 1, i, m] * x
-                        old[k, i] = start[i] * complex(a, b) + stretch * through[k, i]
-                        if changes:
-                            a, b = 0.0, 0.0
-                            for m in range(lowest[k], highest[k]):
-                                a += change[0, m] * inside[0, i, m] - change[1, m] * inside[1, i, m]
-                                b += change[0, m] * inside[1, i, m] + change[1, m] * inside[0, i, m]
-                            old[k, i] += complex(a, b)
+                        for m in range(size):
+                            a += ux[m] * tx[m] - uy[m] * ty[m]
+                        if changes[k, p, t]:
+                            bx, by, hx, hy = basis[0, i, low:], basis[1, i, low:], held[0, i, low:], held[1, i, low:]
+                            for m in range(size):
+                                a += cx[m] * hx[m] - cy[m] * hy[m]
+                                b += cx[m] * bx[m] - cy[m] * by[m]
+                        old[k, i] = a + stretch * through[k, i]
+                        own[k, i] = b + stretch * stretched[k, i]
                 for j in range(stages):
                     a = forcing_change[p, t, panel, j]
                     for i in range(stages):
-                        a += (left[j, i] * old[0, i]).real + response[0, j, i] * (base[p, panel, i] * louder[i])
+                        a += start[j, i] * old[0, i] + pushed[j, i] * own[0, i]
+                        a += response[0, j, i] * (base[p, panel, i] * louder[i])
                     value[j] = a
                 for j in range(stages):
                     a = 0.0
@@ -303,22 +322,21 @@ def march_tangents(
                     for j in range(stages):
                         a = 0.0
                         for i in range(stages):
-                            a += (left[j, i] * old[k, i]).real + response[k, j, i] * fed[i]
+                            a += start[j, i] * old[k, i] + pushed[j, i] * own[k, i] + response[k, j, i] * fed[i]
                         added[p, t, panel, j] = a
+                tx, ty = tangent[0, t], tangent[1, t]
                 for m in range(modes):
-                    x, y = tangent[0, t, m], tangent[1, t, m]
-                    new[0, m] = decay[0, m] * x - decay[1, m] * y + stretch * drift[0, m]
-                    new[1, m] = decay[0, m] * y + decay[1, m] * x + stretch * drift[1, m]
+                    new_x[m] = decay_x[m] * tx[m] - decay_y[m] * ty[m] + stretch * drift_x[m]
+                    new_y[m] = decay_x[m] * ty[m] + decay_y[m] * tx[m] + stretch * drift_y[m]
                 for i in range(stages):
-                    kick = complex(0.0)
+                    kick = 0.0
                     for j in range(stages):
-                        kick += push[i, j] * fed[j]
-                    kick *= left[stages - 1, i]
+                        kick += push[stages - 1, i, j] * fed[j]
+                    bx, by = basis[0, i], basis[1, i]
                     for m in range(modes):
-                        new[0, m] += kick.real * middle[0, i, m] - kick.imag * middle[1, i, m]
-                        new[1, m] += kick.real * middle[1, i, m] + kick.imag * middle[0, i, m]
-                for m in range(modes):
-                    tangent[0, t, m], tangent[1, t, m] = new[0, m], new[1, m]
+                        new_x[m] += kick * bx[m]
+                        new_y[m] += kick * by[m]
+                tangent[:, t] = new
 
 
 def at_times(

@@ -8,17 +8,27 @@ from typing import NamedTuple
 import numpy as np
 
 from scalingeq.theory.collocation import STAGES, interpolation, radau
-from scalingeq.theory.rates import Rates
+from scalingeq.theory.curves import IntArray
+from scalingeq.theory.rates import LinearRates, Rates, StepRates
 from scalingeq.theory.spectrum import FloatArray
 
 #: A panel ends before its intrinsic time grows by this share since the start or the last jump of the schedule, where
 #: it is longer than FIRST in units of the fastest mode's time.
 GROWTH, FIRST = 0.35, 0.3
+#: Nor is a panel more than LONGER times as long as the one before where the noise rates, over one part in LONGER of it
+#: before and after its beginning, differ by the share SUDDEN of their sum.
+LONGER, SUDDEN = 3.0, 0.005
 #: Nor does the noise rate change within a panel by more than the share CHANGE, unless the panel is shorter than SHORT.
 CHANGE, SHORT = 0.5, 0.01
 #: A panel is cut until a polynomial gives the integral of its noise to the share RESOLVED, or so well that the losses
-#: do not feel the rest, the stairs of single steps above all.
-RESOLVED, NOT_FELT = 3e-7, 3e-6
+#: do not feel the rest.
+RESOLVED, NOT_FELT = 3e-7, 5e-7
+#: Stairs of single steps are smoothed where they are this small, in the same units, and two in a row alike to this share.
+STAIRS, ALIKE = 3e-5, 0.1
+#: The noise rate has a kink where its slope changes by the share KINK of its largest a step, ALONE times as much as around.
+KINK, ALONE = 1e-5, 8.0
+#: What is too long is cut into so many pieces.
+PIECES = 3
 
 
 class Panels(NamedTuple):
@@ -30,11 +40,14 @@ class Panels(NamedTuple):
         Steps, and intrinsic times, between which each panel lies.
     noise : ndarray, shape (..., panel, stage)
         Noise rate at the nodes, times the length of the panel.
+    stairs : ndarray, shape (..., panel, stage)
+        Noise at the nodes that, by the smoothed rates, comes before a step ends, and by those of single steps after.
     """
 
     step: FloatArray
     time: FloatArray
     noise: FloatArray
+    stairs: FloatArray
 
     @property
     def last(self) -> float:
@@ -62,20 +75,22 @@ def stacked(panels: Sequence[Panels]) -> Panels:
     most = max(len(one.noise) for one in panels)
     if len(panels) == 1:
         return Panels(*(part[None] for part in panels[0]))
-    step, time, noise = (np.zeros((len(panels), most, width)) for width in (2, 2, STAGES))
+    found = Panels(*(np.zeros((len(panels), most, width)) for width in (2, 2, STAGES, STAGES)))
     for number, one in enumerate(panels):
         if used := len(one.noise):
-            step[number, :used], time[number, :used], noise[number, :used] = one
-            step[number, used:], time[number, used:] = one.step[-1, 1], one.time[-1, 1]
-    return Panels(step, time, noise)
+            for part, own in zip(found, one, strict=True):
+                part[number, :used] = own
+            found.step[number, used:], found.time[number, used:] = one.step[-1, 1], one.time[-1, 1]
+    return found
 
 
-def refilled(rates: Rates, step: FloatArray) -> Panels:
+def refilled(rates: LinearRates, step: FloatArray) -> Panels:
     """Panels of rates that end at steps (panel, 2) which others, near them, were cut at."""
     time = rates.time(step)
     nodes = np.append(0.0, radau(STAGES)[0])
     noise = rates.noise_at(time[:, :1] + np.diff(time) * nodes)
-    return Panels(step, time, _at_nodes(noise[:, 1:] - noise[:, :1]))
+    noise = _at_nodes(noise[:, 1:] - noise[:, :1])
+    return Panels(step, time, noise, np.zeros_like(noise))
 
 
 def _at_nodes(integral: FloatArray) -> FloatArray:
@@ -116,16 +131,16 @@ def cut(rates: Rates, last: float, edge: float, noise_scale: float = 1.0) -> Pan
     not_felt = NOT_FELT / edge**2 / noise_scale if noise_scale else np.inf
     total = float(rates.time(np.array([last]))[0])
     if total == 0:
-        return Panels(np.empty((0, 2)), np.empty((0, 2)), np.empty((0, STAGES)))
+        return Panels(*(np.empty((0, width)) for width in (2, 2, STAGES, STAGES)))
     step, starts = _graded(rates, last, edge)
     origin, goals = rates.time(starts[:-1]), starts[1:]
     time = rates.time(step)
     ends = np.stack([step[:-1], step[1:], time[:-1], time[1:]], axis=1)
-    done: list[FloatArray] = []
-    while ends.size:
+    panels = np.empty((0, 4 + 2 * STAGES))
+    while True:
         low, high, begin, end = ends.T
         spent = end - begin
-        noise = rates.noise_at(begin[:, None] + spent[:, None] * places)
+        noise, stairs = _smoothed(rates, begin[:, None] + spent[:, None] * places, STAIRS / NOT_FELT * not_felt)
         noise -= noise[:, :1].copy()
         noise, inside = noise[:, : nodes.size], noise[:, nodes.size :]
         too_long = np.abs(noise @ to_between.T - inside).max(axis=1) > np.maximum(RESOLVED * noise[:, -1], not_felt)
@@ -136,25 +151,65 @@ def cut(rates: Rates, last: float, edge: float, noise_scale: float = 1.0) -> Pan
         since = begin - origin[np.searchsorted(origin, begin, side="right") - 1]
         too_long |= spent > 1.2 * np.maximum(GROWTH * since, FIRST / edge)
         whole = ~too_long & (spent > 0)
-        done.append(np.concatenate([ends[whole], noise[whole, 1:]], axis=1))
+        panels = np.concatenate([panels, np.hstack([ends, noise[:, 1:], stairs[:, 1 : nodes.size]])[whole]])
         ends = ends[too_long]
-        if ends.size:
-            ends = _pieces(ends, goals, rates)
-    panels = np.concatenate(done)
-    panels = panels[np.argsort(panels[:, 2])]
-    return Panels(panels[:, :2], panels[:, 2:4], _at_nodes(panels[:, 4:]))
+        if not ends.size:
+            panels = panels[np.argsort(panels[:, 2])]
+            abrupt = _after_jumps(panels[:, :4], rates, FIRST / edge)
+            if not abrupt.size:
+                break
+            ends, panels = panels[abrupt, :4], np.delete(panels, abrupt, axis=0)
+        ends = _pieces(ends, goals, rates)
+    return Panels(panels[:, :2], panels[:, 2:4], _at_nodes(panels[:, 4:-STAGES]), panels[:, -STAGES:])
+
+
+def _smoothed(rates: Rates, time: FloatArray, most: float) -> tuple[FloatArray, FloatArray]:
+    """Integral (...) of rate times noise rate up to ``time`` (...), smoothed, and what it is ahead by when steps end.
+
+    Within a step the integral of stairs is a straight line, where that of smooth rates is a parabola. The losses feel the
+    mean of the difference over a step, which is nothing here, and at once, by what the kernel is at time 0, the value
+    when the step ends. ``most`` is by how much it may be ahead.
+    """
+    if not isinstance(rates, StepRates):
+        return rates.noise_at(time), np.zeros_like(time)
+    step = rates.step_at(time)
+    last = rates.rate.size - 1
+    whole = np.minimum(step.astype(np.int64), last)
+    here = rates.noise_rate[whole]
+    up = rates.noise_rate[np.minimum(whole + 1, last)] - here
+    down = here - rates.noise_rate[np.maximum(whole - 1, 0)]
+    ahead = (up + down) * rates.rate[whole] / 24
+    ahead[(np.abs(up - down) > ALIKE * np.abs(up + down)) | (np.abs(ahead) > most)] = 0.0
+    since = step - whole
+    return rates.noise_at(time) + ahead * (1 - 6 * since * (1 - since)), ahead
+
+
+def _after_jumps(ends: FloatArray, rates: Rates, first: float) -> IntArray:
+    """Which of consecutive panels (panel, 4) are long where the noise rate jumps a little before they begin."""
+    spent = ends[:, 3] - ends[:, 2]
+    long = 1 + np.flatnonzero(spent[1:] > np.maximum(LONGER * spent[:-1], first))
+    long = long[ends[long, 1] - ends[long, 0] > 1]
+    begin, reach = ends[long, 2], spent[long] / LONGER
+    before, after = (np.abs(rates.noise_at(begin) - rates.noise_at(begin + way * reach)) for way in (-1, 1))
+    return long[np.abs(after - before) > SUDDEN * (after + before)]
 
 
 def _pieces(ends: FloatArray, goals: FloatArray, rates: Rates) -> FloatArray:
     """Cut panels (panel, 4), each from step to step and from time to time, at whole steps if they have some.
 
-    They are halved, but those that end at one of the steps ``goals``, where rates often go to zero, are cut into pieces
+    They are cut into PIECES, but those that end at one of the steps ``goals``, where rates often go to zero, are cut into pieces
     each of which is half as long as the one before.
     """
     low, high = ends[:, 0], ends[:, 1]
-    middle = (low + high) / 2
-    middle = np.where(high - low > 1, np.minimum(np.maximum(np.rint(middle), low + 0.5), high - 0.5), middle)
-    cuts = [low, middle]
+    inner = low[:, None] + (high - low)[:, None] * (np.arange(1, PIECES) / PIECES)
+    whole = np.rint(inner)
+    if isinstance(rates, LinearRates):
+        # Kinks are where the knots are.
+        knots = rates.knots.step
+        after = np.searchsorted(knots, inner).clip(1, knots.size - 1)
+        nearest = np.where(inner - knots[after - 1] < knots[after] - inner, knots[after - 1], knots[after])
+        whole = np.where((nearest > low[:, None]) & (nearest < high[:, None]), nearest, whole)
+    cuts = [low, np.where((high - low > 1)[:, None], whole.clip(low[:, None], high[:, None]), inner).ravel()]
     for i in np.flatnonzero((high - low > 4) & (high[:, None] == goals).any(axis=1)):
         shares = 0.5 ** np.arange(2, int(np.log2(high[i] - low[i])) + 1)
         cuts.append(np.ceil(high[i] - shares * (high[i] - low[i])))
@@ -166,8 +221,8 @@ def _pieces(ends: FloatArray, goals: FloatArray, rates: Rates) -> FloatArray:
 
 def _graded(rates: Rates, last: float, edge: float) -> tuple[FloatArray, FloatArray]:
     """Steps at which panels end that grow since the last jump, and those of the start, the jumps and the end."""
-    jumps = rates.jumps()
-    starts = np.concatenate([[0.0], jumps[jumps < last], [last]])
+    breaks = np.concatenate([[0.0], rates.jumps(), _kinks(rates)])
+    starts = _distinct(np.append(breaks[breaks < last], last))
     time = rates.time(starts)
     spans = np.diff(time)
     first = FIRST / edge
@@ -180,6 +235,17 @@ def _graded(rates: Rates, last: float, edge: float) -> tuple[FloatArray, FloatAr
     long = np.diff(step) > 1
     end = np.where(long & (step[1:] < last), np.ceil(step[1:]), step[1:])
     return _distinct(np.concatenate([step[:1], end, np.floor(end[~long])])), starts
+
+
+def _kinks(rates: Rates) -> FloatArray:
+    """Steps at which the noise rate of single steps begins to rise or fall: to find them by cutting takes longer."""
+    if not isinstance(rates, StepRates) or rates.noise_rate.size < 3:
+        return np.empty(0)
+    change = np.abs(np.diff(rates.noise_rate, 2))
+    large = np.flatnonzero(change > KINK * rates.noise_rate.max())
+    last = change.size - 1
+    around = np.maximum(change[np.maximum(large - 3, 0)], change[np.minimum(large + 3, last)])
+    return np.asarray(2.0 + large[change[large] > ALONE * around])
 
 
 def _distinct(values: FloatArray) -> FloatArray:

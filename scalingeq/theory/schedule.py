@@ -197,15 +197,15 @@ class Schedule:
         # In the units of the shared rates, rounded up in steps: the panels serve all scales that are a bit smaller.
         octave = math.ceil(2 * math.log2(edge * by_rate))
         loudness = math.ceil(math.log2(max(by_noise / by_rate, 1e-30)))
-        step, time, noise = self._cut(last, octave, loudness)
-        return Panels(step, by_rate * time, by_rate * by_noise * noise)
+        step, time, noise, stairs = self._cut(last, octave, loudness)
+        return Panels(step, by_rate * time, by_rate * by_noise * noise, by_rate * by_noise * stairs)
 
     def _cut(self, last: float, octave: int, loudness: int) -> Panels:
         """Panels in the units of the shared rates."""
         key = (last, octave, loudness)
         if key not in self._cuts:
-            if self._near is None:
-                self._cuts[key] = cut(self._rates, last, 2 ** (octave / 2), 2.0**loudness)
-            else:
+            if self._near is not None and isinstance(self._rates, LinearRates):
                 self._cuts[key] = refilled(self._rates, self._near._cut(*key).step)
+            else:
+                self._cuts[key] = cut(self._rates, last, 2 ** (octave / 2), 2.0**loudness)
         return self._cuts[key]

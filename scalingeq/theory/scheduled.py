@@ -218,10 +218,17 @@ class Frame(NamedTuple):
             none = np.zeros_like(kernel)
             kernel = np.concatenate([kernel, np.zeros((len(self.models), terms[0].rate.size))], axis=1)
             test = np.concatenate([none, np.array([one.amplitude for one in terms])], axis=1)[self.model]
-        panels = self.panels
-        return forcing, march(
-            panels.length, panels.noise, exponent, train, kernel[self.model], test, self.follows
-        )[1]  # fmt: skip
+        panels, kernel = self.panels, kernel[self.model]
+        loss, added = march(panels.length, panels.noise, exponent, train, kernel, test, self.follows)
+        return forcing, added - self.ahead((kernel if test is None else test)[:, None]) * loss
+
+    def ahead(self, kernel: ComplexArray) -> FloatArray:
+        """Shares (item, kernel, panel, stage) of the train loss that the smoothed noise of `Panels` adds to a loss too early.
+
+        ``kernel`` (item, kernel, mode) are the weights of the modes in the kernels of that loss, or changes of them.
+        """
+        stairs = self.panels.stairs[self.follows]
+        return np.asarray(kernel.real.sum(axis=-1)[..., None, None] * stairs[:, None])
 
     def at_nodes(self, values: FloatArray) -> FloatArray:
         """Values (item, ..., panel, stage) at the nodes from those at the times (item, ..., point)."""

@@ -32,22 +32,26 @@ class Shift(NamedTuple):
     noise: FloatArray
 
 
-def shift_along(panels: Panels, schedule: Schedule, direction: Direction) -> Shift:
-    """Change of panels, whose ends stay at their steps, where a schedule changes by ``direction``."""
-    step = schedule.step_at(panels.nodes)
-    time, noise = _along(schedule, direction, np.concatenate([panels.step, step], axis=1))
-    # A node stays at its place within the panel, and so moves to another step.
-    moved = time[:, :1] + np.diff(time[:, :2]) * radau(STAGES)[0] - time[:, 2:]
-    by_move = schedule.before(step)[1] * moved
-    change = noise[:, 2:] - noise[:, :1] + by_move
-    return Shift(time[:, :2], np.asarray(np.linalg.solve(radau(STAGES)[1], change.T).T, dtype=np.float64))
+def shift_along(
+    panels: Panels, schedule: Schedule, direction: Direction, asked: FloatArray
+) -> tuple[Shift, FloatArray]:
+    """Change of panels, whose ends stay at their steps, and of intrinsic time at ``asked`` steps (step,).
 
-
-def _along(schedule: Schedule, direction: Direction, at: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Changes (...) of the integrals of the rate and of rate times noise rate up to steps (...)."""
+    The schedule changes by ``direction``.
+    """
     step, rate, noise_rate = schedule.knots
-    time, by_rate = LinearRates(Knots(step, direction[0], noise_rate)).integrals(at)
-    return time, by_rate + LinearRates(Knots(step, rate, direction[1])).integrals(at)[1]
+    node = schedule.step_at(panels.nodes)
+    at = np.concatenate([panels.step.ravel(), node.ravel(), asked])
+    # Changes of the integrals of the rate and of rate times noise rate.
+    time, noise = LinearRates(Knots(step, direction[0], noise_rate)).integrals(at)
+    noise += LinearRates(Knots(step, rate, direction[1])).integrals(at)[1]
+    bounds = [panels.step.size, panels.step.size + node.size]
+    (ends, inner, asked), (noise_ends, noise_inner, _) = (np.split(values, bounds) for values in (time, noise))
+    ends, inner = ends.reshape(-1, 2), inner.reshape(node.shape)
+    # A node stays at its place within the panel, and so moves to another step.
+    moved = ends[:, :1] + np.diff(ends) * radau(STAGES)[0] - inner
+    change = noise_inner.reshape(node.shape) - noise_ends[::2, None] + schedule.before(node)[1] * moved
+    return Shift(ends, np.asarray(np.linalg.solve(radau(STAGES)[1], change.T).T, dtype=np.float64)), asked
 
 
 class Parts(NamedTuple):
@@ -193,7 +197,7 @@ def _slopes(
         exponent = np.append(exponent, -exponentials.rate)
         test = np.concatenate([np.zeros_like(train), forced.kernel], axis=2)
         train = np.concatenate([train, np.zeros_like(forced.kernel)], axis=2)
-    shifts = _shifts(panels, assigned.schedules, directions)
+    shifts, times = _shifts(curves, assigned, panels, directions)
     at_nodes = shifts.time[..., :1] + np.diff(shifts.time) * radau(STAGES)[0]
     # Sizes without a limit change nothing, and need no march.
     sizes = [("per_width", curves.per_width), ("per_sample", curves.per_sample)]
@@ -201,16 +205,13 @@ def _slopes(
     which = [[*of_nodes.names, "per_width", "per_sample"].index(name) + 1 for name in names]
     items, count = frame.model.size, len(which)
 
-    def values(parts: Parts) -> FloatArray:
-        """Forcing (item, 2, panel, stage)."""
-        return frame.at_nodes(parts.forcing[0][frame.model])
-
-    def changed(parts: Parts) -> FloatArray:
-        """Derivatives (item, parameter, panel, stage) of the forcing with respect to everything."""
+    def at_all_nodes(parts: Parts) -> tuple[FloatArray, FloatArray]:
+        """Forcing (item, 2, panel, stage), and derivatives (item, parameter, panel, stage) with respect to everything."""
         # The losses are linear in the label noise, and so are their derivatives, which march for the sum alone.
-        of_times = np.concatenate([parts.forcing[which], parts.drift[None]])[:, frame.model].swapaxes(0, 1)
-        of_times = frame.at_nodes(of_times[:, :, 0] + frame.noise_variance[:, None, None] * of_times[:, :, 1])
-        return np.concatenate([of_times[:, :-1], at_nodes[frame.follows] * of_times[:, -1:]], axis=1)
+        changes = np.concatenate([parts.forcing[which], parts.drift[None]])[:, frame.model].swapaxes(0, 1)
+        changes = changes[:, :, 0] + frame.noise_variance[:, None, None] * changes[:, :, 1]
+        found = frame.at_nodes(np.concatenate([parts.forcing[0][frame.model], changes], axis=1))
+        return found[:, :2], np.concatenate([found[:, 2:-1], at_nodes[frame.follows] * found[:, -1:]], axis=1)
 
     def of_kernel(kernel: ComplexArray) -> ComplexArray:
         found = np.zeros((items, count + at_nodes.shape[1], kernel.shape[-1]), dtype=np.complex128)
@@ -223,24 +224,37 @@ def _slopes(
         return np.concatenate([none, of_schedules], axis=1)
 
     kernels = train[0][frame.model], None if test is None else test[0][frame.model]
-    loss, added = march(panels.length, panels.noise, exponent, values(fed), *kernels, frame.follows)
+    forcing, changed = at_all_nodes(fed)
+    loss, added = march(panels.length, panels.noise, exponent, forcing, *kernels, frame.follows)
     change = Change(
-        changed(fed), of_kernel(train), None if test is None else of_kernel(test),
+        changed, of_kernel(train), None if test is None else of_kernel(test),
         with_sizes(np.diff(shifts.time)[..., 0]), with_sizes(shifts.noise),
     )  # fmt: skip
     noisy = loss[:, 0] + frame.noise_variance[:, None, None] * loss[:, 1]
     tangents, more = march_tangents(panels.length, panels.noise, exponent, noisy, *kernels, frame.follows, change)
+    ahead = frame.ahead((kernels[0] if test is None else kernels[1])[:, None])
+    # It changes with the kernel, and as the factors of time and noise do.
+    moved_ahead = frame.ahead(change.train if test is None else change.test)
+    moved_ahead[:, count : count + 2] = ahead
+    early, moved_early = ahead * loss, ahead * tangents + moved_ahead * noisy[:, None]
     if forced is not None:
-        loss, tangents = values(forced) + added, changed(forced) + more
+        forcing, changed = at_all_nodes(forced)
+        loss, tangents = forcing + added, changed + more
+    loss, tangents = loss - early, tangents - moved_early
     begin = np.zeros((tangents.shape[1], items))
     begin[: len(of_nodes.names)] = of_nodes.target.sum(axis=1)[:, None]
     whole = frame.series(frame.of_curves(curves, frame.start), frame.of_curves(curves, loss))
     of_noise = frame.series(frame.start[frame.item, 1], loss[frame.item, 1])
     of_changes = frame.series(begin, tangents.swapaxes(0, 1))[:, frame.item]
+    # These are losses at fixed places in the panels, which move with their ends.
+    moves = [frame.series(shifts.time[:, i, :1, 0].sum(axis=1), at_nodes[:, i]) for i in range(2, 2 + len(directions))]
     total, slope, by_noise, *found = frame.at_steps(
-        curves, np.concatenate([np.stack([whole, frame.slope_of(whole), of_noise]), of_changes])
+        curves,
+        np.stack([whole, frame.slope_of(whole), of_noise, *of_changes, *(series[assigned.which] for series in moves)]),
     )
-    by_name = dict(zip([*names, "rate", "noise_rate", *directions], found, strict=True))
+    for i in range(len(directions)):
+        found[i - 2 * len(directions)] += slope * (times[i] - found[i - len(directions)])
+    by_name = dict(zip([*names, "rate", "noise_rate", *directions], found, strict=False))
     named = {name: by_name.pop(name) for name in of_nodes.names}
     for name, (per, one_over) in zip(("width", "samples"), sizes, strict=True):
         named[name] = by_name.pop(per, np.zeros_like(total)) * (0.0 - one_over[:, None] ** 2)
@@ -250,25 +264,26 @@ def _slopes(
         own = assigned.which == number
         rate[own] = schedule.before(curves.time[own])[0]
     named["steps"] = rate * slope
-    for place, (name, changes) in enumerate(directions.items(), start=2):
-        # The losses above are those at fixed places in the panels, which move with their ends.
-        moved = frame.series(shifts.time[:, place, :1, 0].sum(axis=1), at_nodes[:, place])
-        moves = frame.at_steps(curves, moved[assigned.which])
-        for number, (schedule, direction) in enumerate(zip(assigned.schedules, changes, strict=True)):
-            own = assigned.which == number
-            named[name][own] += slope[own] * (_along(schedule, direction, curves.time[own])[0] - moves[own])
     return total, named
 
 
-def _shifts(panels: Panels, schedules: Sequence[Schedule], directions: Mapping[str, Sequence[Direction]]) -> Shift:
-    """Changes of the panels (schedule, change, ...): by factors of the time and of the noise, and along directions."""
-    shape = (len(schedules), 2 + len(directions))
+def _shifts(
+    curves: Curves, assigned: Assigned, panels: Panels, directions: Mapping[str, Sequence[Direction]]
+) -> tuple[Shift, FloatArray]:
+    """Changes of the panels (schedule, change, ...), by factors of the time and of the noise, and along directions.
+
+    Also those of intrinsic time (direction, curve, step) at the steps of the curves, along directions.
+    """
+    shape = (len(assigned.schedules), 2 + len(directions))
     time, noise = (np.zeros((*shape, *part.shape[1:])) for part in (panels.time, panels.noise))
     time[:, 0], noise[:, 0], noise[:, 1] = panels.time, panels.noise, panels.noise
-    for place, changes in enumerate(directions.values(), start=2):
-        for number, (schedule, direction) in enumerate(zip(schedules, changes, strict=True)):
-            own = panels.of(number)
-            used = slice(len(own.noise))
-            if own.noise.size:
-                time[number, place, used], noise[number, place, used] = shift_along(own, schedule, direction)
-    return Shift(time, noise)
+    asked = curves.time
+    times = np.empty((len(directions), *asked.shape))
+    for place, changes in enumerate(directions.values()):
+        for number, (schedule, direction) in enumerate(zip(assigned.schedules, changes, strict=True)):
+            used, own = panels.of(number), assigned.which == number
+            shift, found = shift_along(used, schedule, direction, asked[own].ravel())
+            part = slice(len(used.noise))
+            time[number, 2 + place, part], noise[number, 2 + place, part] = shift
+            times[place, own] = found.reshape(-1, asked.shape[1])
+    return Shift(time, noise), times

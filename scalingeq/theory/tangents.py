@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scalingeq.theory.collocation import diagonal
+from scalingeq.theory.collocation import CHUNK, combined, rational, real_product, responses_of
 from scalingeq.theory.compiled import loops
 from scalingeq.theory.curves import IntArray
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
@@ -63,7 +63,7 @@ def march_tangents(
         Derivatives of the train loss at the nodes, and of what the noise adds to the test loss there.
     """
     stages = noise.shape[2]
-    method = diagonal(stages)
+    method = rational(stages)
     moved, added = np.zeros_like(change.forcing), np.zeros_like(change.forcing)
     kernels = [(train, change.train)]
     if test is not None and change.test is not None:
@@ -76,35 +76,35 @@ def march_tangents(
             change.length, change.noise, *method, moved, added,
         )  # fmt: skip
         return moved, moved - change.forcing if test is None else added
-    state = np.zeros((len(loss), exponent.size), dtype=np.complex128)
+    state = np.zeros((len(loss), 1, exponent.size), dtype=np.complex128)
     tangent = np.zeros((*change.forcing.shape[:2], exponent.size), dtype=np.complex128)
-    end, one = method.left[-1], np.eye(stages)
-    # Parameters that stretch the panels also change what the panels do to the modes.
-    stretches = change.length.any()
+    one = np.eye(stages)
+    step = max(1, CHUNK // (stages * state.size))
     for at in range(length.shape[1]):
-        middle = 1 / (1 - length[follows, at, None, None] * method.root[:, None] * exponent)
-        felt = noise[follows, at, None]
-        pushed = (loss[:, at] * felt[:, 0]) @ method.push.T
-        # Amplitudes of the modes at the nodes.
-        inside = middle * (method.start[:, None] * state[:, None] + pushed[..., None])
+        if at % step == 0:
+            x = length[follows, at : at + step].T[..., None] * exponent
+            # The functions of the method, and how they change as the panel gets longer.
+            bases, slopes = method.of(x), exponent * method.slope(x)
+        basis, slope = bases[at % step], slopes[at % step]
+        felt, stretch = noise[follows, at, None], change.length[follows, :, at, None]
         by_noise = loss[:, None, at] * change.noise[follows, :, at]
-        if stretches:
-            stretch, pulled = change.length[follows, :, at, None], method.root[:, None] * exponent * inside
+        # What a panel's noise counts for in each function: (problem, stage, basis).
+        pushed = np.tensordot(loss[:, at] * felt[:, 0], method.push, axes=(1, 2))
         for number, (weight, weight_change) in enumerate(kernels):
-            weighted = weight[:, None] * middle
-            response = ((method.left * weighted.sum(axis=-1)[:, None]) @ method.push).real.swapaxes(-1, -2)
-            old = method.start * (tangent @ weighted.swapaxes(-1, -2)) + weight_change @ inside.swapaxes(-1, -2)
-            if stretches:
-                old += stretch * (weighted * pulled).sum(axis=-1)[:, None]
-            memory = (old @ method.left.T).real
+            weighted, weighted_slope = weight[:, None] * basis, weight[:, None] * slope
+            response = responses_of(weighted, method).swapaxes(-1, -2)
+            old = real_product(tangent, weighted) + real_product(weight_change, state * basis)
+            old += stretch * real_product(state, weighted_slope)
+            own = real_product(weight_change, basis) + stretch * weighted_slope.real.sum(axis=-1)[:, None]
+            memory = old @ method.start.T + own @ pushed.swapaxes(-1, -2)
             if number == 0:
                 answer = np.linalg.inv(one - response * felt.swapaxes(-1, -2))
                 moved[:, :, at] = (change.forcing[:, :, at] + memory + by_noise @ response) @ answer
                 new = moved[:, :, at] * felt + by_noise
             else:
                 added[:, :, at] = memory + new @ response
-        tangent = tangent * ((end * method.start) @ middle)[:, None] + (end * (new @ method.push.T)) @ middle
-        if stretches:
-            tangent += stretch * (end @ (middle * pulled))[:, None]
-        state = end @ inside
+        decay, kicked = (method.start[-1] @ basis)[:, None], pushed[:, -1:]
+        drift = (method.start[-1] @ slope)[:, None] * state + combined(kicked, slope)
+        tangent = tangent * decay + combined(new @ method.push[-1].T, basis) + stretch * drift
+        state = state * decay + combined(kicked, basis)
     return moved, moved - change.forcing if test is None else added

@@ -157,6 +157,21 @@ def test_panels_resolve_schedules_of_real_length(name, monkeypatch):
     np.testing.assert_allclose(loss, loss_curve(at, PowerLaw(1.5, 0.4, 1e9), **arguments), rtol=5e-6)
 
 
+@pytest.mark.parametrize("name", ["cosine", "warm-up, plateau and decay", "rate and batch"])
+@pytest.mark.parametrize("samples", [math.inf, 500.0])
+def test_panels_of_many_steps_are_as_good_as_single_steps(name, samples, monkeypatch):
+    """Stairs of single steps are smoothed: beside panels of one step each, where they are not."""
+    from scalingeq.theory import panels as module
+
+    shape, batch = schedules(600)[name]
+    settings = {"learning_rate": 0.5 * shape, "batch_size": batch, "width": 300, "samples": samples}
+    at = np.arange(601.0)
+    loss = loss_curve(at, PowerLaw(1.5, 0.4), noise_variance=0.1, **settings)
+    for constant, exact in {"RESOLVED": -1.0, "NOT_FELT": -1.0, "STAIRS": 0.0}.items():
+        monkeypatch.setattr(module, constant, exact)
+    np.testing.assert_allclose(loss, loss_curve(at, PowerLaw(1.5, 0.4), noise_variance=0.1, **settings), rtol=1e-6)
+
+
 def test_only_the_integrals_of_a_schedule_count_without_noise():
     rng = np.random.default_rng(0)
     rate = rng.random(1000)
