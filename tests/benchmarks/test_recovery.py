@@ -12,6 +12,8 @@ Without the weak prior on the exponent of the width one fit in nine ended in a s
 which the exponents of the width and of the unlearnable loss have changed places; the 95 % intervals then held r in 0.915 and
 the frontier's exponent in 0.875 of the draws, with mean errors of -0.14 and 0.27 standard errors. The prior was introduced
 for that, and its centre is what widths of networks are, which is where this truth is too; with it one fit in 27 ends there.
+Off that centre, at the first truth, 127 draws have intervals that hold alpha in 0.677 and 0.945, r in 0.740 and 0.976 and
+the frontier's exponent in 0.709 and 0.945 of them, with mean errors of -0.16, 0.22 and -0.24 standard errors.
 """
 
 import json
