@@ -75,7 +75,8 @@ def refine(
 
     def jacobian(inner: Parameters) -> Floats:
         here = at(inner)
-        return objective.jacobian(here) * [here[name].value if name in logs else 1.0 for name in objective.free]
+        factor = np.array([here[name].value if name in logs else 1.0 for name in objective.free])
+        return np.asarray(objective.jacobian(here) * factor)
 
     # Where a direction has no curvature, SciPy's trust region divides by zero on its way to a step.
     with np.errstate(divide="ignore", invalid="ignore"):
