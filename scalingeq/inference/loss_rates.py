@@ -94,4 +94,4 @@ def _end(curves: TrainingCurves, run: int) -> float:
 
 def _loss(parameters: Mapping[str, float], curves: TrainingCurves, reference_params: float) -> Floats:
     settings, index = twopoint.settings_of(curves)
-    return twopoint.predict(parameters, settings, reference_params)[index]
+    return np.asarray(twopoint.predict(parameters, settings, reference_params)[index])
