@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scalingeq.theory.compiled_losses import invert, test, train
 from scalingeq.theory.compiled_march import at_times, march, march_tangents, totals
 from scalingeq.theory.compiled_slopes import slopes
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
@@ -30,6 +31,8 @@ class Loops(NamedTuple):
         Functions of this module.
     slopes : callable
         That of `scalingeq.theory.compiled_slopes`.
+    train, test, invert : callable
+        Those of `scalingeq.theory.compiled_losses`.
     march, march_tangents, at_times, totals : callable
         Those of `scalingeq.theory.compiled_march`.
     """
@@ -37,6 +40,9 @@ class Loops(NamedTuple):
     walk: Callable[..., None]
     pair: Callable[..., None]
     slopes: Callable[..., None]
+    train: Callable[..., None]
+    test: Callable[..., None]
+    invert: Callable[..., None]
     march: Callable[..., None]
     march_tangents: Callable[..., None]
     at_times: Callable[..., None]
@@ -56,7 +62,9 @@ def loops() -> Loops | None:
     compile_: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.njit(
         cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"}
     )
-    return Loops(*(compile_(loop) for loop in (walk, pair, slopes, march, march_tangents, at_times, totals)))
+    return Loops(
+        *(compile_(loop) for loop in (walk, pair, slopes, train, test, invert, march, march_tangents, at_times, totals))
+    )
 
 
 def walk(
@@ -69,14 +77,14 @@ def walk(
     per_width: FloatArray,
     per_sample: FloatArray,
     passes: int,
-    kappa: ComplexArray,
-    sums: ComplexArray,
-    steps: ComplexArray,
+    last_step: float,
+    fields: ComplexArray,
+    found: NDArray[np.bool_],
 ) -> None:  # pragma: no cover (coverage does not see compiled code)
     """Follow the renormalised frequency along paths (path, point), as `scalingeq.theory.following` describes.
 
     ``first`` (path or 1,) is the first step in log s and ``prediction`` (path or 1, point, 6) the weights of the
-    others. The last three arguments take the results.
+    others. The last two arguments take the results.
     """
     rows, points = path.shape
     # Filled up with nodes of no weight, so that the processor's vectors hold all of them.
@@ -191,12 +199,24 @@ def walk(
                 guess = guess + step
                 steep = guess * (derivative + 2 * step * second)
                 slope_of_root = s * steep.conjugate() / (steep.real**2 + steep.imag**2)
-            kappa[row, point] = guess
-            steps[row, point] = step
             for i in range(3):
-                sums[0, row, point, i] = power[0, i] - step * (power[1, i] - step * power[2, i])
-                sums[1, row, point, i] = 2 * step * power[2, i] - power[1, i]
-                sums[2, row, point, i] = 2 * power[2, i]
+                total = power[0, i] - step * (power[1, i] - step * power[2, i])
+                fields[2 + i, row, point] = total
+                if i < 2:
+                    fields[5 + i, row, point] = 2 * step * power[2, i] - power[1, i]
+                    fields[7 + i, row, point] = 2 * power[2, i]
+            fields[0, row, point] = guess
+            if p >= q:
+                fields[1, row, point] = s / (1 - fields[2, row, point] * q)
+            else:
+                fields[1, row, point] = guess * (1 - fields[2, row, point] * p)
+            modulus = abs(guess)
+            slack = -1e-9 * modulus
+            found[row, point] = (
+                abs(step) <= last_step * modulus
+                and guess.imag >= slack
+                and s.imag * guess.real - s.real * guess.imag >= abs(s) * slack
+            )
             # The series of the logarithm, where the guess was as good as it is but for the first points.
             moved = (guess - start) * start.conjugate() / (start.real**2 + start.imag**2)
             if abs(moved.real) + abs(moved.imag) < 1e-3:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scalingeq.errors import ParameterError, raise_problems
 from scalingeq.theory import laplace
 from scalingeq.theory.compiled import Loops, loops
-from scalingeq.theory.following import Followed, follow, follow_to, real_root
+from scalingeq.theory.following import follow, follow_to, real_root
 from scalingeq.theory.shift import ShiftedNodes
 from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray, Nodes, Spectrum
 
@@ -186,9 +186,8 @@ def one_point(
     nodes = spectrum.nodes(_smallest(flat))
     below = flat.imag < 0
     upper = np.where(below, flat.conj(), flat)
-    flat_width, flat_samples = per_width.ravel(), per_sample.ravel()
-    point = _equivalents(upper, follow_to(upper, nodes, flat_width, flat_samples), flat_width, flat_samples)
-    fields = (np.where(below, field.conj(), field).reshape(shape) for field in point[1:-2])
+    found = follow_to(upper, nodes, per_width.ravel(), per_sample.ravel())
+    fields = np.where(below, found.conj(), found).reshape(-1, *shape)
     return OnePoint._make([frequency, *fields, per_width, per_sample])
 
 
@@ -219,20 +218,8 @@ def one_point_along(
     ConvergenceError
         Where Newton's method fails.
     """
-    return _equivalents(
-        path, follow(path, nodes, per_width, per_sample, polish), per_width[:, None], per_sample[:, None]
-    )
-
-
-def _equivalents(s: ComplexArray, at: Followed, per_width: FloatArray, per_sample: FloatArray) -> OnePoint:
-    degrees, power, squares = at.sums
-    (degrees_slope, power_slope, _), (degrees_curvature, power_curvature, _) = at.slopes, at.curvatures
-    # Of the two forms of kappa1 the one is taken whose factor does not vanish at s = 0.
-    kappa1 = np.where(per_width >= per_sample, s / (1 - degrees * per_sample), at.kappa * (1 - degrees * per_width))
-    return OnePoint(
-        s, at.kappa, kappa1, degrees, power, squares, degrees_slope, power_slope, degrees_curvature, power_curvature,
-        per_width, per_sample,
-    )  # fmt: skip
+    fields = follow(path, nodes, per_width, per_sample, polish)
+    return OnePoint(path, *fields, per_width[:, None], per_sample[:, None])
 
 
 def forcing_one_point(point: OnePoint, noise_variance: ArrayLike) -> ComplexArray:

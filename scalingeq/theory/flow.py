@@ -11,26 +11,34 @@ from typing import NamedTuple
 import numpy as np
 
 from scalingeq.theory import laplace
+from scalingeq.theory.compiled import loops
 from scalingeq.theory.curves import Curves, IntArray
 from scalingeq.theory.equivalents import (
     OnePoint,
-    TwoPoint,
     forcing_one_point,
     kernel_one_point,
-    two_point_of_pairs,
 )
 from scalingeq.theory.sensitivities import (
     OnePointSlopes,
-    TwoPointSlopes,
     node_slopes,
     one_point_slopes,
-    two_point_slopes,
+    two_points,
 )
 from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray
 from scalingeq.theory.stability import edge_bound
-from scalingeq.theory.two_frequency import KernelGrids, kernel_grids, product_of_pairs
+from scalingeq.theory.two_frequency import KernelGrids, kernel_grids
 from scalingeq.theory.volterra import noisy_loss
-from scalingeq.theory.windows import are_all, equivalents, invert, sort_times, take
+from scalingeq.theory.windows import (
+    Layout,
+    Numbers,
+    SortedTimes,
+    are_all,
+    equivalents,
+    invert,
+    invert_pairs,
+    sort_times,
+    take,
+)
 
 
 class Equivalents(NamedTuple):
@@ -63,7 +71,7 @@ def one_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) ->
     layout = times.curves(curves.which)
     end, whose = times.end[layout.window], layout.curve
     of, row = _equivalents(end, curves.per_width[whose], curves.per_sample[whose], spectrum, jacobian, polish=False)
-    return invert(times, layout, _train_loss(of.take(row), curves, whose), curves.grid.shape[1])
+    return invert(times, layout, _train_loss(of, row, curves, whose), curves.grid.shape[1])
 
 
 def two_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) -> FloatArray:
@@ -93,21 +101,16 @@ def two_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) ->
     )  # fmt: skip
     of, row = _equivalents(end, size.real, size.imag, spectrum, jacobian)
     row_forced, row_fed, row_driven = np.split(row, np.cumsum([layout.curve.size for layout in layouts])[:-1])
-    if noisy:
-        of_pairs, place = _used(of, np.concatenate([row_forced, row_fed]))
-        row_forced, row_fed = np.split(place, [row_forced.size])
-        pair, slopes = _pairs(of_pairs)
-        kernel = _test_kernel(pair, slopes)
-    else:
-        # Derivatives of the kernel are not felt where there is no noise.
-        of_kernel, row_fed = _used(of._replace(slopes=None), row_fed)
-        kernel = _test_kernel(_pairs(of_kernel)[0], None)
-        of_pairs, row_forced = _used(of, row_forced)
-        pair, slopes = _pairs(of_pairs)
-    forcing = _test_forcing(of_pairs, pair, slopes, row_forced, curves, forced.curve)
-    loss = invert(times, forced, forcing, columns)
-    amplitude = grids.amplitudes(invert(times, fed, kernel[:, row_fed], grids.time.size))
-    train = _train_loss(of.take(row_driven), curves, driven.curve)
+    signal, variance = two_points(of.point, of.slopes)
+    loss = _forced(times, forced, of, signal, variance, row_forced, curves)
+    # Derivatives of the kernel are not felt where there is no noise.
+    fed_variance = variance if noisy else variance[:1]
+
+    def kernel_at(items: Numbers) -> ComplexArray:
+        return _test_loss(of, fed_variance, fed_variance, row_fed[items], None)
+
+    amplitude = grids.amplitudes(invert_pairs(times, fed, kernel_at, len(fed_variance), grids.time.size))
+    train = _train_loss(of, row_driven, curves, driven.curve)
     windows, window = np.unique(driven.window, return_inverse=True)
     window = window.reshape(-1)
     p = 2 * laplace.hyperbola().frequency / times.end[windows, None]
@@ -129,13 +132,24 @@ def forcing_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) -> Float
     layout = times.curves(curves.which)
     end, whose = times.end[layout.window], layout.curve
     of, row = _equivalents(end, curves.per_width[whose], curves.per_sample[whose], spectrum, jacobian)
-    return invert(times, layout, _test_forcing(of, *_pairs(of), row, curves, whose), curves.grid.shape[1])
+    return _forced(times, layout, of, *two_points(of.point, of.slopes), row, curves)
 
 
-def _used(of: Equivalents, row: IntArray) -> tuple[Equivalents, IntArray]:
-    """Equivalents of the distinct ones of some rows, and the place of each among these."""
-    rows, place = np.unique(row, return_inverse=True)
-    return of.take(rows), place.reshape(-1)
+def _forced(
+    times: SortedTimes,
+    layout: Layout,
+    of: Equivalents,
+    signal: ComplexArray,
+    variance: ComplexArray,
+    row: IntArray,
+    curves: Curves,
+) -> FloatArray:
+    """Test loss without noise (1 or 1 + parameter, curve, time)."""
+
+    def transform(items: Numbers) -> ComplexArray:
+        return _test_loss(of, signal, variance, row[items], curves.noise_variance[layout.curve[items]])
+
+    return invert_pairs(times, layout, transform, len(signal) + 3 * (len(signal) > 1), curves.grid.shape[1])
 
 
 def _equivalents(
@@ -155,10 +169,23 @@ def _equivalents(
     return Equivalents(point, slopes, spectrum.nodes(1.0).power), row
 
 
-def _train_loss(of: Equivalents, curves: Curves, whose: IntArray) -> ComplexArray:
-    """Transform (1 or 1 + parameter, item, frequency) at twice the time of the train loss of the curves ``whose``."""
+def _train_loss(of: Equivalents, row: IntArray, curves: Curves, whose: IntArray) -> ComplexArray:
+    """Transform (1 or 1 + parameter, item, frequency) at twice the time of the train loss, of ``row`` and ``whose``."""
     point, slopes = of.point, of.slopes
+    compiled = loops()
+    if compiled is not None:
+        moved = [np.empty((0, *point.s.shape), dtype=np.complex128)] * 5
+        if slopes is not None:
+            moved = [field[:-1] for field in slopes[1:6]]
+        lead = len(moved[0]) + 4 if slopes else 1
+        out = np.empty((lead, row.size, point.s.shape[1]), dtype=np.complex128)
+        compiled.train(
+            *point[:6], *point[-2:], *moved, of.power, row, curves.noise_variance[whose], curves.noise_rate[whose], out
+        )
+        return out
     noise, rate = curves.noise_variance[whose, None], curves.noise_rate[whose, None]
+    of = of.take(row)
+    point, slopes = of.point, of.slopes
     forcing, kernel = forcing_one_point(point, noise), kernel_one_point(point)
     loss = noisy_loss(forcing, kernel, rate)
     if slopes is None:
@@ -177,51 +204,51 @@ def _train_loss(of: Equivalents, curves: Curves, whose: IntArray) -> ComplexArra
     return out
 
 
-def _pairs(of: Equivalents) -> tuple[TwoPoint, TwoPointSlopes | None]:
-    """Two-point equivalents (row, 2, pair), and their derivatives."""
-    return (two_point_of_pairs(of.point), None) if of.slopes is None else two_point_slopes(of.point, of.slopes)
-
-
-def _test_forcing(
-    of: Equivalents, pair: TwoPoint, slopes: TwoPointSlopes | None, row: IntArray, curves: Curves, whose: IntArray
+def _test_loss(
+    of: Equivalents,
+    numerator: ComplexArray,
+    variance: ComplexArray,
+    row: IntArray,
+    noise_variance: FloatArray | None,
 ) -> ComplexArray:
-    """Transform (1 or 1 + parameter, item, 2, pair) of the test forcing, of ``row`` and ``whose`` curve (item,)."""
-    over = 1 / product_of_pairs(of.point)
-    unit = over / (1 - pair.variance * pair.per_sample)
-    noise = curves.noise_variance[whose, None, None]
-    at = slice(None) if are_all(row, len(unit)) else row
-    value = (unit * pair.signal)[at]
-    if noise.any():
-        value += noise * unit[at]
-    if slopes is None:
-        return value[None]
-    ratio = slopes.variance * pair.per_sample
-    ratio[-1] += pair.variance
-    ratio *= unit / over
+    """Transform (1 or 1 + parameter, item, 2, pair) of the test forcing at the ``row`` of each item.
+
+    ``numerator`` is the signal of `two_points`. With the variance in its place, and without noise of the labels and the
+    factor 1/(s s'), the same is the test kernel, with derivatives for the spectrum and the sizes alone.
+    """
+    parameters, is_forcing = len(variance) - 1, noise_variance is not None
+    if noise_variance is None:
+        noise_variance = np.zeros(row.size)
     first, second = laplace.pairs()
-    both = of.point.s[:, first], of.point.s[:, second]
-    total = np.stack([both[0] + both[1], both[0] + both[1].conj()], axis=1)
-    out = np.empty((len(ratio) + 4, *value.shape), dtype=np.complex128)
+    out = np.empty(
+        (1 + parameters + 3 * (is_forcing and parameters > 0), row.size, *variance.shape[2:]), dtype=np.complex128
+    )
+    compiled = loops()
+    if compiled is not None:
+        compiled.test(
+            numerator, variance, of.point.per_sample, of.point.s, of.power, row, noise_variance, first, second,
+            is_forcing, out,
+        )  # fmt: skip
+        return out
+    noise, per_sample = noise_variance[:, None, None], of.point.per_sample[row, :, None]
+    s = of.point.s[row, None]
+    near, far = s[..., first], s[..., second]
+    far = np.concatenate([far, far.conj()], axis=1)
+    over = 1 / (near * far) if is_forcing else np.ones(1)
+    resolved = 1 / (1 - variance[0, row] * per_sample)
+    unit = resolved * over
+    value = (numerator[0, row] + noise) * unit
     out[0] = value
-    np.multiply(ratio[:, at], value, out=out[1:-3])
-    np.multiply(slopes.signal, unit, out=ratio)
-    out[1:-3] += ratio[:, at]
-    out[-3] = unit[at]
-    out[-2] = 0
-    out[-1] = total[at] * (value - (of.power + noise) * over[at])  # without the jump at the start
-    return out
-
-
-def _test_kernel(pair: TwoPoint, slopes: TwoPointSlopes | None) -> ComplexArray:
-    """Transform (1 or 1 + parameter of spectrum and sizes, row, 2, pair) of the test kernel."""
-    unit = 1 / (1 - pair.variance * pair.per_sample)
-    kernel = pair.variance * unit
-    if slopes is None:
-        return kernel[None]
-    out = np.empty((1 + len(slopes.variance), *kernel.shape), dtype=np.complex128)
-    out[0] = kernel
-    np.multiply(slopes.variance, unit * (1 + kernel * pair.per_sample), out=out[1:])
-    out[-1] += unit * kernel * pair.variance
+    if parameters:
+        moved = variance[1:, row] * per_sample
+        moved[-1] += variance[0, row]
+        moved *= value * resolved
+        slopes = out[1 : 1 + parameters]
+        np.multiply(numerator[1:, row], unit, out=slopes)
+        slopes += moved
+        if is_forcing:
+            out[-3], out[-2] = unit, 0
+            out[-1] = (near + far) * (value - (of.power + noise) * over)  # without the jump at the start
     return out
 
 
@@ -233,4 +260,9 @@ def test_kernel_amplitudes(
     layout = times.curves(np.zeros(per_width.size, dtype=np.int64))
     whose = layout.curve
     of, row = _equivalents(times.end[layout.window], per_width[whose], per_sample[whose], spectrum, True)
-    return grids.amplitudes(invert(times, layout, _test_kernel(*_pairs(of))[:, row], grids.time.size))
+    _, variance = two_points(of.point, of.slopes)
+
+    def transform(items: Numbers) -> ComplexArray:
+        return _test_loss(of, variance, variance, row[items], None)
+
+    return grids.amplitudes(invert_pairs(times, layout, transform, len(variance), grids.time.size))

@@ -1,0 +1,159 @@
+"""The loops that turn equivalents into losses, for numba (`scalingeq.theory.compiled`)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scalingeq.theory.spectrum import ComplexArray, FloatArray
+
+
+def train(
+    s: ComplexArray,
+    kappa2: ComplexArray,
+    kappa1: ComplexArray,
+    degrees: ComplexArray,
+    power: ComplexArray,
+    squares: ComplexArray,
+    per_width: FloatArray,
+    per_sample: FloatArray,
+    d_kappa2: ComplexArray,
+    d_kappa1: ComplexArray,
+    d_degrees: ComplexArray,
+    d_power: ComplexArray,
+    d_squares: ComplexArray,
+    untrained: float,
+    row: NDArray[np.int64],
+    noise_variance: FloatArray,
+    noise_rate: FloatArray,
+    out: ComplexArray,
+) -> None:  # pragma: no cover (coverage does not see compiled code)
+    """Transform of the train loss and its derivatives, as `scalingeq.theory.flow` has them.
+
+    The equivalents are (row, frequency), one over the sizes (row, 1), derivatives (parameter, row, frequency), of which
+    there may be none. ``out`` (1 or parameter + 4, item, frequency) takes the results at the ``row`` of each item.
+    """
+    parameters, (rows, count) = d_kappa2.shape[0], s.shape
+    kernel, signal, over = np.empty((3, rows, count), dtype=np.complex128)
+    moved = np.empty((3, parameters, rows, count), dtype=np.complex128)
+    for r in range(rows):
+        p, q = per_width[r, 0], per_sample[r, 0]
+        for f in range(count):
+            d, k = degrees[r, f], kappa2[r, f]
+            a, b = d * p, d * q
+            kernel[r, f] = squares[r, f] + k * d * (a + b - a * b)
+            one = kappa1[r, f]
+            over[r, f] = one.conjugate() / (one.real**2 + one.imag**2)
+            signal[r, f] = k * power[r, f]
+        for n in range(parameters):
+            for f in range(count):
+                k, dk = kappa2[r, f], d_kappa2[n, r, f]
+                moved[0, n, r, f] = (dk * power[r, f] + k * d_power[n, r, f]) * over[r, f]
+                moved[1, n, r, f] = d_kappa1[n, r, f] * over[r, f]
+                moved[2, n, r, f] = d_squares[n, r, f] + dk * degrees[r, f] + (k - s[r, f]) * d_degrees[n, r, f]
+    forced, resolved, fed = np.empty((3, count), dtype=np.complex128)
+    for item in range(row.size):
+        r, noise, half = row[item], noise_variance[item], noise_rate[item] / 2
+        for f in range(count):
+            left = 1 - half * kernel[r, f]
+            resolved[f] = left.conjugate() / (left.real**2 + left.imag**2)
+            forced[f] = (signal[r, f] + noise) * over[r, f]
+            out[0, item, f] = forced[f] * resolved[f]
+        if parameters:
+            for f in range(count):
+                fed[f] = half * out[0, item, f] * resolved[f]
+            for n in range(parameters):
+                for f in range(count):
+                    out[1 + n, item, f] = (
+                        resolved[f] * (moved[0, n, r, f] - forced[f] * moved[1, n, r, f]) + fed[f] * moved[2, n, r, f]
+                    )
+            for f in range(count):
+                loss = out[0, item, f]
+                out[-3, item, f] = resolved[f] * over[r, f]
+                out[-2, item, f] = loss * kernel[r, f] / 2 * resolved[f]
+                out[-1, item, f] = 2 * (s[r, f] * loss - untrained - noise)
+
+
+def test(
+    numerator: ComplexArray,
+    variance: ComplexArray,
+    per_sample: FloatArray,
+    s: ComplexArray,
+    untrained: float,
+    row: NDArray[np.int64],
+    noise_variance: FloatArray,
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    forcing: bool,
+    out: ComplexArray,
+) -> None:  # pragma: no cover (coverage does not see compiled code)
+    """Transform of the test forcing, or the test kernel, and its derivatives, as `scalingeq.theory.flow` has them.
+
+    ``numerator`` and ``variance`` (1 or 1 + parameter, row, 2, pair) are the two-point equivalents at the pairs of
+    frequencies ``first`` and ``second``, and ``s`` (row, frequency) the frequencies; ``out`` (..., item, 2, pair) takes
+    the results at the ``row`` of each item.
+    """
+    parameters, count = numerator.shape[0] - 1, first.size
+    unit, ratio = np.empty((2, count), dtype=np.complex128)
+    for item in range(row.size):
+        r, noise = row[item], noise_variance[item]
+        q = per_sample[r, 0]
+        for half in range(2):
+            for n in range(count):
+                left = 1 - variance[0, r, half, n] * q
+                resolved = left.conjugate() / (left.real**2 + left.imag**2)
+                unit[n] = resolved
+                if forcing:
+                    near, far = s[r, first[n]], s[r, second[n]]
+                    if half:
+                        far = far.conjugate()
+                    product = near * far
+                    over = product.conjugate() / (product.real**2 + product.imag**2)
+                    unit[n] = resolved * over
+                    if parameters:
+                        value = (numerator[0, r, half, n] + noise) * unit[n]
+                        out[-1, item, half, n] = (near + far) * (value - (untrained + noise) * over)
+                value = (numerator[0, r, half, n] + noise) * unit[n]
+                ratio[n] = value * resolved
+                out[0, item, half, n] = value
+            for m in range(parameters):
+                own = 1.0 if m == parameters - 1 else 0.0
+                for n in range(count):
+                    moved = q * variance[1 + m, r, half, n] + own * variance[0, r, half, n]
+                    out[1 + m, item, half, n] = unit[n] * numerator[1 + m, r, half, n] + ratio[n] * moved
+            if forcing and parameters:
+                for n in range(count):
+                    out[-3, item, half, n] = unit[n]
+                    out[-2, item, half, n] = 0
+
+
+def invert(
+    transform: FloatArray,
+    curve: NDArray[np.int64],
+    window: NDArray[np.int64],
+    first: NDArray[np.int64],
+    place: NDArray[np.int64],
+    weights: FloatArray,
+    values: FloatArray,
+) -> None:  # pragma: no cover (coverage does not see compiled code)
+    """Inverse of ``transform`` (lead, item, part) of the ``curve`` and ``window`` of each item.
+
+    ``weights`` (time, part) are those of the times of all windows, which begin at ``first`` and stood at ``place``;
+    ``values`` (lead, curve, time) takes the results.
+    """
+    for item in range(curve.size):
+        begin, end = first[window[item]], first[window[item] + 1]
+        for n in range(transform.shape[0]):
+            own, out = transform[n, item], values[n, curve[item]]
+            # Four at a time, which keep the processor busy; at the end some are done again.
+            for t in range(begin, end, 4):
+                t1, t2, t3 = min(t + 1, end - 1), min(t + 2, end - 1), min(t + 3, end - 1)
+                w, w1, w2, w3 = weights[t], weights[t1], weights[t2], weights[t3]
+                a = b = c = d = 0.0
+                for i in range(own.size):
+                    x = own[i]
+                    a += x * w[i]
+                    b += x * w1[i]
+                    c += x * w2[i]
+                    d += x * w3[i]
+                out[place[t]], out[place[t1]], out[place[t2]], out[place[t3]] = a, b, c, d
