@@ -181,7 +181,7 @@ def invert_pairs(
     values = np.zeros((lead, layout.curves, columns))
     for window, items, where in layout.parts:
         weights = times.real_pair_weights(window)
-        inverse = transform(items).view(np.float64).reshape(-1, weights.shape[1]) @ weights.T
+        inverse = np.ascontiguousarray(transform(items)).view(np.float64).reshape(-1, weights.shape[1]) @ weights.T
         values[where] = inverse.reshape(lead, -1, len(weights))
     return values
 
