@@ -207,7 +207,8 @@ def walk(
                     fields[7 + i, row, point] = 2 * power[2, i]
             fields[0, row, point] = guess
             if p >= q:
-                fields[1, row, point] = s / (1 - fields[2, row, point] * q)
+                left = 1 - fields[2, row, point] * q
+                fields[1, row, point] = s * left.conjugate() / (left.real**2 + left.imag**2)
             else:
                 fields[1, row, point] = guess * (1 - fields[2, row, point] * p)
             modulus = abs(guess)

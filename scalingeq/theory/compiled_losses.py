@@ -123,8 +123,7 @@ def test(
                     out[1 + m, item, half, n] = unit[n] * numerator[1 + m, r, half, n] + ratio[n] * moved
             if forcing and parameters:
                 for n in range(count):
-                    out[-3, item, half, n] = unit[n]
-                    out[-2, item, half, n] = 0
+                    out[-2, item, half, n] = unit[n]
 
 
 def invert(

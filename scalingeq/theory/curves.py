@@ -45,10 +45,20 @@ class Curves(NamedTuple):
         return self.grid[self.which]
 
     @property
+    def problems(self) -> tuple[IntArray, FloatArray]:
+        """Number (curve,) of the pair of width and samples, which alone decide the equivalents, and the pairs (pair, 2).
+
+        They are one over width and samples.
+        """
+        numbers: dict[tuple[float, float], int] = {}
+        pairs = zip(self.per_width.tolist(), self.per_sample.tolist(), strict=True)
+        number = [numbers.setdefault(pair, len(numbers)) for pair in pairs]
+        return np.array(number, dtype=np.int64), np.array(list(numbers)).reshape(-1, 2)
+
+    @property
     def problem(self) -> IntArray:
-        """Number (curve,) of the pair of width and samples, which alone decide the equivalents."""
-        # A complex number has two parts to sort by.
-        return np.unique(self.per_width + 1j * self.per_sample, return_inverse=True)[1].reshape(-1)
+        """Number (curve,) of the pair of width and samples."""
+        return self.problems[0]
 
     def select(self, chosen: NDArray[np.bool_] | IntArray) -> Curves:
         """Some of the curves, by a mask or by their numbers."""

@@ -18,9 +18,9 @@ from scalingeq.theory.two_frequency import Model, flow_test_kernel, kernel_terms
 from scalingeq.theory.volterra import Exponentials, check_kernel_norm
 from scalingeq.theory.windows import invert_one, of_one_problem
 
-#: Curves that are computed together, of one frequency, also with derivatives, and of pairs, so that arrays stay in the
-#: processor's cache.
-CURVES_AT_ONCE, WITH_DERIVATIVES, CURVES_OF_PAIRS = 64, 16, 12
+#: Problems, pairs of width and samples, that are solved together: of one frequency and of pairs of frequencies, without
+#: derivatives and with them, so that arrays stay in the processor's cache.
+PROBLEMS, PROBLEMS_OF_PAIRS = (64, 16), (12, 1)
 #: Time, in units of one over the trace, at which derivatives at the start are taken.
 EARLIEST = 1e-7
 
@@ -161,10 +161,10 @@ def _losses(curves: Curves, spectrum: AnySpectrum, kind: Kind, parameters: tuple
         curves = curves._replace(grid=np.where(at_start, EARLIEST / total.trace, curves.grid))
     one = (curves.per_sample == 0) | (kind == "train")
     for chosen, solve, most in (
-        (one, one_frequency_loss, WITH_DERIVATIVES if parameters else CURVES_AT_ONCE),
-        (~one, two_frequency_loss, CURVES_OF_PAIRS),
+        (one, one_frequency_loss, PROBLEMS),
+        (~one, two_frequency_loss, PROBLEMS_OF_PAIRS),
     ):
-        for group in _groups(np.flatnonzero(chosen), curves, most):
+        for group in _groups(np.flatnonzero(chosen), curves, most[parameters is not None]):
             some = curves if group.size == curves.which.size else curves.select(group)
             if some.grid.any():
                 values[:, group] = solve(some, spectrum, parameters is not None)
@@ -174,11 +174,12 @@ def _losses(curves: Curves, spectrum: AnySpectrum, kind: Kind, parameters: tuple
 
 
 def _groups(chosen: IntArray, curves: Curves, most: int) -> list[IntArray]:
-    """Numbers of ``chosen`` curves in groups of ``most``, like problems together."""
+    """Numbers of ``chosen`` curves in groups of ``most`` problems."""
     if chosen.size <= most:
         return [chosen] if chosen.size else []
-    order = chosen[np.argsort(curves.problem[chosen], kind="stable")]
-    return np.array_split(order, math.ceil(order.size / most))
+    problem = curves.select(chosen).problem
+    order = np.argsort(problem, kind="stable")
+    return np.split(chosen[order], np.searchsorted(problem[order], np.arange(most, problem.max() + 1, most)))
 
 
 def forcing(

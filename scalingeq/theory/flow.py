@@ -6,6 +6,7 @@ one over the width, one over the number of samples, the noise variance, the nois
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +41,9 @@ from scalingeq.theory.windows import (
     take,
 )
 
+#: Curves whose transforms are worked on at once, and those with derivatives, so that they stay in the processor's cache.
+CURVES_AT_ONCE, CURVES_WITH_DERIVATIVES = 64, 8
+
 
 class Equivalents(NamedTuple):
     """Equivalents on contours, and their derivatives where they are wanted.
@@ -71,7 +75,15 @@ def one_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) ->
     layout = times.curves(curves.which)
     end, whose = times.end[layout.window], layout.curve
     of, row = _equivalents(end, curves.per_width[whose], curves.per_sample[whose], spectrum, jacobian, polish=False)
-    return invert(times, layout, _train_loss(of, row, curves, whose), curves.grid.shape[1])
+    parts = []
+    # Curves may share their equivalents; their transforms and derivatives would not fit into the cache together.
+    together = CURVES_WITH_DERIVATIVES if jacobian else CURVES_AT_ONCE
+    for first in range(0, curves.which.size, together):
+        own = curves.which[first : first + together]
+        items = slice(*np.searchsorted(whose, (first, first + own.size)))
+        train = _train_loss(of, row[items], curves, whose[items])
+        parts.append(invert(times, times.curves(own), train, curves.grid.shape[1]))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
 def two_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) -> FloatArray:
@@ -83,47 +95,50 @@ def two_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) ->
     noisy = bool(curves.noise_rate.any())
     if not (noisy or jacobian):
         return forcing_loss(curves, spectrum, jacobian)
-    sizes, problem = np.unique(curves.per_width + 1j * curves.per_sample, return_inverse=True)
-    problem = problem.reshape(-1)
+    problem, sizes = curves.problems
     bound = edge_bound(spectrum, curves.per_width.max(), curves.per_sample.max())
     grids = kernel_grids(float(curves.grid.max()), bound)
     # One set of windows serves the forcing, the kernel, and the train loss, which is wanted at twice the times.
-    most = max(columns, grids.time.size)
-    wanted = (curves.grid, grids.time[None], 2 * curves.grid)
-    times = sort_times(np.concatenate([np.pad(part, ((0, 0), (0, most - part.shape[1]))) for part in wanted]))
-    forced, driven = times.curves(curves.which), times.curves(curves.which + rows + 1)
-    fed = times.curves(np.full(sizes.size, rows))
-    layouts = (forced, fed, driven)
-    end = times.end[np.concatenate([layout.window for layout in layouts])]
-    size = np.concatenate(
-        [(curves.per_width + 1j * curves.per_sample)[forced.curve], sizes[fed.curve],
-         (curves.per_width + 1j * curves.per_sample)[driven.curve]]
+    wanted = np.zeros((2 * rows + 1, max(columns, grids.time.size)))
+    wanted[:rows, :columns], wanted[rows, : grids.time.size], wanted[rows + 1 :, :columns] = (
+        curves.grid, grids.time, 2 * curves.grid,
     )  # fmt: skip
-    of, row = _equivalents(end, size.real, size.imag, spectrum, jacobian)
+    times = sort_times(wanted)
+    forced, driven = times.curves(curves.which), times.curves(curves.which + rows + 1)
+    fed = times.curves(np.full(len(sizes), rows))
+    layouts, of_problems = (forced, fed, driven), (problem[forced.curve], fed.curve, problem[driven.curve])
+    end = times.end[np.concatenate([layout.window for layout in layouts])]
+    per_width, per_sample = sizes[np.concatenate(of_problems)].T
+    of, row = _equivalents(end, per_width, per_sample, spectrum, jacobian)
     row_forced, row_fed, row_driven = np.split(row, np.cumsum([layout.curve.size for layout in layouts])[:-1])
     signal, variance = two_points(of.point, of.slopes)
     loss = _forced(times, forced, of, signal, variance, row_forced, curves)
     # Derivatives of the kernel are not felt where there is no noise.
-    fed_variance = variance if noisy else variance[:1]
-
-    def kernel_at(items: Numbers) -> ComplexArray:
-        return _test_loss(of, fed_variance, fed_variance, row_fed[items], None)
-
-    amplitude = grids.amplitudes(invert_pairs(times, fed, kernel_at, len(fed_variance), grids.time.size))
+    amplitude = _amplitudes(times, fed, of, variance if noisy else variance[:1], row_fed, grids)
     train = _train_loss(of, row_driven, curves, driven.curve)
-    windows, window = np.unique(driven.window, return_inverse=True)
-    window = window.reshape(-1)
-    p = 2 * laplace.hyperbola().frequency / times.end[windows, None]
+    window = driven.window - driven.window.min()
+    p, resolvent = _resolvents(times.end[driven.window.min() :].tobytes(), grids.rate.tobytes())
     # The kernels' transforms (1 + parameter, problem, window, frequency).
-    resolvent = (1 / (p[..., None] + grids.rate)).reshape(-1, grids.rate.size)
-    kernel = (amplitude @ resolvent.T).reshape(len(amplitude), sizes.size, *p.shape)[:, problem[driven.curve], window]
+    kernel = (amplitude @ resolvent).view(np.complex128).reshape(*amplitude.shape[:2], *p.shape)
+    kernel = kernel[:, problem[driven.curve], window]
     rate = curves.noise_rate[driven.curve, None]
     added = train * (rate * kernel[0])
     if jacobian:
         added[1 : len(kernel)] += rate * train[0] * kernel[1:]
         added[-2] += train[0] * kernel[0]
         added[-1] = p[window] * added[0]
-    return loss + invert(times, driven, added, columns)
+    loss += invert(times, driven, added, columns)
+    return loss
+
+
+@lru_cache(maxsize=8)
+def _resolvents(ends: bytes, rates: bytes) -> tuple[ComplexArray, FloatArray]:
+    """Frequencies (window, frequency), doubled, of windows, and what turns amplitudes of exponentials into transforms.
+
+    The latter (term, window * frequency * 2) has real and imaginary parts in turn.
+    """
+    p = 2 * laplace.hyperbola().frequency / np.frombuffer(ends)[:, None]
+    return p, (1 / (np.frombuffer(rates)[:, None] + p.ravel())).view(np.float64)
 
 
 def forcing_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) -> FloatArray:
@@ -149,7 +164,22 @@ def _forced(
     def transform(items: Numbers) -> ComplexArray:
         return _test_loss(of, signal, variance, row[items], curves.noise_variance[layout.curve[items]])
 
-    return invert_pairs(times, layout, transform, len(signal) + 3 * (len(signal) > 1), curves.grid.shape[1])
+    # The noise of minibatches plays no part.
+    loss = np.zeros((len(signal) + (3 if len(signal) > 1 else 0), curves.which.size, curves.grid.shape[1]))
+    lead = np.delete(np.arange(len(loss)), -2) if len(signal) > 1 else slice(None)
+    loss[lead] = invert_pairs(times, layout, transform, curves.grid.shape[1])
+    return loss
+
+
+def _amplitudes(
+    times: SortedTimes, layout: Layout, of: Equivalents, variance: ComplexArray, row: IntArray, grids: KernelGrids
+) -> FloatArray:
+    """Amplitudes (1 or 1 + parameter of spectrum and sizes, problem, term) of test kernels as sums of exponentials."""
+
+    def transform(items: Numbers) -> ComplexArray:
+        return _test_loss(of, variance, variance, row[items], None)
+
+    return grids.amplitudes(invert_pairs(times, layout, transform, grids.time.size))
 
 
 def _equivalents(
@@ -211,8 +241,9 @@ def _test_loss(
     row: IntArray,
     noise_variance: FloatArray | None,
 ) -> ComplexArray:
-    """Transform (1 or 1 + parameter, item, 2, pair) of the test forcing at the ``row`` of each item.
+    """Transform (1 or parameter, item, 2, pair) of the test forcing at the ``row`` of each item.
 
+    The noise rate is none of the parameters.
     ``numerator`` is the signal of `two_points`. With the variance in its place, and without noise of the labels and the
     factor 1/(s s'), the same is the test kernel, with derivatives for the spectrum and the sizes alone.
     """
@@ -221,7 +252,7 @@ def _test_loss(
         noise_variance = np.zeros(row.size)
     first, second = laplace.pairs()
     out = np.empty(
-        (1 + parameters + 3 * (is_forcing and parameters > 0), row.size, *variance.shape[2:]), dtype=np.complex128
+        (1 + parameters + 2 * (is_forcing and parameters > 0), row.size, *variance.shape[2:]), dtype=np.complex128
     )
     compiled = loops()
     if compiled is not None:
@@ -247,7 +278,7 @@ def _test_loss(
         np.multiply(numerator[1:, row], unit, out=slopes)
         slopes += moved
         if is_forcing:
-            out[-3], out[-2] = unit, 0
+            out[-2] = unit
             out[-1] = (near + far) * (value - (of.power + noise) * over)  # without the jump at the start
     return out
 
@@ -261,8 +292,4 @@ def test_kernel_amplitudes(
     whose = layout.curve
     of, row = _equivalents(times.end[layout.window], per_width[whose], per_sample[whose], spectrum, True)
     _, variance = two_points(of.point, of.slopes)
-
-    def transform(items: Numbers) -> ComplexArray:
-        return _test_loss(of, variance, variance, row[items], None)
-
-    return grids.amplitudes(invert_pairs(times, layout, transform, len(variance), grids.time.size))
+    return _amplitudes(times, layout, of, variance, row, grids)

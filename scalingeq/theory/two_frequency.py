@@ -85,7 +85,7 @@ def flow_test_forcing(time: FloatArray, noise_variance: FloatArray, model: Model
     noise = noise_variance[layout.curve, None, None]
     # The windows of the rows are those of the curves, in the same order.
     transform = forcing_from(pair, noise) / product_of_pairs(point, model.ridge)
-    loss = invert_pairs(times, layout, lambda items: transform[items], 1, time.shape[1])[0]
+    loss = invert_pairs(times, layout, lambda items: transform[None, items], time.shape[1])[0]
     return np.where(time == 0, start, loss)
 
 

@@ -171,18 +171,21 @@ def invert(times: SortedTimes, layout: Layout, transform: ComplexArray, columns:
 
 
 def invert_pairs(
-    times: SortedTimes, layout: Layout, transform: Callable[[Numbers], ComplexArray], lead: int, columns: int
+    times: SortedTimes, layout: Layout, transform: Callable[[Numbers], ComplexArray], columns: int
 ) -> FloatArray:
     """Inverse, as that of `invert`, of a transform in two frequencies.
 
     ``transform`` gives that of some items (lead, item, 2, pair) at the pairs of `scalingeq.theory.laplace.pairs`. It is
     asked for those of one window at a time, so that they stay in the processor's cache.
     """
-    values = np.zeros((lead, layout.curves, columns))
+    values = np.zeros((0, layout.curves, columns))
     for window, items, where in layout.parts:
         weights = times.real_pair_weights(window)
-        inverse = np.ascontiguousarray(transform(items)).view(np.float64).reshape(-1, weights.shape[1]) @ weights.T
-        values[where] = inverse.reshape(lead, -1, len(weights))
+        own = np.ascontiguousarray(transform(items)).view(np.float64)
+        inverse = own.reshape(-1, weights.shape[1]) @ weights.T
+        if not len(values):
+            values = np.zeros((len(own), *values.shape[1:]))
+        values[where] = inverse.reshape(len(own), -1, len(weights))
     return values
 
 
@@ -235,4 +238,4 @@ def invert_one(times: SortedTimes, transform: ComplexArray, columns: int) -> Flo
 def invert_one_of_pairs(times: SortedTimes, transform: ComplexArray, columns: int) -> FloatArray:
     """Inverse, at the times of one problem, of ``transform`` (window, 2, pair)."""
     layout = times.curves(np.zeros(1, dtype=np.int64))
-    return np.asarray(invert_pairs(times, layout, lambda items: transform[items], 1, columns)[0, 0])
+    return np.asarray(invert_pairs(times, layout, lambda items: transform[None, items], columns)[0, 0])
