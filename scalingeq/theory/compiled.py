@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scalingeq.theory.compiled_losses import invert, test, train
+from scalingeq.theory.compiled_losses import invert, train
 from scalingeq.theory.compiled_march import at_times, march, march_tangents, totals
+from scalingeq.theory.compiled_pairs import pair, test
 from scalingeq.theory.compiled_slopes import slopes
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
 
@@ -27,11 +28,13 @@ class Loops(NamedTuple):
 
     Attributes
     ----------
-    walk, pair : callable
-        Functions of this module.
+    walk : callable
+        Function of this module.
+    pair, test : callable
+        Those of `scalingeq.theory.compiled_pairs`.
     slopes : callable
         That of `scalingeq.theory.compiled_slopes`.
-    train, test, invert : callable
+    train, invert : callable
         Those of `scalingeq.theory.compiled_losses`.
     march, march_tangents, at_times, totals : callable
         Those of `scalingeq.theory.compiled_march`.
@@ -39,9 +42,9 @@ class Loops(NamedTuple):
 
     walk: Callable[..., None]
     pair: Callable[..., None]
+    test: Callable[..., None]
     slopes: Callable[..., None]
     train: Callable[..., None]
-    test: Callable[..., None]
     invert: Callable[..., None]
     march: Callable[..., None]
     march_tangents: Callable[..., None]
@@ -63,7 +66,7 @@ def loops() -> Loops | None:
         cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"}
     )
     return Loops(
-        *(compile_(loop) for loop in (walk, pair, slopes, train, test, invert, march, march_tangents, at_times, totals))
+        *(compile_(loop) for loop in (walk, pair, test, slopes, train, invert, march, march_tangents, at_times, totals))
     )
 
 
@@ -229,78 +232,3 @@ def walk(
             if point == 1:
                 history[0, 0] = history[2, 0].conjugate()
                 history[0, 1] = history[2, 1].conjugate()
-
-
-def pair(
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
-    fields: ComplexArray,
-    per_width: FloatArray,
-    slopes: ComplexArray,
-    near_value: float,
-    near_slope: float,
-    out: ComplexArray,
-) -> None:  # pragma: no cover (coverage does not see compiled code)
-    """Two-point equivalents of one model at pairs of frequencies, and their derivatives, as `two_point` has them.
-
-    ``fields`` (7, row, frequency) are kappa2, degrees and power, their two slopes and their two curvatures;
-    ``slopes`` (5, parameter, row, frequency) derivatives of the first five, one over the width next to last.
-    ``out`` (2, 1 + parameter, row, 2, pair) takes signal and variance.
-    """
-    parameters, rows = slopes.shape[1], fields.shape[1]
-    for row in range(rows):
-        size = per_width[row]
-        for number in range(first.size):
-            i, j = first[number], second[number]
-            kappa, d, p = fields[0, row, i], fields[1, row, i], fields[2, row, i]
-            d1, p1 = fields[3, row, i], fields[4, row, i]
-            for half in range(2):
-                kappa_, d_, p_ = fields[0, row, j], fields[1, row, j], fields[2, row, j]
-                d1_, p1_ = fields[3, row, j], fields[4, row, j]
-                d2_, p2_ = fields[5, row, j], fields[6, row, j]
-                if half:
-                    kappa_, d_, p_ = kappa_.conjugate(), d_.conjugate(), p_.conjugate()
-                    d1_, p1_, d2_, p2_ = d1_.conjugate(), p1_.conjugate(), d2_.conjugate(), p2_.conjugate()
-                apart = kappa_ - kappa
-                # Squares of distances, and products with reciprocals, take less time than moduli and quotients.
-                square, scale = apart.real**2 + apart.imag**2, kappa.real**2 + kappa.imag**2
-                far = square > near_slope**2 * scale
-                divisor = complex(0.0)
-                if far:
-                    divisor = apart.conjugate() / square
-                if square > near_value**2 * scale:
-                    cross, target = (d - d_) * divisor, (p - p_) * divisor
-                else:
-                    cross = apart / 12 * (d2_ - fields[5, row, i]) - (d1 + d1_) / 2
-                    target = apart / 12 * (p2_ - fields[6, row, i]) - (p1 + p1_) / 2
-                product = kappa * kappa_
-                squares, target_squares = d_ - kappa * cross, p_ - kappa * target
-                left = 1 - squares * size
-                resolved = left.conjugate() / (left.real**2 + left.imag**2)
-                unit = product * cross * resolved
-                features = unit * size
-                out[0, 0, row, half, number] = product * target + features * target_squares
-                out[1, 0, row, half, number] = squares + features * cross
-                for n in range(parameters):
-                    dk, dd, dp = slopes[0, n, row, i], slopes[1, n, row, i], slopes[2, n, row, i]
-                    dk_, dd_, dp_ = slopes[0, n, row, j], slopes[1, n, row, j], slopes[2, n, row, j]
-                    dd1_, dp1_ = slopes[3, n, row, j], slopes[4, n, row, j]
-                    if half:
-                        dk_, dd_, dp_ = dk_.conjugate(), dd_.conjugate(), dp_.conjugate()
-                        dd1_, dp1_ = dd1_.conjugate(), dp1_.conjugate()
-                    if far:
-                        dcross = (dd - dd_ - cross * (dk_ - dk)) * divisor
-                        dtarget = (dp - dp_ - target * (dk_ - dk)) * divisor
-                    else:
-                        dcross = (slopes[3, n, row, i] + dd1_) / -2
-                        dtarget = (slopes[4, n, row, i] + dp1_) / -2
-                    dproduct = dk * kappa_ + kappa * dk_
-                    dsquares = dd_ - dk * cross - kappa * dcross
-                    dtarget_squares = dp_ - dk * target - kappa * dtarget
-                    dfeatures = size * resolved * (dproduct * cross + product * dcross + features * dsquares)
-                    if n == parameters - 2:
-                        dfeatures += unit * resolved
-                    out[0, 1 + n, row, half, number] = (
-                        dproduct * target + product * dtarget + dfeatures * target_squares + features * dtarget_squares
-                    )
-                    out[1, 1 + n, row, half, number] = dsquares + dfeatures * cross + features * dcross

@@ -74,58 +74,6 @@ def train(
                 out[-1, item, f] = 2 * (s[r, f] * loss - untrained - noise)
 
 
-def test(
-    numerator: ComplexArray,
-    variance: ComplexArray,
-    per_sample: FloatArray,
-    s: ComplexArray,
-    untrained: float,
-    row: NDArray[np.int64],
-    noise_variance: FloatArray,
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
-    forcing: bool,
-    out: ComplexArray,
-) -> None:  # pragma: no cover (coverage does not see compiled code)
-    """Transform of the test forcing, or the test kernel, and its derivatives, as `scalingeq.theory.flow` has them.
-
-    ``numerator`` and ``variance`` (1 or 1 + parameter, row, 2, pair) are the two-point equivalents at the pairs of
-    frequencies ``first`` and ``second``, and ``s`` (row, frequency) the frequencies; ``out`` (..., item, 2, pair) takes
-    the results at the ``row`` of each item.
-    """
-    parameters, count = numerator.shape[0] - 1, first.size
-    unit, ratio = np.empty((2, count), dtype=np.complex128)
-    for item in range(row.size):
-        r, noise = row[item], noise_variance[item]
-        q = per_sample[r, 0]
-        for half in range(2):
-            for n in range(count):
-                left = 1 - variance[0, r, half, n] * q
-                resolved = left.conjugate() / (left.real**2 + left.imag**2)
-                unit[n] = resolved
-                if forcing:
-                    near, far = s[r, first[n]], s[r, second[n]]
-                    if half:
-                        far = far.conjugate()
-                    product = near * far
-                    over = product.conjugate() / (product.real**2 + product.imag**2)
-                    unit[n] = resolved * over
-                    if parameters:
-                        value = (numerator[0, r, half, n] + noise) * unit[n]
-                        out[-1, item, half, n] = (near + far) * (value - (untrained + noise) * over)
-                value = (numerator[0, r, half, n] + noise) * unit[n]
-                ratio[n] = value * resolved
-                out[0, item, half, n] = value
-            for m in range(parameters):
-                own = 1.0 if m == parameters - 1 else 0.0
-                for n in range(count):
-                    moved = q * variance[1 + m, r, half, n] + own * variance[0, r, half, n]
-                    out[1 + m, item, half, n] = unit[n] * numerator[1 + m, r, half, n] + ratio[n] * moved
-            if forcing and parameters:
-                for n in range(count):
-                    out[-2, item, half, n] = unit[n]
-
-
 def invert(
     transform: FloatArray,
     curve: NDArray[np.int64],

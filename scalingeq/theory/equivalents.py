@@ -414,11 +414,10 @@ def compiled_pairs(compiled: Loops, point: OnePoint, slopes: ComplexArray, near_
 
     ``slopes`` (5, parameter, row, frequency) are those of kappa2, degrees, power, and of the slopes of the two.
     """
-    first, second = laplace.pairs()
     fields = np.stack([point.kappa2, point.degrees, point.power, *point[6:10]])
-    out = np.empty((2, 1 + slopes.shape[1], len(point.s), 2, first.size), dtype=np.complex128)
+    out = np.empty((2, 1 + slopes.shape[1], len(point.s), 2, laplace.pairs()[0].size), dtype=np.complex128)
     per_width = np.ascontiguousarray(np.broadcast_to(point.per_width, (len(point.s), 1))[:, 0])
-    compiled.pair(first, second, fields, per_width, slopes, NEAR, near_slope, out)
+    compiled.pair(fields, per_width, slopes, NEAR, near_slope, out)
     return out
 
 
