@@ -20,7 +20,7 @@ from scalingeq.theory.windows import invert_one, of_one_problem
 
 #: Problems, pairs of width and samples, that are solved together: of one frequency and of pairs of frequencies, without
 #: derivatives and with them, so that arrays stay in the processor's cache.
-PROBLEMS, PROBLEMS_OF_PAIRS = (64, 16), (12, 1)
+PROBLEMS, PROBLEMS_OF_PAIRS = (64, 16), (12, 4)
 #: Time, in units of one over the trace, at which derivatives at the start are taken.
 EARLIEST = 1e-7
 

@@ -423,12 +423,18 @@ def compiled_pairs(compiled: Loops, point: OnePoint, slopes: ComplexArray, near_
 
 def both_of_pairs(point: OnePoint) -> tuple[OnePoint, OnePoint]:
     """Equivalents at the first frequency (row, 1, pair) and the second, and its conjugate (row, 2, pair), of pairs."""
-    first, second = laplace.pairs()
-    complex_fields = [field[:, None] for field in point[:-2]]
+    first, second = at_pairs(np.stack(point[:-2]))
     sizes = [size[:, None] for size in point[-2:]]
-    left = OnePoint._make([*(field[..., first] for field in complex_fields), *sizes])
-    right = [field[..., second] for field in complex_fields]
-    return left, OnePoint._make([*(np.concatenate([field, field.conj()], axis=1) for field in right), *sizes])
+    return OnePoint(*first, *sizes), OnePoint(*second, *sizes)
+
+
+def at_pairs(fields: ComplexArray) -> tuple[ComplexArray, ComplexArray]:
+    """Fields (..., frequency) at the first frequency (..., 1, pair) and the second, and its conjugate (..., 2, pair)."""
+    first, second = laplace.pairs()
+    right = np.empty((*fields.shape[:-1], 2, second.size), dtype=np.complex128)
+    right[..., 0, :] = np.take(fields, second, axis=-1)
+    np.conj(right[..., 0, :], out=right[..., 1, :])
+    return np.take(fields, first, axis=-1)[..., None, :], right
 
 
 def cross_sums(first: OnePoint, second: OnePoint) -> tuple[ComplexArray, ComplexArray]:

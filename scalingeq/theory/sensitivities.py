@@ -17,6 +17,7 @@ from scalingeq.theory import laplace
 from scalingeq.theory.compiled import loops
 from scalingeq.theory.equivalents import (
     OnePoint,
+    at_pairs,
     both_of_pairs,
     compiled_pairs,
     cross_sums,
@@ -281,12 +282,9 @@ def _pair_slopes(
     first: OnePoint, second: OnePoint, cross: ComplexArray, target: ComplexArray, moved: ComplexArray
 ) -> tuple[ComplexArray, ComplexArray]:
     """Derivatives of `two_points`; ``moved`` are those of kappa2, degrees, power and their slopes."""
-    numbers, others = laplace.pairs()
-    kappa_left, degrees_left, power_left, degrees_slope_left, power_slope_left = moved[..., None, numbers]
-    right = moved[..., others]
-    kappa_right, degrees_right, power_right, degrees_slope_right, power_slope_right = np.stack(
-        [right, right.conj()], axis=-2
-    )
+    left, right = at_pairs(moved)
+    kappa_left, degrees_left, power_left, *_ = left
+    kappa_right, degrees_right, power_right, *_ = right
     apart = second.kappa2 - first.kappa2
     near = np.nonzero(~(np.abs(apart) > NEAR * np.abs(first.kappa2)))
     apart[near] = 1
@@ -294,11 +292,9 @@ def _pair_slopes(
     shift = kappa_right - kappa_left
     cross_slopes = (degrees_left - degrees_right - cross * shift) * divisor
     target_slopes = (power_left - power_right - target * shift) * divisor
-    for found, left, at_right in (
-        (cross_slopes, degrees_slope_left, degrees_slope_right),
-        (target_slopes, power_slope_left, power_slope_right),
-    ):
-        found[:, *near] = ((left + at_right) / -2)[:, *near]
+    row, _, number = near
+    means = (left[3:, :, row, 0, number] + right[3:, :, *near]) / -2
+    cross_slopes[:, *near], target_slopes[:, *near] = means
     per_width, both = first.per_width, first.kappa2 * second.kappa2
     both_slopes = kappa_left * second.kappa2 + first.kappa2 * kappa_right
     squares, target_squares = second.degrees - first.kappa2 * cross, second.power - first.kappa2 * target
