@@ -81,18 +81,19 @@ def invert(
     first: NDArray[np.int64],
     place: NDArray[np.int64],
     weights: FloatArray,
+    begin_at: int,
     values: FloatArray,
 ) -> None:  # pragma: no cover (coverage does not see compiled code)
-    """Inverse of ``transform`` (lead, item, part) of the ``curve`` and ``window`` of each item.
+    """Add the inverse of ``transform`` (lead, item, part), of the ``curve`` and ``window`` of each item.
 
     ``weights`` (time, part) are those of the times of all windows, which begin at ``first`` and stood at ``place``;
-    ``values`` (lead, curve, time) takes the results.
+    ``values`` (lead, curve, time) takes the results, from the curve ``begin_at`` on.
     """
     for item in range(curve.size):
         begin, end = first[window[item]], first[window[item] + 1]
         for n in range(transform.shape[0]):
-            own, out = transform[n, item], values[n, curve[item]]
-            # Four at a time, which keep the processor busy; at the end some are done again.
+            own, out = transform[n, item], values[n, begin_at + curve[item]]
+            # Four at a time, which keep the processor busy; at the end some are taken again, with no effect.
             for t in range(begin, end, 4):
                 t1, t2, t3 = min(t + 1, end - 1), min(t + 2, end - 1), min(t + 3, end - 1)
                 w, w1, w2, w3 = weights[t], weights[t1], weights[t2], weights[t3]
@@ -103,4 +104,10 @@ def invert(
                     b += x * w1[i]
                     c += x * w2[i]
                     d += x * w3[i]
-                out[place[t]], out[place[t1]], out[place[t2]], out[place[t3]] = a, b, c, d
+                out[place[t]] += a
+                if t + 1 < end:
+                    out[place[t1]] += b
+                if t + 2 < end:
+                    out[place[t2]] += c
+                if t + 3 < end:
+                    out[place[t3]] += d

@@ -143,49 +143,50 @@ def test(
     numerator: ComplexArray,
     variance: ComplexArray,
     per_sample: FloatArray,
-    s: ComplexArray,
     untrained: float,
     row: NDArray[np.int64],
     noise_variance: FloatArray,
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
+    total: ComplexArray,
+    over: ComplexArray,
     forcing: bool,
     out: ComplexArray,
 ) -> None:  # pragma: no cover (coverage does not see compiled code)
     """Transform of the test forcing, or the test kernel, and its derivatives, as `scalingeq.theory.flow` has them.
 
-    ``numerator`` and ``variance`` (1 or 1 + parameter, row, 2, pair) are the two-point equivalents at the pairs of
-    frequencies ``first`` and ``second``, and ``s`` (row, frequency) the frequencies; ``out`` (..., item, 2, pair) takes
-    the results at the ``row`` of each item.
+    ``numerator`` and ``variance`` (1 or 1 + parameter, row, 2, pair) are the two-point equivalents, ``total`` and
+    ``over`` (2, pair) s + s' and the factor 1/(s s'); ``out`` (..., item, 2, pair) takes the results at the ``row`` of
+    each item.
     """
-    parameters, count = numerator.shape[0] - 1, first.size
-    unit, ratio = np.empty((2, count), dtype=np.complex128)
+    parameters, count = numerator.shape[0] - 1, over.shape[1]
+    # Few arrays in a loop, or it is not vectorised.
+    resolved, unit, ratio = np.empty((3, count), dtype=np.complex128)
     for item in range(row.size):
         r, noise = row[item], noise_variance[item]
         q = per_sample[r, 0]
         for half in range(2):
+            signal, value = numerator[0, r, half], out[0, item, half]
+            share, factor = variance[0, r, half], over[half]
             for n in range(count):
-                left = 1 - variance[0, r, half, n] * q
-                resolved = left.conjugate() / (left.real**2 + left.imag**2)
-                unit[n] = resolved
-                if forcing:
-                    near, far = s[r, first[n]], s[r, second[n]]
-                    if half:
-                        far = far.conjugate()
-                    product = near * far
-                    over = product.conjugate() / (product.real**2 + product.imag**2)
-                    unit[n] = resolved * over
-                    if parameters:
-                        value = (numerator[0, r, half, n] + noise) * unit[n]
-                        out[-1, item, half, n] = (near + far) * (value - (untrained + noise) * over)
-                value = (numerator[0, r, half, n] + noise) * unit[n]
-                ratio[n] = value * resolved
-                out[0, item, half, n] = value
+                left = 1 - share[n] * q
+                norm = 1 / (left.real**2 + left.imag**2)
+                resolved[n] = complex(left.real * norm, -left.imag * norm)
+            for n in range(count):
+                unit[n] = resolved[n] * factor[n]
+            for n in range(count):
+                value[n] = (signal[n] + noise) * unit[n]
+            if parameters:
+                for n in range(count):
+                    ratio[n] = value[n] * resolved[n]
             for m in range(parameters):
-                own = 1.0 if m == parameters - 1 else 0.0
+                d_signal, d_share, slope = numerator[1 + m, r, half], variance[1 + m, r, half], out[1 + m, item, half]
                 for n in range(count):
-                    moved = q * variance[1 + m, r, half, n] + own * variance[0, r, half, n]
-                    out[1 + m, item, half, n] = unit[n] * numerator[1 + m, r, half, n] + ratio[n] * moved
+                    slope[n] = unit[n] * d_signal[n] + ratio[n] * (q * d_share[n])
+                if m == parameters - 1:
+                    for n in range(count):
+                        slope[n] += ratio[n] * share[n]
             if forcing and parameters:
+                by_noise, by_time, both = out[-2, item, half], out[-1, item, half], total[half]
                 for n in range(count):
-                    out[-2, item, half, n] = unit[n]
+                    by_noise[n] = unit[n]
+                for n in range(count):
+                    by_time[n] = both[n] * (value[n] - (untrained + noise) * factor[n])

@@ -153,20 +153,21 @@ def _losses(curves: Curves, spectrum: AnySpectrum, kind: Kind, parameters: tuple
     """
     total = spectrum.nodes(1.0)
     check_kernel_norm(curves.noise_rate, total.trace)
-    values = np.zeros((1 + len(parameters or ()), curves.which.size, curves.grid.shape[1]))
     at_start, start = curves.grid == 0, total.power + curves.noise_variance
     starts = at_start.any()
     if parameters and starts:
         # Derivatives at the start are those just after it.
         curves = curves._replace(grid=np.where(at_start, EARLIEST / total.trace, curves.grid))
+    values = np.zeros((1 + len(parameters or ()), curves.which.size, curves.grid.shape[1]))
     one = (curves.per_sample == 0) | (kind == "train")
     for chosen, solve, most in (
         (one, one_frequency_loss, PROBLEMS),
         (~one, two_frequency_loss, PROBLEMS_OF_PAIRS),
     ):
         for group in _groups(np.flatnonzero(chosen), curves, most[parameters is not None]):
-            some = curves if group.size == curves.which.size else curves.select(group)
-            if some.grid.any():
+            if group.size == curves.which.size:
+                values = solve(curves, spectrum, parameters is not None) if curves.grid.any() else values
+            elif (some := curves.select(group)).grid.any():
                 values[:, group] = solve(some, spectrum, parameters is not None)
     if starts:
         values[0] = np.where(at_start[curves.which], start[:, None], values[0])

@@ -43,6 +43,8 @@ from scalingeq.theory.windows import (
 
 #: Curves whose transforms are worked on at once, and those with derivatives, so that they stay in the processor's cache.
 CURVES_AT_ONCE, CURVES_WITH_DERIVATIVES = 64, 8
+#: No factor at all pairs of frequencies.
+UNIT = np.ones((2, laplace.pairs()[0].size), dtype=np.complex128)
 
 
 class Equivalents(NamedTuple):
@@ -62,6 +64,11 @@ class Equivalents(NamedTuple):
     slopes: OnePointSlopes | None
     power: float
 
+    @property
+    def parameters(self) -> int:
+        """Number of derivatives of a loss."""
+        return 0 if self.slopes is None else len(self.slopes.names) + 2
+
     def take(self, row: IntArray) -> Equivalents:
         """Equivalents of some rows."""
         if are_all(row, len(self.point.s)):
@@ -75,15 +82,15 @@ def one_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) ->
     layout = times.curves(curves.which)
     end, whose = times.end[layout.window], layout.curve
     of, row = _equivalents(end, curves.per_width[whose], curves.per_sample[whose], spectrum, jacobian, polish=False)
-    parts = []
+    values = np.zeros((1 + of.parameters, curves.which.size, curves.grid.shape[1]))
     # Curves may share their equivalents; their transforms and derivatives would not fit into the cache together.
     together = CURVES_WITH_DERIVATIVES if jacobian else CURVES_AT_ONCE
     for first in range(0, curves.which.size, together):
         own = curves.which[first : first + together]
         items = slice(*np.searchsorted(whose, (first, first + own.size)))
         train = _train_loss(of, row[items], curves, whose[items])
-        parts.append(invert(times, times.curves(own), train, curves.grid.shape[1]))
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        invert(times, times.curves(own), train, values, first)
+    return values
 
 
 def two_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) -> FloatArray:
@@ -127,7 +134,7 @@ def two_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) ->
         added[1 : len(kernel)] += rate * train[0] * kernel[1:]
         added[-2] += train[0] * kernel[0]
         added[-1] = p[window] * added[0]
-    loss += invert(times, driven, added, columns)
+    invert(times, driven, added, loss)
     return loss
 
 
@@ -162,13 +169,14 @@ def _forced(
     """Test loss without noise (1 or 1 + parameter, curve, time)."""
 
     def transform(items: Numbers) -> ComplexArray:
-        return _test_loss(of, signal, variance, row[items], curves.noise_variance[layout.curve[items]])
+        noise, end = curves.noise_variance[layout.curve[items]], times.end[layout.window[items][0]]
+        return _test_loss(of, signal, variance, row[items], noise, end)
 
+    forced = invert_pairs(times, layout, transform, curves.grid.shape[1])
+    if len(forced) == 1:
+        return forced
     # The noise of minibatches plays no part.
-    loss = np.zeros((len(signal) + (3 if len(signal) > 1 else 0), curves.which.size, curves.grid.shape[1]))
-    lead = np.delete(np.arange(len(loss)), -2) if len(signal) > 1 else slice(None)
-    loss[lead] = invert_pairs(times, layout, transform, curves.grid.shape[1])
-    return loss
+    return np.concatenate([forced[:-1], np.zeros_like(forced[:1]), forced[-1:]])
 
 
 def _amplitudes(
@@ -177,7 +185,8 @@ def _amplitudes(
     """Amplitudes (1 or 1 + parameter of spectrum and sizes, problem, term) of test kernels as sums of exponentials."""
 
     def transform(items: Numbers) -> ComplexArray:
-        return _test_loss(of, variance, variance, row[items], None)
+        rows = row[items]
+        return _test_loss(of, variance, variance, rows, np.zeros(rows.size))
 
     return grids.amplitudes(invert_pairs(times, layout, transform, grids.time.size))
 
@@ -207,8 +216,7 @@ def _train_loss(of: Equivalents, row: IntArray, curves: Curves, whose: IntArray)
         moved = [np.empty((0, *point.s.shape), dtype=np.complex128)] * 5
         if slopes is not None:
             moved = [field[:-1] for field in slopes[1:6]]
-        lead = len(moved[0]) + 4 if slopes else 1
-        out = np.empty((lead, row.size, point.s.shape[1]), dtype=np.complex128)
+        out = np.empty((1 + of.parameters, row.size, point.s.shape[1]), dtype=np.complex128)
         compiled.train(
             *point[:6], *point[-2:], *moved, of.power, row, curves.noise_variance[whose], curves.noise_rate[whose], out
         )
@@ -221,7 +229,7 @@ def _train_loss(of: Equivalents, row: IntArray, curves: Curves, whose: IntArray)
     if slopes is None:
         return loss[None]
     resolved = 1 / (1 - rate / 2 * kernel)
-    out = np.empty((len(slopes.names) + 3, *loss.shape), dtype=np.complex128)
+    out = np.empty((1 + of.parameters, *loss.shape), dtype=np.complex128)
     kappa2, kappa1, degrees, power, squares = (field[:-1] for field in slopes[1:6])
     out[0] = loss
     forced = (kappa2 * point.power + point.kappa2 * power - forcing * kappa1) / point.kappa1
@@ -239,33 +247,28 @@ def _test_loss(
     numerator: ComplexArray,
     variance: ComplexArray,
     row: IntArray,
-    noise_variance: FloatArray | None,
+    noise_variance: FloatArray,
+    end: float | None = None,
 ) -> ComplexArray:
-    """Transform (1 or parameter, item, 2, pair) of the test forcing at the ``row`` of each item.
+    """Transform (1 or parameter, item, 2, pair) of the test forcing of the window with ``end`` at the ``row`` of items.
 
-    The noise rate is none of the parameters.
-    ``numerator`` is the signal of `two_points`. With the variance in its place, and without noise of the labels and the
-    factor 1/(s s'), the same is the test kernel, with derivatives for the spectrum and the sizes alone.
+    The noise rate is none of the parameters. ``numerator`` is the signal of `two_points`. With the variance in its
+    place, no noise of the labels and no end, for there is no factor 1/(s s'), the same is the test kernel, with
+    derivatives for the spectrum and the sizes alone.
     """
-    parameters, is_forcing = len(variance) - 1, noise_variance is not None
-    if noise_variance is None:
-        noise_variance = np.zeros(row.size)
-    first, second = laplace.pairs()
-    out = np.empty(
-        (1 + parameters + 2 * (is_forcing and parameters > 0), row.size, *variance.shape[2:]), dtype=np.complex128
-    )
+    parameters, forcing = len(variance) - 1, end is not None
+    total, over = laplace.pair_factors() if end is not None else (UNIT, UNIT)
+    if end is not None:
+        total, over = total / end, over * end**2
+    lead = 1 + parameters + (2 if forcing and parameters else 0)
+    out = np.empty((lead, row.size, *over.shape), dtype=np.complex128)
     compiled = loops()
     if compiled is not None:
         compiled.test(
-            numerator, variance, of.point.per_sample, of.point.s, of.power, row, noise_variance, first, second,
-            is_forcing, out,
-        )  # fmt: skip
+            numerator, variance, of.point.per_sample, of.power, row, noise_variance, total, over, forcing, out
+        )
         return out
     noise, per_sample = noise_variance[:, None, None], of.point.per_sample[row, :, None]
-    s = of.point.s[row, None]
-    near, far = s[..., first], s[..., second]
-    far = np.concatenate([far, far.conj()], axis=1)
-    over = 1 / (near * far) if is_forcing else np.ones(1)
     resolved = 1 / (1 - variance[0, row] * per_sample)
     unit = resolved * over
     value = (numerator[0, row] + noise) * unit
@@ -277,9 +280,9 @@ def _test_loss(
         slopes = out[1 : 1 + parameters]
         np.multiply(numerator[1:, row], unit, out=slopes)
         slopes += moved
-        if is_forcing:
+        if forcing:
             out[-2] = unit
-            out[-1] = (near + far) * (value - (of.power + noise) * over)  # without the jump at the start
+            out[-1] = total * (value - (of.power + noise) * over)  # without the jump at the start
     return out
 
 

@@ -155,19 +155,18 @@ def _sorted(content: bytes, columns: int) -> SortedTimes:
 _sorted_before = lru_cache(maxsize=16)(_sorted)
 
 
-def invert(times: SortedTimes, layout: Layout, transform: ComplexArray, columns: int) -> FloatArray:
-    """Inverse of ``transform`` (lead, item, frequency) as values (lead, curve, time), which are 0 at times 0."""
-    values = np.zeros((len(transform), layout.curves, columns))
+def invert(times: SortedTimes, layout: Layout, transform: ComplexArray, values: FloatArray, first: int = 0) -> None:
+    """Add the inverse of ``transform`` (lead, item, frequency) to ``values`` (lead, curve, time) from a curve on."""
     flat, weights = transform.view(np.float64), times.real_weights
     compiled = loops()
     if compiled is not None:
-        compiled.invert(flat, layout.curve, layout.window, times.first, times.place, weights, values)
-        return values
+        compiled.invert(flat, layout.curve, layout.window, times.first, times.place, weights, first, values)
+        return
+    own_values = values[:, first : first + layout.curves]
     for window, items, where in layout.parts:
         own = weights[times.first[window] : times.first[window + 1]]
         inverse = flat[:, items].reshape(-1, flat.shape[-1]) @ own.T
-        values[where] = inverse.reshape(len(flat), -1, len(own))
-    return values
+        own_values[where] += inverse.reshape(len(flat), -1, len(own))
 
 
 def invert_pairs(
@@ -232,7 +231,9 @@ def of_one_problem(
 def invert_one(times: SortedTimes, transform: ComplexArray, columns: int) -> FloatArray:
     """Inverse, at the times of one problem, of ``transform`` (window, frequency)."""
     layout = times.curves(np.zeros(1, dtype=np.int64))
-    return np.asarray(invert(times, layout, np.ascontiguousarray(transform)[None], columns)[0, 0])
+    values = np.zeros((1, 1, columns))
+    invert(times, layout, np.ascontiguousarray(transform)[None], values)
+    return values[0, 0]
 
 
 def invert_one_of_pairs(times: SortedTimes, transform: ComplexArray, columns: int) -> FloatArray:
