@@ -148,7 +148,7 @@ def walk(
             s = path[row, point]
             start = guess
             slope_of_root = complex(0.0)
-            for _ in range(3 if point == 1 else passes):
+            for _ in range(passes + 1 if point == 1 else passes):
                 x0, y = guess.real, guess.imag
                 yy = y * y
                 a0 = b0 = c0 = d0 = e0 = 0.0
@@ -214,12 +214,13 @@ def walk(
                 fields[1, row, point] = s * left.conjugate() / (left.real**2 + left.imag**2)
             else:
                 fields[1, row, point] = guess * (1 - fields[2, row, point] * p)
-            modulus = abs(guess)
+            # Square roots take a third of the time of moduli.
+            modulus = np.sqrt(guess.real**2 + guess.imag**2)
             slack = -1e-9 * modulus
             found[row, point] = (
-                abs(step) <= last_step * modulus
+                step.real**2 + step.imag**2 <= (last_step * modulus) ** 2
                 and guess.imag >= slack
-                and s.imag * guess.real - s.real * guess.imag >= abs(s) * slack
+                and s.imag * guess.real - s.real * guess.imag >= np.sqrt(s.real**2 + s.imag**2) * slack
             )
             # The series of the logarithm, where the guess was as good as it is but for the first points.
             moved = (guess - start) * start.conjugate() / (start.real**2 + start.imag**2)

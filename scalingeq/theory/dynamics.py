@@ -19,8 +19,8 @@ from scalingeq.theory.volterra import Exponentials, check_kernel_norm
 from scalingeq.theory.windows import invert_one, of_one_problem
 
 #: Problems, pairs of width and samples, that are solved together: of one frequency and of pairs of frequencies, without
-#: derivatives and with them, so that arrays stay in the processor's cache.
-PROBLEMS, PROBLEMS_OF_PAIRS = (64, 16), (12, 4)
+#: derivatives and with them, so that arrays stay in the processor's cache; and curves of the latter.
+PROBLEMS, PROBLEMS_OF_PAIRS, CURVES_OF_PAIRS = (64, 16), (12, 4), 64
 #: Time, in units of one over the trace, at which derivatives at the start are taken.
 EARLIEST = 1e-7
 
@@ -160,11 +160,11 @@ def _losses(curves: Curves, spectrum: AnySpectrum, kind: Kind, parameters: tuple
         curves = curves._replace(grid=np.where(at_start, EARLIEST / total.trace, curves.grid))
     values = np.zeros((1 + len(parameters or ()), curves.which.size, curves.grid.shape[1]))
     one = (curves.per_sample == 0) | (kind == "train")
-    for chosen, solve, most in (
-        (one, one_frequency_loss, PROBLEMS),
-        (~one, two_frequency_loss, PROBLEMS_OF_PAIRS),
+    for chosen, solve, most, most_curves in (
+        (one, one_frequency_loss, PROBLEMS, curves.which.size),
+        (~one, two_frequency_loss, PROBLEMS_OF_PAIRS, CURVES_OF_PAIRS),
     ):
-        for group in _groups(np.flatnonzero(chosen), curves, most[parameters is not None]):
+        for group in _groups(np.flatnonzero(chosen), curves, most[parameters is not None], most_curves):
             if group.size == curves.which.size:
                 values = solve(curves, spectrum, parameters is not None) if curves.grid.any() else values
             elif (some := curves.select(group)).grid.any():
@@ -174,13 +174,14 @@ def _losses(curves: Curves, spectrum: AnySpectrum, kind: Kind, parameters: tuple
     return values
 
 
-def _groups(chosen: IntArray, curves: Curves, most: int) -> list[IntArray]:
-    """Numbers of ``chosen`` curves in groups of ``most`` problems."""
+def _groups(chosen: IntArray, curves: Curves, most: int, most_curves: int) -> list[IntArray]:
+    """Numbers of ``chosen`` curves in groups of so many problems and curves at most."""
     if chosen.size <= most:
         return [chosen] if chosen.size else []
     problem = curves.select(chosen).problem
     order = np.argsort(problem, kind="stable")
-    return np.split(chosen[order], np.searchsorted(problem[order], np.arange(most, problem.max() + 1, most)))
+    groups = np.split(chosen[order], np.searchsorted(problem[order], np.arange(most, problem.max() + 1, most)))
+    return [part for group in groups for part in np.array_split(group, math.ceil(group.size / most_curves))]
 
 
 def forcing(

@@ -63,12 +63,10 @@ def resolvent_sums(
     mixed = both[..., count:] + kappa.conj()[:, None] * plain
     sums = np.empty((powers, rows, count), dtype=np.complex128)
     sums[0] = mixed[0]
-    np.multiply(turn, mixed[1], out=sums[1])
-    sums[1] += plain[0]
+    np.multiply(turn, mixed[1:], out=sums[1:])
+    sums[1:] += plain[:-1]
     if powers == 3:
-        last = turn * mixed[2]
-        last += plain[1]
-        np.multiply(turn, last, out=sums[2])
+        sums[2] *= turn
         sums[2] += mixed[1]
     return sums
 
@@ -84,8 +82,18 @@ def sums_at(kappa: ComplexArray, eigenvalue: FloatArray, weights: FloatArray, po
     return sums
 
 
-def real_root(s: FloatArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray, bottom: float) -> FloatArray:
-    """Renormalised frequency (row,) at real s >= 0, none below ``bottom``, by Newton's method inside a bracket."""
+def real_root(
+    s: FloatArray,
+    nodes: Nodes,
+    per_width: FloatArray,
+    per_sample: FloatArray,
+    bottom: float,
+    last_step: float = 1e-10,
+) -> FloatArray:
+    """Renormalised frequency (row,) at real s >= 0, none below ``bottom``, by Newton's method inside a bracket.
+
+    It ends with relative steps of ``last_step``: what is left is the square of the step.
+    """
     weight = nodes.modes * nodes.eigenvalue
     top = float((s + nodes.trace * (per_width + per_sample)).max())
     grid = np.geomspace(bottom, 2 * max(top, bottom), 4 + int(4 * np.log10(max(top / bottom, 1.0))))
@@ -115,8 +123,7 @@ def real_root(s: FloatArray, nodes: Nodes, per_width: FloatArray, per_sample: Fl
         new = np.where((new >= low) & (new <= high), new, np.sqrt(low * high))
         change = np.abs(new - kappa)
         kappa = new
-        # The step from here on is the square of this one.
-        if (change <= 1e-10 * kappa).all():
+        if (change <= last_step * kappa).all():
             return np.asarray(kappa)
     raise ConvergenceError(
         f"the renormalised frequency at s = {s[change.argmax()]:.6g} did not converge in 100 steps of Newton's method"
@@ -285,7 +292,9 @@ def _walk_together(
     work: FloatArray,
 ) -> tuple[ComplexArray, NDArray[np.bool_]]:
     """What `_walk` gives, for as many paths as fit into the cache, all at one point at a time."""
-    start = real_root(path[:, 0].real, nodes, per_width, per_sample, float(path[:, 0].real.min(initial=np.inf)))
+    real = path[:, 0].real
+    # The first point takes one more step.
+    start = real_root(real, nodes, per_width, per_sample, float(real.min(initial=np.inf)), last_step=1e-5)
     rows, points = path.shape
     kappa = np.empty((points, rows), dtype=np.complex128)
     steps = np.empty((points, rows), dtype=np.complex128)
@@ -300,8 +309,8 @@ def _walk_together(
         elif point > 1:
             guess = np.exp((history[point - 2 : point + 1] * prediction[point]).sum(axis=(0, 1)))
         s = path[:, point]
-        # Only the first step off the axis is not predicted.
-        for _ in range(3 if point == 1 else passes):
+        # Only the first step off the axis is not predicted, and takes one more.
+        for _ in range(passes + (point == 1)):
             powers[:, point] = resolvent_sums(guess, nodes.eigenvalue, columns, 3, work)
             step, derivative = _step(guess, s, powers[:, point, :, 0], per_width, per_sample)
             guess = guess + step
@@ -339,6 +348,7 @@ def _step(
     derivative = kappa * fall + value
     # Half the second derivative.
     second = kappa * (drop * drop * (per_width * per_sample) - curvature * both) + fall
+    bend = second / derivative
     newton = (s - kappa * value) / derivative
-    step = newton * (1 - newton * second / derivative)
+    step = newton - newton * newton * bend
     return step, derivative + 2 * step * second
