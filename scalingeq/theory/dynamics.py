@@ -18,9 +18,9 @@ from scalingeq.theory.two_frequency import Model, flow_test_kernel, kernel_terms
 from scalingeq.theory.volterra import Exponentials, check_kernel_norm
 from scalingeq.theory.windows import invert_one, of_one_problem
 
-#: Problems, pairs of width and samples, that are solved together: of one frequency and of pairs of frequencies, without
-#: derivatives and with them, so that arrays stay in the processor's cache; and curves of the latter.
-PROBLEMS, PROBLEMS_OF_PAIRS, CURVES_OF_PAIRS = (64, 16), (12, 4), 64
+#: Problems, pairs of width and samples, that are solved together, so that arrays stay in the processor's cache: those of
+#: one frequency, with derivatives fewer, and those of pairs of frequencies; and curves of the latter.
+PROBLEMS, WITH_DERIVATIVES, PROBLEMS_OF_PAIRS, CURVES_OF_PAIRS = 64, 16, 8, 64
 #: Time, in units of one over the trace, at which derivatives at the start are taken.
 EARLIEST = 1e-7
 
@@ -161,10 +161,10 @@ def _losses(curves: Curves, spectrum: AnySpectrum, kind: Kind, parameters: tuple
     values = np.zeros((1 + len(parameters or ()), curves.which.size, curves.grid.shape[1]))
     one = (curves.per_sample == 0) | (kind == "train")
     for chosen, solve, most, most_curves in (
-        (one, one_frequency_loss, PROBLEMS, curves.which.size),
+        (one, one_frequency_loss, WITH_DERIVATIVES if parameters else PROBLEMS, curves.which.size),
         (~one, two_frequency_loss, PROBLEMS_OF_PAIRS, CURVES_OF_PAIRS),
     ):
-        for group in _groups(np.flatnonzero(chosen), curves, most[parameters is not None], most_curves):
+        for group in _groups(np.flatnonzero(chosen), curves, most, most_curves):
             if group.size == curves.which.size:
                 values = solve(curves, spectrum, parameters is not None) if curves.grid.any() else values
             elif (some := curves.select(group)).grid.any():

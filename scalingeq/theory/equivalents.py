@@ -219,7 +219,7 @@ def one_point_along(
         Where Newton's method fails.
     """
     fields = follow(path, nodes, per_width, per_sample, polish)
-    return OnePoint(path, *fields, per_width[:, None], per_sample[:, None])
+    return OnePoint._make([path, *fields, per_width[:, None], per_sample[:, None]])
 
 
 def forcing_one_point(point: OnePoint, noise_variance: ArrayLike) -> ComplexArray:
@@ -425,7 +425,7 @@ def both_of_pairs(point: OnePoint) -> tuple[OnePoint, OnePoint]:
     """Equivalents at the first frequency (row, 1, pair) and the second, and its conjugate (row, 2, pair), of pairs."""
     first, second = at_pairs(np.stack(point[:-2]))
     sizes = [size[:, None] for size in point[-2:]]
-    return OnePoint(*first, *sizes), OnePoint(*second, *sizes)
+    return OnePoint._make([*first, *sizes]), OnePoint._make([*second, *sizes])
 
 
 def at_pairs(fields: ComplexArray) -> tuple[ComplexArray, ComplexArray]:

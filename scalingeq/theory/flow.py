@@ -154,7 +154,8 @@ def forcing_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) -> Float
     layout = times.curves(curves.which)
     end, whose = times.end[layout.window], layout.curve
     of, row = _equivalents(end, curves.per_width[whose], curves.per_sample[whose], spectrum, jacobian)
-    return _forced(times, layout, of, *two_points(of.point, of.slopes), row, curves)
+    signal, variance = two_points(of.point, of.slopes)
+    return _forced(times, layout, of, signal, variance, row, curves)
 
 
 def _forced(

@@ -292,9 +292,9 @@ def _pair_slopes(
     shift = kappa_right - kappa_left
     cross_slopes = (degrees_left - degrees_right - cross * shift) * divisor
     target_slopes = (power_left - power_right - target * shift) * divisor
-    row, _, number = near
-    means = (left[3:, :, row, 0, number] + right[3:, :, *near]) / -2
-    cross_slopes[:, *near], target_slopes[:, *near] = means
+    row, half, number = near
+    means = (left[3:, :, row, 0, number] + right[3:, :, row, half, number]) / -2
+    cross_slopes[:, row, half, number], target_slopes[:, row, half, number] = means
     per_width, both = first.per_width, first.kappa2 * second.kappa2
     both_slopes = kappa_left * second.kappa2 + first.kappa2 * kappa_right
     squares, target_squares = second.degrees - first.kappa2 * cross, second.power - first.kappa2 * target

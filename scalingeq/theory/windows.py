@@ -233,7 +233,7 @@ def invert_one(times: SortedTimes, transform: ComplexArray, columns: int) -> Flo
     layout = times.curves(np.zeros(1, dtype=np.int64))
     values = np.zeros((1, 1, columns))
     invert(times, layout, np.ascontiguousarray(transform)[None], values)
-    return values[0, 0]
+    return np.asarray(values[0, 0])
 
 
 def invert_one_of_pairs(times: SortedTimes, transform: ComplexArray, columns: int) -> FloatArray:
