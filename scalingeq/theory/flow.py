@@ -33,16 +33,14 @@ from scalingeq.theory.windows import (
     Layout,
     Numbers,
     SortedTimes,
-    are_all,
     equivalents,
     invert,
     invert_pairs,
     sort_times,
-    take,
 )
 
 #: Curves whose transforms are worked on at once, and those with derivatives, so that they stay in the processor's cache.
-CURVES_AT_ONCE, CURVES_WITH_DERIVATIVES = 64, 8
+CURVES_AT_ONCE, CURVES_WITH_DERIVATIVES = 16, 8
 #: No factor at all pairs of frequencies.
 UNIT = np.ones((2, laplace.pairs()[0].size), dtype=np.complex128)
 
@@ -68,12 +66,6 @@ class Equivalents(NamedTuple):
     def parameters(self) -> int:
         """Number of derivatives of a loss."""
         return 0 if self.slopes is None else len(self.slopes.names) + 2
-
-    def take(self, row: IntArray) -> Equivalents:
-        """Equivalents of some rows."""
-        if are_all(row, len(self.point.s)):
-            return self
-        return self._replace(point=take(self.point, row), slopes=None if self.slopes is None else self.slopes.take(row))
 
 
 def one_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) -> FloatArray:
@@ -223,9 +215,8 @@ def _train_loss(of: Equivalents, row: IntArray, curves: Curves, whose: IntArray)
         )
         return out
     noise, rate = curves.noise_variance[whose, None], curves.noise_rate[whose, None]
-    of = of.take(row)
-    point, slopes = of.point, of.slopes
-    forcing, kernel = forcing_one_point(point, noise), kernel_one_point(point)
+    unit, kernel = (1 / point.kappa1)[row], kernel_one_point(point)[row]
+    forcing = forcing_one_point(point, 0.0)[row] + noise * unit
     loss = noisy_loss(forcing, kernel, rate)
     if slopes is None:
         return loss[None]
@@ -233,13 +224,14 @@ def _train_loss(of: Equivalents, row: IntArray, curves: Curves, whose: IntArray)
     out = np.empty((1 + of.parameters, *loss.shape), dtype=np.complex128)
     kappa2, kappa1, degrees, power, squares = (field[:-1] for field in slopes[1:6])
     out[0] = loss
-    forced = (kappa2 * point.power + point.kappa2 * power - forcing * kappa1) / point.kappa1
+    forced = (kappa2 * point.power + point.kappa2 * power) / point.kappa1
     # The kernel is Tr Sigma - s df, and the trace is squares + kappa2 df.
     fed = squares + kappa2 * point.degrees + (point.kappa2 - point.s) * degrees
-    out[1:-3] = (forced + rate / 2 * loss * fed) * resolved
-    out[-3] = resolved / point.kappa1
+    out[1:-3] = resolved * (forced[:, row] - forcing * (kappa1 / point.kappa1)[:, row])
+    out[1:-3] += rate / 2 * loss * resolved * fed[:, row]
+    out[-3] = resolved * unit
     out[-2] = loss * kernel / 2 * resolved
-    out[-1] = 2 * (point.s * loss - of.power - noise)  # without the jump at the start
+    out[-1] = 2 * (point.s[row] * loss - of.power - noise)  # without the jump at the start
     return out
 
 

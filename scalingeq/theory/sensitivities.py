@@ -11,7 +11,6 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scalingeq.theory import laplace
 from scalingeq.theory.compiled import loops
@@ -83,10 +82,6 @@ class OnePointSlopes(NamedTuple):
     squares: ComplexArray
     degrees_slope: ComplexArray
     power_slope: ComplexArray
-
-    def take(self, row: NDArray[np.int64]) -> OnePointSlopes:
-        """Derivatives of some rows."""
-        return OnePointSlopes(self.names, *(field[:, row] for field in self[1:]))
 
 
 @lru_cache(maxsize=64)
