@@ -7,6 +7,7 @@ the pass gives the sums and their first two derivatives, and with them the last 
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -96,7 +97,8 @@ def real_root(
     """
     weight = nodes.modes * nodes.eigenvalue
     top = float((s + nodes.trace * (per_width + per_sample)).max())
-    grid = np.geomspace(bottom, 2 * max(top, bottom), 4 + int(4 * np.log10(max(top / bottom, 1.0))))
+    decades = math.log10(max(top / bottom, 1.0))
+    grid = bottom * 10 ** np.linspace(0.0, decades + math.log10(2), 4 + int(4 * decades))
     degrees = (1 / (grid[:, None] + nodes.eigenvalue)) @ weight
     a, b = 1 - np.outer(per_width, degrees), 1 - np.outer(per_sample, degrees)
     value = np.where((a > 0) & (b > 0), grid * a * b, -1.0)
@@ -293,8 +295,8 @@ def _walk_together(
 ) -> tuple[ComplexArray, NDArray[np.bool_]]:
     """What `_walk` gives, for as many paths as fit into the cache, all at one point at a time."""
     real = path[:, 0].real
-    # The first point takes one more step.
-    start = real_root(real, nodes, per_width, per_sample, float(real.min(initial=np.inf)), last_step=1e-5)
+    # The first point takes one more step, of third order.
+    start = real_root(real, nodes, per_width, per_sample, float(real.min(initial=np.inf)), last_step=1e-3)
     rows, points = path.shape
     kappa = np.empty((points, rows), dtype=np.complex128)
     steps = np.empty((points, rows), dtype=np.complex128)

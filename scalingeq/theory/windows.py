@@ -206,14 +206,9 @@ def equivalents(
     return point, np.array(row), nodes
 
 
-def are_all(row: IntArray, count: int) -> bool:
-    """Whether rows are all of a number of them, in turn."""
-    return row.size == count and bool((row == np.arange(count)).all())
-
-
 def take(point: OnePoint, row: IntArray) -> OnePoint:
     """Equivalents of some rows."""
-    if are_all(row, len(point.s)):
+    if row.size == len(point.s) and (row == np.arange(row.size)).all():
         return point
     return OnePoint._make(field[row] for field in point)
 
