@@ -257,8 +257,10 @@ def _test_loss(
     out = np.empty((lead, row.size, *over.shape), dtype=np.complex128)
     compiled = loops()
     if compiled is not None:
+        # Strided rows would be compiled anew.
+        rows = np.ascontiguousarray(row)
         compiled.test(
-            numerator, variance, of.point.per_sample, of.power, row, noise_variance, total, over, forcing, out
+            numerator, variance, of.point.per_sample, of.power, rows, noise_variance, total, over, forcing, out
         )
         return out
     noise, per_sample = noise_variance[:, None, None], of.point.per_sample[row, :, None]

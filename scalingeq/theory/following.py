@@ -296,7 +296,7 @@ def _walk_together(
     """What `_walk` gives, for as many paths as fit into the cache, all at one point at a time."""
     real = path[:, 0].real
     # The first point takes one more step, of third order.
-    start = real_root(real, nodes, per_width, per_sample, float(real.min(initial=np.inf)), last_step=1e-3)
+    start = real_root(real, nodes, per_width, per_sample, float(real.min(initial=np.inf)), last_step=1e-5)
     rows, points = path.shape
     kappa = np.empty((points, rows), dtype=np.complex128)
     steps = np.empty((points, rows), dtype=np.complex128)
