@@ -250,8 +250,9 @@ def _test_loss(
     derivatives for the spectrum and the sizes alone.
     """
     parameters, forcing = len(variance) - 1, end is not None
-    total, over = laplace.pair_factors() if end is not None else (UNIT, UNIT)
+    total, over = UNIT, UNIT
     if end is not None:
+        total, over = laplace.pair_factors()
         total, over = total / end, over * end**2
     lead = 1 + parameters + (2 if forcing and parameters else 0)
     out = np.empty((lead, row.size, *over.shape), dtype=np.complex128)

@@ -19,7 +19,8 @@ from scalingeq.theory import (
     kernel_exponentials,
     static_loss,
 )
-from scalingeq.theory.laplace import hyperbola, inverse_two, pair_weights, pairs, propagate
+from scalingeq.theory.compiled_pairs import MOST
+from scalingeq.theory.laplace import NODES, hyperbola, inverse_two, pair_weights, pairs, propagate
 
 TIMES = np.geomspace(1e-3, 1e6, 46)
 
@@ -300,6 +301,10 @@ def test_two_frequency_inversion_of_known_pairs():
     at_pairs = np.array([transform(s[first], q) for q in (s[second], s[second].conj())])
     values = (pair_weights(propagate(time)) * at_pairs).sum(axis=(1, 2)).real
     np.testing.assert_allclose(values, expected, rtol=1e-8)
+
+
+def test_compiled_pairs_have_room_for_the_contour():
+    assert NODES <= MOST
 
 
 def test_fit_exponentials():
