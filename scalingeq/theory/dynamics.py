@@ -20,7 +20,7 @@ from scalingeq.theory.windows import invert_one, of_one_problem
 
 #: Problems, pairs of width and samples, that are solved together, so that arrays stay in the processor's cache: those of
 #: one frequency, with derivatives fewer, and those of pairs of frequencies; and curves of the latter.
-PROBLEMS, WITH_DERIVATIVES, PROBLEMS_OF_PAIRS, CURVES_OF_PAIRS = 64, 16, 8, 64
+PROBLEMS, WITH_DERIVATIVES, PROBLEMS_OF_PAIRS, CURVES_OF_PAIRS = 64, 16, 8, 48
 #: Time, in units of one over the trace, at which derivatives at the start are taken.
 EARLIEST = 1e-7
 
