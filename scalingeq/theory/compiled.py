@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scalingeq.theory.compiled_losses import invert, train
 from scalingeq.theory.compiled_march import at_times, march, march_tangents, totals
+from scalingeq.theory.compiled_pairs import pair, test
 from scalingeq.theory.compiled_slopes import slopes
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
 
@@ -26,17 +28,24 @@ class Loops(NamedTuple):
 
     Attributes
     ----------
-    walk, pair : callable
-        Functions of this module.
+    walk : callable
+        Function of this module.
+    pair, test : callable
+        Those of `scalingeq.theory.compiled_pairs`.
     slopes : callable
         That of `scalingeq.theory.compiled_slopes`.
+    train, invert : callable
+        Those of `scalingeq.theory.compiled_losses`.
     march, march_tangents, at_times, totals : callable
         Those of `scalingeq.theory.compiled_march`.
     """
 
     walk: Callable[..., None]
     pair: Callable[..., None]
+    test: Callable[..., None]
     slopes: Callable[..., None]
+    train: Callable[..., None]
+    invert: Callable[..., None]
     march: Callable[..., None]
     march_tangents: Callable[..., None]
     at_times: Callable[..., None]
@@ -56,7 +65,9 @@ def loops() -> Loops | None:
     compile_: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.njit(
         cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"}
     )
-    return Loops(*(compile_(loop) for loop in (walk, pair, slopes, march, march_tangents, at_times, totals)))
+    return Loops(
+        *(compile_(loop) for loop in (walk, pair, test, slopes, train, invert, march, march_tangents, at_times, totals))
+    )
 
 
 def walk(
@@ -69,14 +80,14 @@ def walk(
     per_width: FloatArray,
     per_sample: FloatArray,
     passes: int,
-    kappa: ComplexArray,
-    sums: ComplexArray,
-    steps: ComplexArray,
+    last_step: float,
+    fields: ComplexArray,
+    found: NDArray[np.bool_],
 ) -> None:  # pragma: no cover (coverage does not see compiled code)
     """Follow the renormalised frequency along paths (path, point), as `scalingeq.theory.following` describes.
 
     ``first`` (path or 1,) is the first step in log s and ``prediction`` (path or 1, point, 6) the weights of the
-    others. The last three arguments take the results.
+    others. The last two arguments take the results.
     """
     rows, points = path.shape
     # Filled up with nodes of no weight, so that the processor's vectors hold all of them.
@@ -137,7 +148,7 @@ def walk(
             s = path[row, point]
             start = guess
             slope_of_root = complex(0.0)
-            for _ in range(3 if point == 1 else passes):
+            for _ in range(passes + 1 if point == 1 else passes):
                 x0, y = guess.real, guess.imag
                 yy = y * y
                 a0 = b0 = c0 = d0 = e0 = 0.0
@@ -191,12 +202,26 @@ def walk(
                 guess = guess + step
                 steep = guess * (derivative + 2 * step * second)
                 slope_of_root = s * steep.conjugate() / (steep.real**2 + steep.imag**2)
-            kappa[row, point] = guess
-            steps[row, point] = step
             for i in range(3):
-                sums[0, row, point, i] = power[0, i] - step * (power[1, i] - step * power[2, i])
-                sums[1, row, point, i] = 2 * step * power[2, i] - power[1, i]
-                sums[2, row, point, i] = 2 * power[2, i]
+                total = power[0, i] - step * (power[1, i] - step * power[2, i])
+                fields[2 + i, row, point] = total
+                if i < 2:
+                    fields[5 + i, row, point] = 2 * step * power[2, i] - power[1, i]
+                    fields[7 + i, row, point] = 2 * power[2, i]
+            fields[0, row, point] = guess
+            if p >= q:
+                left = 1 - fields[2, row, point] * q
+                fields[1, row, point] = s * left.conjugate() / (left.real**2 + left.imag**2)
+            else:
+                fields[1, row, point] = guess * (1 - fields[2, row, point] * p)
+            # Square roots take a third of the time of moduli.
+            modulus = np.sqrt(guess.real**2 + guess.imag**2)
+            slack = -1e-9 * modulus
+            found[row, point] = (
+                step.real**2 + step.imag**2 <= (last_step * modulus) ** 2
+                and guess.imag >= slack
+                and s.imag * guess.real - s.real * guess.imag >= np.sqrt(s.real**2 + s.imag**2) * slack
+            )
             # The series of the logarithm, where the guess was as good as it is but for the first points.
             moved = (guess - start) * start.conjugate() / (start.real**2 + start.imag**2)
             if abs(moved.real) + abs(moved.imag) < 1e-3:
@@ -208,78 +233,3 @@ def walk(
             if point == 1:
                 history[0, 0] = history[2, 0].conjugate()
                 history[0, 1] = history[2, 1].conjugate()
-
-
-def pair(
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
-    fields: ComplexArray,
-    per_width: FloatArray,
-    slopes: ComplexArray,
-    near_value: float,
-    near_slope: float,
-    out: ComplexArray,
-) -> None:  # pragma: no cover (coverage does not see compiled code)
-    """Two-point equivalents of one model at pairs of frequencies, and their derivatives, as `two_point` has them.
-
-    ``fields`` (7, row, frequency) are kappa2, degrees and power, their two slopes and their two curvatures;
-    ``slopes`` (5, parameter, row, frequency) derivatives of the first five, one over the width next to last.
-    ``out`` (2, 1 + parameter, row, 2, pair) takes signal and variance.
-    """
-    parameters, rows = slopes.shape[1], fields.shape[1]
-    for row in range(rows):
-        size = per_width[row]
-        for number in range(first.size):
-            i, j = first[number], second[number]
-            kappa, d, p = fields[0, row, i], fields[1, row, i], fields[2, row, i]
-            d1, p1 = fields[3, row, i], fields[4, row, i]
-            for half in range(2):
-                kappa_, d_, p_ = fields[0, row, j], fields[1, row, j], fields[2, row, j]
-                d1_, p1_ = fields[3, row, j], fields[4, row, j]
-                d2_, p2_ = fields[5, row, j], fields[6, row, j]
-                if half:
-                    kappa_, d_, p_ = kappa_.conjugate(), d_.conjugate(), p_.conjugate()
-                    d1_, p1_, d2_, p2_ = d1_.conjugate(), p1_.conjugate(), d2_.conjugate(), p2_.conjugate()
-                apart = kappa_ - kappa
-                # Squares of distances, and products with reciprocals, take less time than moduli and quotients.
-                square, scale = apart.real**2 + apart.imag**2, kappa.real**2 + kappa.imag**2
-                far = square > near_slope**2 * scale
-                divisor = complex(0.0)
-                if far:
-                    divisor = apart.conjugate() / square
-                if square > near_value**2 * scale:
-                    cross, target = (d - d_) * divisor, (p - p_) * divisor
-                else:
-                    cross = apart / 12 * (d2_ - fields[5, row, i]) - (d1 + d1_) / 2
-                    target = apart / 12 * (p2_ - fields[6, row, i]) - (p1 + p1_) / 2
-                product = kappa * kappa_
-                squares, target_squares = d_ - kappa * cross, p_ - kappa * target
-                left = 1 - squares * size
-                resolved = left.conjugate() / (left.real**2 + left.imag**2)
-                unit = product * cross * resolved
-                features = unit * size
-                out[0, 0, row, half, number] = product * target + features * target_squares
-                out[1, 0, row, half, number] = squares + features * cross
-                for n in range(parameters):
-                    dk, dd, dp = slopes[0, n, row, i], slopes[1, n, row, i], slopes[2, n, row, i]
-                    dk_, dd_, dp_ = slopes[0, n, row, j], slopes[1, n, row, j], slopes[2, n, row, j]
-                    dd1_, dp1_ = slopes[3, n, row, j], slopes[4, n, row, j]
-                    if half:
-                        dk_, dd_, dp_ = dk_.conjugate(), dd_.conjugate(), dp_.conjugate()
-                        dd1_, dp1_ = dd1_.conjugate(), dp1_.conjugate()
-                    if far:
-                        dcross = (dd - dd_ - cross * (dk_ - dk)) * divisor
-                        dtarget = (dp - dp_ - target * (dk_ - dk)) * divisor
-                    else:
-                        dcross = (slopes[3, n, row, i] + dd1_) / -2
-                        dtarget = (slopes[4, n, row, i] + dp1_) / -2
-                    dproduct = dk * kappa_ + kappa * dk_
-                    dsquares = dd_ - dk * cross - kappa * dcross
-                    dtarget_squares = dp_ - dk * target - kappa * dtarget
-                    dfeatures = size * resolved * (dproduct * cross + product * dcross + features * dsquares)
-                    if n == parameters - 2:
-                        dfeatures += unit * resolved
-                    out[0, 1 + n, row, half, number] = (
-                        dproduct * target + product * dtarget + dfeatures * target_squares + features * dtarget_squares
-                    )
-                    out[1, 1 + n, row, half, number] = dsquares + dfeatures * cross + features * dcross

@@ -45,10 +45,20 @@ class Curves(NamedTuple):
         return self.grid[self.which]
 
     @property
+    def problems(self) -> tuple[IntArray, FloatArray]:
+        """Number (curve,) of the pair of width and samples, which alone decide the equivalents, and the pairs (pair, 2).
+
+        They are one over width and samples.
+        """
+        numbers: dict[tuple[float, float], int] = {}
+        pairs = zip(self.per_width.tolist(), self.per_sample.tolist(), strict=True)
+        number = [numbers.setdefault(pair, len(numbers)) for pair in pairs]
+        return np.array(number, dtype=np.int64), np.array(list(numbers)).reshape(-1, 2)
+
+    @property
     def problem(self) -> IntArray:
-        """Number (curve,) of the pair of width and samples, which alone decide the equivalents."""
-        # A complex number has two parts to sort by.
-        return np.unique(self.per_width + 1j * self.per_sample, return_inverse=True)[1].reshape(-1)
+        """Number (curve,) of the pair of width and samples."""
+        return self.problems[0]
 
     def select(self, chosen: NDArray[np.bool_] | IntArray) -> Curves:
         """Some of the curves, by a mask or by their numbers."""
@@ -73,18 +83,21 @@ def broadcast(
     times = np.asarray(time, dtype=np.float64)
     per_curve = {"noise_rate": noise_rate, "width": width, "samples": samples, "noise_variance": noise_variance}
     arrays = {name: np.asarray(value, dtype=np.float64) for name, value in per_curve.items()}
-    problems = problems + size_problems({"width": arrays["width"], "samples": arrays["samples"]})
+    sizes, others = (arrays["width"], arrays["samples"]), (times, arrays["noise_rate"], arrays["noise_variance"])
+    # One look at all numbers, and more only where something is wrong: most of a short evaluation would be checks.
+    together, more = (np.concatenate([value.ravel() for value in values]) for values in (sizes, others))
+    if not ((together > 0).all() and ((more >= 0) & (more < math.inf)).all()):
+        problems = problems + size_problems(dict(zip(("width", "samples"), sizes, strict=True)))
+        for name, value in zip((time_name, "noise_rate", "noise_variance"), others, strict=True):
+            if (bad := ~((value >= 0) & (value < math.inf))).any():
+                problems.append(f"{name} contains {float(value[bad].flat[0])!r}: pass finite numbers, none negative")
     if times.ndim == 0:
-        problems.append(f"{time_name} is the single number {time!r}: pass an array, its last axis the {time_name}")
-    for name, value in (
-        (time_name, times),
-        ("noise_rate", arrays["noise_rate"]),
-        ("noise_variance", arrays["noise_variance"]),
-    ):
-        if (bad := ~((value >= 0) & (value < math.inf))).any():
-            problems.append(f"{name} contains {float(value[bad].flat[0])!r}: pass finite numbers, none negative")
+        problems = [
+            *problems,
+            f"{time_name} is the single number {time!r}: pass an array, its last axis the {time_name}",
+        ]
     if kind not in ("test", "train"):
-        problems.append(f"kind is {kind!r}: pass 'test' or 'train'")
+        problems = [*problems, f"kind is {kind!r}: pass 'test' or 'train'"]
     raise_problems(problems, ParameterError)
     try:
         leading = np.broadcast(np.empty(times.shape[:-1]), *arrays.values()).shape
@@ -94,7 +107,10 @@ def broadcast(
             f"{time_name} has shape {times.shape}, the others {shapes}: all must broadcast without its last axis"
         ) from error
     shape = (*leading, times.shape[-1])
-    rows = {name: np.full(leading, value).ravel() for name, value in arrays.items()}
+    rows = np.empty((4, *leading))
+    for number, value in enumerate(arrays.values()):
+        rows[number] = value
+    rate, widths, counts, variance = rows.reshape(4, -1)
     grid = times.reshape(math.prod(times.shape[:-1]), times.shape[-1])
     which = np.full(leading, np.arange(len(grid)).reshape(times.shape[:-1])).ravel()
     if len(grid) > 1:
@@ -102,9 +118,7 @@ def broadcast(
         numbers: dict[bytes, int] = {}
         alike = np.array([numbers.setdefault(row.tobytes(), len(numbers)) for row in grid])
         grid, which = grid[np.unique(alike, return_index=True)[1]], alike[which]
-    return Curves(
-        grid, which, rows["noise_rate"], 1 / rows["width"], 1 / rows["samples"], rows["noise_variance"], shape
-    )
+    return Curves(grid, which, rate, 1 / widths, 1 / counts, variance, shape)
 
 
 def size_of(one_over: float) -> float:

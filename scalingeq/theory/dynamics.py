@@ -18,9 +18,9 @@ from scalingeq.theory.two_frequency import Model, flow_test_kernel, kernel_terms
 from scalingeq.theory.volterra import Exponentials, check_kernel_norm
 from scalingeq.theory.windows import invert_one, of_one_problem
 
-#: Curves that are computed together, of one frequency, also with derivatives, and of pairs, so that arrays stay in the
-#: processor's cache.
-CURVES_AT_ONCE, WITH_DERIVATIVES, CURVES_OF_PAIRS = 64, 16, 12
+#: Problems, pairs of width and samples, that are solved together, so that arrays stay in the processor's cache: those of
+#: one frequency, with derivatives fewer, and those of pairs of frequencies; and curves of the latter.
+PROBLEMS, WITH_DERIVATIVES, PROBLEMS_OF_PAIRS, CURVES_OF_PAIRS = 64, 16, 8, 48
 #: Time, in units of one over the trace, at which derivatives at the start are taken.
 EARLIEST = 1e-7
 
@@ -153,32 +153,35 @@ def _losses(curves: Curves, spectrum: AnySpectrum, kind: Kind, parameters: tuple
     """
     total = spectrum.nodes(1.0)
     check_kernel_norm(curves.noise_rate, total.trace)
-    values = np.zeros((1 + len(parameters or ()), curves.which.size, curves.grid.shape[1]))
     at_start, start = curves.grid == 0, total.power + curves.noise_variance
     starts = at_start.any()
     if parameters and starts:
         # Derivatives at the start are those just after it.
         curves = curves._replace(grid=np.where(at_start, EARLIEST / total.trace, curves.grid))
+    values = np.zeros((1 + len(parameters or ()), curves.which.size, curves.grid.shape[1]))
     one = (curves.per_sample == 0) | (kind == "train")
-    for chosen, solve, most in (
-        (one, one_frequency_loss, WITH_DERIVATIVES if parameters else CURVES_AT_ONCE),
-        (~one, two_frequency_loss, CURVES_OF_PAIRS),
+    for chosen, solve, most, most_curves in (
+        (one, one_frequency_loss, WITH_DERIVATIVES if parameters else PROBLEMS, curves.which.size),
+        (~one, two_frequency_loss, PROBLEMS_OF_PAIRS, CURVES_OF_PAIRS),
     ):
-        for group in _groups(np.flatnonzero(chosen), curves, most):
-            some = curves if group.size == curves.which.size else curves.select(group)
-            if some.grid.any():
+        for group in _groups(np.flatnonzero(chosen), curves, most, most_curves):
+            if group.size == curves.which.size:
+                values = solve(curves, spectrum, parameters is not None) if curves.grid.any() else values
+            elif (some := curves.select(group)).grid.any():
                 values[:, group] = solve(some, spectrum, parameters is not None)
     if starts:
         values[0] = np.where(at_start[curves.which], start[:, None], values[0])
     return values
 
 
-def _groups(chosen: IntArray, curves: Curves, most: int) -> list[IntArray]:
-    """Numbers of ``chosen`` curves in groups of ``most``, like problems together."""
+def _groups(chosen: IntArray, curves: Curves, most: int, most_curves: int) -> list[IntArray]:
+    """Numbers of ``chosen`` curves in groups of so many problems and curves at most."""
     if chosen.size <= most:
         return [chosen] if chosen.size else []
-    order = chosen[np.argsort(curves.problem[chosen], kind="stable")]
-    return np.array_split(order, math.ceil(order.size / most))
+    problem = curves.select(chosen).problem
+    order = np.argsort(problem, kind="stable")
+    groups = np.split(chosen[order], np.searchsorted(problem[order], np.arange(most, problem.max() + 1, most)))
+    return [part for group in groups for part in np.array_split(group, math.ceil(group.size / most_curves))]
 
 
 def forcing(

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scalingeq.errors import ParameterError, raise_problems
 from scalingeq.theory import laplace
 from scalingeq.theory.compiled import Loops, loops
-from scalingeq.theory.following import Followed, follow, follow_to, real_root
+from scalingeq.theory.following import follow, follow_to, real_root
 from scalingeq.theory.shift import ShiftedNodes
 from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray, Nodes, Spectrum
 
@@ -186,9 +186,8 @@ def one_point(
     nodes = spectrum.nodes(_smallest(flat))
     below = flat.imag < 0
     upper = np.where(below, flat.conj(), flat)
-    flat_width, flat_samples = per_width.ravel(), per_sample.ravel()
-    point = _equivalents(upper, follow_to(upper, nodes, flat_width, flat_samples), flat_width, flat_samples)
-    fields = (np.where(below, field.conj(), field).reshape(shape) for field in point[1:-2])
+    found = follow_to(upper, nodes, per_width.ravel(), per_sample.ravel())
+    fields = np.where(below, found.conj(), found).reshape(-1, *shape)
     return OnePoint._make([frequency, *fields, per_width, per_sample])
 
 
@@ -219,20 +218,8 @@ def one_point_along(
     ConvergenceError
         Where Newton's method fails.
     """
-    return _equivalents(
-        path, follow(path, nodes, per_width, per_sample, polish), per_width[:, None], per_sample[:, None]
-    )
-
-
-def _equivalents(s: ComplexArray, at: Followed, per_width: FloatArray, per_sample: FloatArray) -> OnePoint:
-    degrees, power, squares = at.sums
-    (degrees_slope, power_slope, _), (degrees_curvature, power_curvature, _) = at.slopes, at.curvatures
-    # Of the two forms of kappa1 the one is taken whose factor does not vanish at s = 0.
-    kappa1 = np.where(per_width >= per_sample, s / (1 - degrees * per_sample), at.kappa * (1 - degrees * per_width))
-    return OnePoint(
-        s, at.kappa, kappa1, degrees, power, squares, degrees_slope, power_slope, degrees_curvature, power_curvature,
-        per_width, per_sample,
-    )  # fmt: skip
+    fields = follow(path, nodes, per_width, per_sample, polish)
+    return OnePoint._make([path, *fields, per_width[:, None], per_sample[:, None]])
 
 
 def forcing_one_point(point: OnePoint, noise_variance: ArrayLike) -> ComplexArray:
@@ -427,22 +414,27 @@ def compiled_pairs(compiled: Loops, point: OnePoint, slopes: ComplexArray, near_
 
     ``slopes`` (5, parameter, row, frequency) are those of kappa2, degrees, power, and of the slopes of the two.
     """
-    first, second = laplace.pairs()
     fields = np.stack([point.kappa2, point.degrees, point.power, *point[6:10]])
-    out = np.empty((2, 1 + slopes.shape[1], len(point.s), 2, first.size), dtype=np.complex128)
+    out = np.empty((2, 1 + slopes.shape[1], len(point.s), 2, laplace.pairs()[0].size), dtype=np.complex128)
     per_width = np.ascontiguousarray(np.broadcast_to(point.per_width, (len(point.s), 1))[:, 0])
-    compiled.pair(first, second, fields, per_width, slopes, NEAR, near_slope, out)
+    compiled.pair(fields, per_width, slopes, NEAR, near_slope, out)
     return out
 
 
 def both_of_pairs(point: OnePoint) -> tuple[OnePoint, OnePoint]:
     """Equivalents at the first frequency (row, 1, pair) and the second, and its conjugate (row, 2, pair), of pairs."""
-    first, second = laplace.pairs()
-    complex_fields = [field[:, None] for field in point[:-2]]
+    first, second = at_pairs(np.stack(point[:-2]))
     sizes = [size[:, None] for size in point[-2:]]
-    left = OnePoint._make([*(field[..., first] for field in complex_fields), *sizes])
-    right = [field[..., second] for field in complex_fields]
-    return left, OnePoint._make([*(np.concatenate([field, field.conj()], axis=1) for field in right), *sizes])
+    return OnePoint._make([*first, *sizes]), OnePoint._make([*second, *sizes])
+
+
+def at_pairs(fields: ComplexArray) -> tuple[ComplexArray, ComplexArray]:
+    """Fields (..., frequency) at the first frequency (..., 1, pair) and the second, and its conjugate (..., 2, pair)."""
+    first, second = laplace.pairs()
+    right = np.empty((*fields.shape[:-1], 2, second.size), dtype=np.complex128)
+    right[..., 0, :] = np.take(fields, second, axis=-1)
+    np.conj(right[..., 0, :], out=right[..., 1, :])
+    return np.take(fields, first, axis=-1)[..., None, :], right
 
 
 def cross_sums(first: OnePoint, second: OnePoint) -> tuple[ComplexArray, ComplexArray]:

@@ -7,8 +7,8 @@ the pass gives the sums and their first two derivatives, and with them the last 
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,25 +23,10 @@ CHUNK = 40_000
 LAST_STEP = 1e-3
 #: Steps in which a frequency anywhere is reached from the positive real axis, at first and where they were too few.
 STEPS, CAREFUL_STEPS = 14, 48
-
-
-class Followed(NamedTuple):
-    """Renormalised frequencies and sums over the spectrum.
-
-    Attributes
-    ----------
-    kappa : ndarray of complex, shape (...)
-        Renormalised frequency.
-    sums, slopes, curvatures : ndarray of complex, shape (3, ...)
-        Sums over the nodes of ``weight / (eigenvalue + kappa)``, weights being trace, target and trace times
-        eigenvalue, and their first and second derivatives with respect to kappa. They are exact to the third, second
-        and first order in the last step of Newton's method.
-    """
-
-    kappa: ComplexArray
-    sums: ComplexArray
-    slopes: ComplexArray
-    curvatures: ComplexArray
+#: What is found at each frequency: kappa2, kappa1, degrees, power, squares, and first and second derivatives of degrees
+#: and power, as `scalingeq.theory.equivalents.OnePoint` has them. The sums are exact to the third order in the last step
+#: of Newton's method, their derivatives to the second and the first.
+FIELDS = 9
 
 
 def weights_of(nodes: Nodes) -> FloatArray:
@@ -79,12 +64,10 @@ def resolvent_sums(
     mixed = both[..., count:] + kappa.conj()[:, None] * plain
     sums = np.empty((powers, rows, count), dtype=np.complex128)
     sums[0] = mixed[0]
-    np.multiply(turn, mixed[1], out=sums[1])
-    sums[1] += plain[0]
+    np.multiply(turn, mixed[1:], out=sums[1:])
+    sums[1:] += plain[:-1]
     if powers == 3:
-        last = turn * mixed[2]
-        last += plain[1]
-        np.multiply(turn, last, out=sums[2])
+        sums[2] *= turn
         sums[2] += mixed[1]
     return sums
 
@@ -100,11 +83,22 @@ def sums_at(kappa: ComplexArray, eigenvalue: FloatArray, weights: FloatArray, po
     return sums
 
 
-def real_root(s: FloatArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray, bottom: float) -> FloatArray:
-    """Renormalised frequency (row,) at real s >= 0, none below ``bottom``, by Newton's method inside a bracket."""
+def real_root(
+    s: FloatArray,
+    nodes: Nodes,
+    per_width: FloatArray,
+    per_sample: FloatArray,
+    bottom: float,
+    last_step: float = 1e-10,
+) -> FloatArray:
+    """Renormalised frequency (row,) at real s >= 0, none below ``bottom``, by Newton's method inside a bracket.
+
+    It ends with relative steps of ``last_step``: what is left is the square of the step.
+    """
     weight = nodes.modes * nodes.eigenvalue
     top = float((s + nodes.trace * (per_width + per_sample)).max())
-    grid = np.geomspace(bottom, 2 * max(top, bottom), 4 + int(4 * np.log10(max(top / bottom, 1.0))))
+    decades = math.log10(max(top / bottom, 1.0))
+    grid = bottom * 10 ** np.linspace(0.0, decades + math.log10(2), 4 + int(4 * decades))
     degrees = (1 / (grid[:, None] + nodes.eigenvalue)) @ weight
     a, b = 1 - np.outer(per_width, degrees), 1 - np.outer(per_sample, degrees)
     value = np.where((a > 0) & (b > 0), grid * a * b, -1.0)
@@ -131,8 +125,7 @@ def real_root(s: FloatArray, nodes: Nodes, per_width: FloatArray, per_sample: Fl
         new = np.where((new >= low) & (new <= high), new, np.sqrt(low * high))
         change = np.abs(new - kappa)
         kappa = new
-        # The step from here on is the square of this one.
-        if (change <= 1e-10 * kappa).all():
+        if (change <= last_step * kappa).all():
             return np.asarray(kappa)
     raise ConvergenceError(
         f"the renormalised frequency at s = {s[change.argmax()]:.6g} did not converge in 100 steps of Newton's method"
@@ -154,7 +147,7 @@ def residual(
 
 def follow(
     path: ComplexArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray, polish: bool = False
-) -> Followed:
+) -> ComplexArray:
     """Follow the renormalised frequency along paths.
 
     Parameters
@@ -171,27 +164,25 @@ def follow(
 
     Returns
     -------
-    Followed
-        Frequencies and sums, of shape (path, point).
+    ndarray of complex, shape (FIELDS, path, point)
+        Frequencies and sums.
 
     Raises
     ------
     ConvergenceError
         Where Newton's method fails.
     """
-    kappa, sums, steps = _walk(path, nodes, per_width, per_sample, polish=polish)
-    found = _is_found(path, kappa, steps)
+    fields, found = _walk(path, nodes, per_width, per_sample, polish=polish)
     if not found.all():
         row, point = np.nonzero(~found)
-        again = follow_to(path[row, point], nodes, per_width[row], per_sample[row], CAREFUL_STEPS)
-        kappa[row, point], sums[:, row, point] = again.kappa, np.moveaxis(np.stack(again[1:]), 1, -1)
-    return Followed(kappa, *sums.transpose(0, 3, 1, 2))
+        fields[:, row, point] = follow_to(path[row, point], nodes, per_width[row], per_sample[row], CAREFUL_STEPS)
+    return fields
 
 
 def follow_to(
     s: ComplexArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray, most_steps: int = STEPS
-) -> Followed:
-    """Renormalised frequencies and sums (row,) at s in the upper half plane, continued from |s| in even steps of angle.
+) -> ComplexArray:
+    """What `follow` finds (FIELDS, row) at s in the upper half plane, continued from |s| in even steps of angle.
 
     Raises
     ------
@@ -199,24 +190,22 @@ def follow_to(
         Where Newton's method fails.
     """
     careful = most_steps == CAREFUL_STEPS
-    kappa, last = np.empty((2, s.size), dtype=np.complex128)
-    sums = np.empty((3, s.size, 3), dtype=np.complex128)
+    fields, found = np.empty((FIELDS, s.size), dtype=np.complex128), np.empty(s.size, dtype=np.bool_)
     real = s.imag == 0
     for rows, steps in ((real, 0), (~real, most_steps)):
         if rows.any():
             angle = np.angle(s[rows])[:, None] * np.linspace(0, 1, steps + 1)
             path = np.abs(s[rows])[:, None] * np.exp(1j * angle)
             ends = _walk(path, nodes, per_width[rows], per_sample[rows], passes=6 if careful else 1)
-            kappa[rows], sums[:, rows], last[rows] = ends[0][:, -1], ends[1][:, :, -1], ends[2][:, -1]
-    wrong = ~_is_found(s, kappa, last)
+            fields[:, rows], found[rows] = ends[0][:, :, -1], ends[1][:, -1]
+    wrong = ~found
     if wrong.any():
         if careful:
             raise ConvergenceError(
                 f"the renormalised frequency at s = {s[wrong][0]:.6g} did not converge to the branch that continues s > 0"
             )
-        again = follow_to(s[wrong], nodes, per_width[wrong], per_sample[wrong], CAREFUL_STEPS)
-        kappa[wrong], sums[:, wrong] = again.kappa, np.moveaxis(np.stack(again[1:]), 1, -1)
-    return Followed(kappa, *np.moveaxis(sums, -1, 1))
+        fields[:, wrong] = follow_to(s[wrong], nodes, per_width[wrong], per_sample[wrong], CAREFUL_STEPS)
+    return fields
 
 
 def _is_found(s: ComplexArray, kappa: ComplexArray, step: ComplexArray) -> NDArray[np.bool_]:
@@ -252,7 +241,7 @@ def predictors(log: ComplexArray) -> ComplexArray:
 @lru_cache(maxsize=32)
 def _continued(ratio: bytes) -> tuple[ComplexArray, ComplexArray]:
     """Logarithm (1, point) and predictors of one path, which is given as the bytes of its ratio to its start."""
-    log = np.log(np.frombuffer(ratio, dtype=np.complex128)[None])
+    log = np.log(np.frombuffer(ratio, dtype=np.complex64)[None].astype(np.complex128))
     return log, predictors(log)
 
 
@@ -263,35 +252,33 @@ def _walk(
     per_sample: FloatArray,
     passes: int = 1,
     polish: bool = False,
-) -> tuple[ComplexArray, ComplexArray, ComplexArray]:
-    """Frequencies (path, point), sums and derivatives (3, path, point, weight), and last steps (path, point)."""
+) -> tuple[ComplexArray, NDArray[np.bool_]]:
+    """Frequencies and sums (FIELDS, path, point), and whether they are found (path, point)."""
     ratio = path / path[:, :1]
-    if np.abs(ratio - ratio[:1]).max(initial=0.0) < 1e-9:
+    if (np.abs(ratio - ratio[:1]) < 1e-9).all():
         # Scaled copies of one path, of which there are few: rounding makes them recognisable.
-        log, prediction = _continued(np.round(ratio[0], 12).tobytes())
+        log, prediction = _continued(ratio[0].astype(np.complex64).tobytes())
     else:
         log = np.log(ratio)
         prediction = predictors(log)
-    kappa, steps = np.empty((2, *path.shape), dtype=np.complex128)
-    sums = np.empty((3, *path.shape, 3), dtype=np.complex128)
+    fields, found = np.empty((FIELDS, *path.shape), dtype=np.complex128), np.empty(path.shape, dtype=np.bool_)
     compiled = loops()
     if compiled is not None:
         first_step = log[:, min(1, path.shape[1] - 1)].copy()
         compiled.walk(
-            np.ascontiguousarray(path), first_step, prediction, *nodes, per_width, per_sample, passes + polish,
-            kappa, sums, steps,
-        )  # fmt: skip
-        return kappa, sums, steps
+            path, first_step, prediction, *nodes, per_width, per_sample, passes + polish, LAST_STEP, fields, found
+        )
+        return fields, found
     columns = with_moments(weights_of(nodes), nodes.eigenvalue)
     together = min(max(1, CHUNK // nodes.eigenvalue.size), len(path))
     work = np.empty(3 * together * nodes.eigenvalue.size)
     for i in range(0, len(path), together):
         rows = slice(i, i + together)
         own_log, own_prediction = (part if len(part) == 1 else part[rows] for part in (log, prediction))
-        kappa[rows], sums[:, rows], steps[rows] = _walk_together(
+        fields[:, rows], found[rows] = _walk_together(
             path[rows], own_log, own_prediction, nodes, columns, per_width[rows], per_sample[rows], passes, polish, work
         )
-    return kappa, sums, steps
+    return fields, found
 
 
 def _walk_together(
@@ -305,9 +292,11 @@ def _walk_together(
     passes: int,
     polish: bool,
     work: FloatArray,
-) -> tuple[ComplexArray, ComplexArray, ComplexArray]:
+) -> tuple[ComplexArray, NDArray[np.bool_]]:
     """What `_walk` gives, for as many paths as fit into the cache, all at one point at a time."""
-    start = real_root(path[:, 0].real, nodes, per_width, per_sample, float(path[:, 0].real.min(initial=np.inf)))
+    real = path[:, 0].real
+    # The first point takes one more step, of third order.
+    start = real_root(real, nodes, per_width, per_sample, float(real.min(initial=np.inf)), last_step=1e-5)
     rows, points = path.shape
     kappa = np.empty((points, rows), dtype=np.complex128)
     steps = np.empty((points, rows), dtype=np.complex128)
@@ -322,8 +311,8 @@ def _walk_together(
         elif point > 1:
             guess = np.exp((history[point - 2 : point + 1] * prediction[point]).sum(axis=(0, 1)))
         s = path[:, point]
-        # Only the first step off the axis is not predicted.
-        for _ in range(3 if point == 1 else passes):
+        # Only the first step off the axis is not predicted, and takes one more.
+        for _ in range(passes + (point == 1)):
             powers[:, point] = resolvent_sums(guess, nodes.eigenvalue, columns, 3, work)
             step, derivative = _step(guess, s, powers[:, point, :, 0], per_width, per_sample)
             guess = guess + step
@@ -338,11 +327,16 @@ def _walk_together(
         steps = _step(kappa, path.T, powers[..., 0], per_width, per_sample)[0]
         kappa += steps
     # Series about where the sums were taken.
-    step = steps[..., None]
-    sums = np.stack(
-        [powers[0] - step * (powers[1] - step * powers[2]), 2 * step * powers[2] - powers[1], 2 * powers[2]]
-    )
-    return kappa.T, sums.swapaxes(1, 2), steps.T
+    kappa, step, powers = kappa.T, steps.T, powers.transpose(3, 0, 2, 1)
+    fields = np.empty((FIELDS, rows, points), dtype=np.complex128)
+    fields[0] = kappa
+    fields[2:5] = powers[:, 0] - step * (powers[:, 1] - step * powers[:, 2])
+    fields[5:7] = 2 * step * powers[:2, 2] - powers[:2, 1]
+    fields[7:] = 2 * powers[:2, 2]
+    # Of the two forms of kappa1 the one is taken whose factor does not vanish at s = 0.
+    p, q = per_width[:, None], per_sample[:, None]
+    fields[1] = np.where(p >= q, path / (1 - fields[2] * q), kappa * (1 - fields[2] * p))
+    return fields, _is_found(path, kappa, step)
 
 
 def _step(
@@ -356,6 +350,7 @@ def _step(
     derivative = kappa * fall + value
     # Half the second derivative.
     second = kappa * (drop * drop * (per_width * per_sample) - curvature * both) + fall
+    bend = second / derivative
     newton = (s - kappa * value) / derivative
-    step = newton * (1 - newton * second / derivative)
+    step = newton - newton * newton * bend
     return step, derivative + 2 * step * second

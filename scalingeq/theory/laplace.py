@@ -83,6 +83,18 @@ def pairs() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return first, second
 
 
+@lru_cache(maxsize=1)
+def pair_factors() -> tuple[ComplexArray, ComplexArray]:
+    """Sum s + s' and 1/(s s') of frequencies on the contour for times up to 1, at all pairs (2, pair).
+
+    They are at s and s', and at s and the conjugate of s'.
+    """
+    first, second = pairs()
+    s = hyperbola().frequency
+    left, right = s[first], np.stack([s[second], s[second].conj()])
+    return left + right, 1 / (left * right)
+
+
 def inverse_two(
     phase: FloatArray,
     end: float,

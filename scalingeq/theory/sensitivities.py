@@ -11,17 +11,16 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scalingeq.theory import laplace
 from scalingeq.theory.compiled import loops
 from scalingeq.theory.equivalents import (
     OnePoint,
-    TwoPoint,
+    at_pairs,
     both_of_pairs,
     compiled_pairs,
     cross_sums,
-    two_point_of_pairs,
+    two_point,
 )
 from scalingeq.theory.following import sums_at
 from scalingeq.theory.spectrum import (
@@ -39,6 +38,8 @@ from scalingeq.theory.spectrum import (
 
 #: Relative distance of two frequencies below which derivatives of their divided differences are the mean at the ends.
 NEAR = 1e-4
+#: Contours whose pairs are worked on at once, so that arrays stay in the processor's cache.
+CONTOURS = 4
 
 
 class NodeSlopes(NamedTuple):
@@ -81,26 +82,6 @@ class OnePointSlopes(NamedTuple):
     squares: ComplexArray
     degrees_slope: ComplexArray
     power_slope: ComplexArray
-
-    def take(self, row: NDArray[np.int64]) -> OnePointSlopes:
-        """Derivatives of some rows."""
-        return OnePointSlopes(self.names, *(field[:, row] for field in self[1:]))
-
-
-class TwoPointSlopes(NamedTuple):
-    """Derivatives of two-point equivalents at pairs of frequencies on one contour, which do not change.
-
-    Attributes
-    ----------
-    names : tuple of str
-        What the derivatives are with respect to: the parameters of the spectrum, ``per_width`` and ``per_sample``.
-    signal, variance : ndarray of complex, shape (parameter, ...)
-        Derivatives of the fields of `TwoPoint`.
-    """
-
-    names: tuple[str, ...]
-    signal: ComplexArray
-    variance: ComplexArray
 
 
 @lru_cache(maxsize=64)
@@ -255,59 +236,76 @@ def one_point_slopes(point: OnePoint, nodes: Nodes, slopes: NodeSlopes, pairs: b
     return OnePointSlopes(names, kappa_slope, kappa1, d_degrees, d_power, d_squares, d_degrees_slope, d_power_slope)
 
 
-def two_point_slopes(point: OnePoint, slopes: OnePointSlopes) -> tuple[TwoPoint, TwoPointSlopes]:
+def two_points(point: OnePoint, slopes: OnePointSlopes | None = None) -> ComplexArray:
     """Two-point equivalents of one model at the pairs of frequencies of each contour, and their derivatives.
 
     Parameters
     ----------
     point : OnePoint
         Equivalents (row, frequency).
-    slopes : OnePointSlopes
+    slopes : OnePointSlopes, optional
         Their derivatives.
 
     Returns
     -------
-    TwoPoint, TwoPointSlopes
-        Equivalents (row, 2, pair), and derivatives (parameter, row, 2, pair), by the chain rule.
+    ndarray of complex, shape (2, 1 or 1 + parameter, row, 2, pair)
+        Signal and variance of `TwoPoint`, and after each, by the chain rule, its derivatives with respect to the
+        parameters of the spectrum, ``per_width`` and ``per_sample``.
     """
+    moved = np.empty((5, 0, *point.s.shape), dtype=np.complex128)
+    if slopes is not None:
+        parts = (slopes.kappa2, slopes.degrees, slopes.power, slopes.degrees_slope, slopes.power_slope)
+        moved = np.stack([part[:-1] for part in parts])
     compiled = loops()
     if compiled is not None:
-        parts = (slopes.kappa2, slopes.degrees, slopes.power, slopes.degrees_slope, slopes.power_slope)
-        signal, variance = compiled_pairs(compiled, point, np.stack([part[:-1] for part in parts]), NEAR)
-        pair = TwoPoint(signal[0], variance[0], signal[0], variance[0], point.per_sample[:, None])
-        return pair, TwoPointSlopes(slopes.names[:-1], signal[1:], variance[1:])
-    first, second = both_of_pairs(point)
-    cross, target = cross_sums(first, second)
-    numbers, others = laplace.pairs()
-    fields = [field[:-1, :, None] for field in slopes[1:]]
-    left = OnePointSlopes(slopes.names[:-1], *(field[..., numbers] for field in fields))
-    right = OnePointSlopes(
-        slopes.names[:-1],
-        *(np.concatenate([field, field.conj()], axis=2) for field in (field[..., others] for field in fields)),
-    )
+        return compiled_pairs(compiled, point, moved, NEAR)
+    out = np.empty((2, 1 + moved.shape[1], len(point.s), 2, laplace.pairs()[0].size), dtype=np.complex128)
+    together = 1 if slopes else CONTOURS
+    for row in range(0, len(point.s), together):
+        rows = slice(row, row + together)
+        some = OnePoint._make(field[rows] for field in point)
+        first, second = both_of_pairs(some)
+        cross, target = cross_sums(first, second)
+        pair = two_point(first, second, cross, target)
+        out[0, 0, rows], out[1, 0, rows] = pair.signal, pair.variance
+        if slopes:
+            out[0, 1:, rows], out[1, 1:, rows] = _pair_slopes(first, second, cross, target, moved[:, :, rows])
+    return out
+
+
+def _pair_slopes(
+    first: OnePoint, second: OnePoint, cross: ComplexArray, target: ComplexArray, moved: ComplexArray
+) -> tuple[ComplexArray, ComplexArray]:
+    """Derivatives of `two_points`; ``moved`` are those of kappa2, degrees, power and their slopes."""
+    left, right = at_pairs(moved)
+    kappa_left, degrees_left, power_left, *_ = left
+    kappa_right, degrees_right, power_right, *_ = right
     apart = second.kappa2 - first.kappa2
-    near = ~(np.abs(apart) > NEAR * np.abs(first.kappa2))
-    divisor = 1 / np.where(near, 1.0, apart)
-    moved = right.kappa2 - left.kappa2
-    cross_slopes = np.where(
-        near, (left.degrees_slope + right.degrees_slope) / -2, (left.degrees - right.degrees - cross * moved) * divisor
-    )
-    target_slopes = np.where(
-        near, (left.power_slope + right.power_slope) / -2, (left.power - right.power - target * moved) * divisor
-    )
-    kappa, per_width = first.kappa2 * second.kappa2, first.per_width
-    kappa_slopes = left.kappa2 * second.kappa2 + first.kappa2 * right.kappa2
+    near = np.nonzero(~(np.abs(apart) > NEAR * np.abs(first.kappa2)))
+    apart[near] = 1
+    divisor = 1 / apart
+    shift = kappa_right - kappa_left
+    cross_slopes = (degrees_left - degrees_right - cross * shift) * divisor
+    target_slopes = (power_left - power_right - target * shift) * divisor
+    row, half, number = near
+    means = (left[3:, :, row, 0, number] + right[3:, :, row, half, number]) / -2
+    cross_slopes[:, row, half, number], target_slopes[:, row, half, number] = means
+    per_width, both = first.per_width, first.kappa2 * second.kappa2
+    both_slopes = kappa_left * second.kappa2 + first.kappa2 * kappa_right
     squares, target_squares = second.degrees - first.kappa2 * cross, second.power - first.kappa2 * target
-    squares_slopes = right.degrees - left.kappa2 * cross - first.kappa2 * cross_slopes
-    target_squares_slopes = right.power - left.kappa2 * target - first.kappa2 * target_slopes
+    squares_slopes = degrees_right - kappa_left * cross - first.kappa2 * cross_slopes
+    target_squares_slopes = power_right - kappa_left * target - first.kappa2 * target_slopes
     resolved = 1 / (1 - squares * per_width)
     # The share of the features, kappa kappa' h / (N (1 - gamma_2)).
-    features = kappa * cross * per_width * resolved
-    features_slopes = per_width * resolved * (kappa_slopes * cross + kappa * cross_slopes + features * squares_slopes)
-    features_slopes[-2] += kappa * cross * resolved * resolved
-    return two_point_of_pairs(point), TwoPointSlopes(
-        left.names,
-        kappa_slopes * target + kappa * target_slopes + features_slopes * target_squares
-        + features * target_squares_slopes,
-        squares_slopes + features_slopes * cross + features * cross_slopes,
-    )  # fmt: skip
+    unit = both * cross * resolved
+    features, weight = unit * per_width, per_width * resolved
+    features_slopes = (
+        both_slopes * (weight * cross) + cross_slopes * (weight * both) + squares_slopes * (weight * features)
+    )
+    features_slopes[-2] += unit * resolved
+    signal = both_slopes * target + both * target_slopes
+    signal += features_slopes * target_squares
+    signal += features * target_squares_slopes
+    squares_slopes += features_slopes * cross
+    squares_slopes += features * cross_slopes
+    return signal, squares_slopes

@@ -21,7 +21,7 @@ from scalingeq.theory.equivalents import (
 from scalingeq.theory.shift import ShiftedNodes, shifted_nodes
 from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray, Nodes
 from scalingeq.theory.volterra import Exponentials, pseudo_inverse
-from scalingeq.theory.windows import SortedTimes, equivalents, invert, invert_one, sort_times, take
+from scalingeq.theory.windows import SortedTimes, equivalents, invert_one_of_pairs, invert_pairs, sort_times, take
 
 #: Rates to the decade in the sum of exponentials that stands for a test kernel.
 RATES_PER_DECADE = 12
@@ -85,14 +85,15 @@ def flow_test_forcing(time: FloatArray, noise_variance: FloatArray, model: Model
     noise = noise_variance[layout.curve, None, None]
     # The windows of the rows are those of the curves, in the same order.
     transform = forcing_from(pair, noise) / product_of_pairs(point, model.ridge)
-    return np.where(time == 0, start, invert(times, layout, transform, time.shape[1]))
+    loss = invert_pairs(times, layout, lambda items: transform[None, items], time.shape[1])[0]
+    return np.where(time == 0, start, loss)
 
 
 def flow_test_kernel(time: FloatArray, model: Model) -> FloatArray:
     """Kernel of the test loss at positive times (time,), without the decay of the ridge."""
     times = sort_times(time[None])
     _, pair = _two_points(times, model._replace(ridge=0.0))
-    return invert_one(times, kernel_from(pair), time.size)
+    return invert_one_of_pairs(times, kernel_from(pair), time.size)
 
 
 def kernel_terms(last: float, edge: float, model: Model) -> Exponentials:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple, TypeAlias
@@ -9,6 +10,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from scalingeq.theory import laplace
+from scalingeq.theory.compiled import loops
 from scalingeq.theory.curves import IntArray
 from scalingeq.theory.equivalents import OnePoint, one_point_along
 from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray, Nodes
@@ -57,22 +59,25 @@ class SortedTimes:
         return (_layout_before if self.place.size <= KEPT_TIMES else _layout)(self, np.ascontiguousarray(row).tobytes())
 
     @cached_property
-    def _kept(self) -> dict[tuple[int, bool], FloatArray]:
-        return {}
-
-    def real_weights(self, window: int, two: bool) -> FloatArray:
-        """Weights of real and imaginary parts in turn, of one frequency or of ``two``, at the times of a window.
+    def real_weights(self) -> FloatArray:
+        """Weights (time, part) of real and imaginary parts in turn.
 
         A real product of real and imaginary parts is half the work of a complex one.
         """
-        if (window, two) in self._kept:
-            return self._kept[window, two]
-        weights = self.weights[self.first[window] : self.first[window + 1]]
-        if two:
-            weights = laplace.pair_weights(weights).reshape(len(weights), -1)
-        real = np.conj(weights).view(np.float64)
+        return np.conj(self.weights).view(np.float64)
+
+    @cached_property
+    def _kept(self) -> dict[int, FloatArray]:
+        return {}
+
+    def real_pair_weights(self, window: int) -> FloatArray:
+        """Those of pairs of frequencies at the times of a window."""
+        if window in self._kept:
+            return self._kept[window]
+        weights = laplace.pair_weights(self.weights[self.first[window] : self.first[window + 1]])
+        real = np.conj(weights).reshape(len(weights), -1).view(np.float64)
         if self.place.size <= KEPT_PAIRS:
-            self._kept[window, two] = real
+            self._kept[window] = real
         return real
 
 
@@ -150,22 +155,37 @@ def _sorted(content: bytes, columns: int) -> SortedTimes:
 _sorted_before = lru_cache(maxsize=16)(_sorted)
 
 
-def invert(times: SortedTimes, layout: Layout, transform: ComplexArray, columns: int) -> FloatArray:
-    """Inverse of ``transform`` (..., item, frequency) as values (..., curve, time), which are 0 at times 0.
-
-    A transform (..., item, 2, pair) in two frequencies is given at the pairs of `scalingeq.theory.laplace.pairs`.
-    """
-    two = transform.shape[-2:] == (2, laplace.pairs()[0].size)
-    if two:
-        transform = transform.reshape(*transform.shape[:-2], -1)
-    lead = transform.shape[:-2]
-    flat = np.ascontiguousarray(transform).view(np.float64).reshape(-1, transform.shape[-2], 2 * transform.shape[-1])
-    values = np.zeros((len(flat), layout.curves, columns))
+def invert(times: SortedTimes, layout: Layout, transform: ComplexArray, values: FloatArray, first: int = 0) -> None:
+    """Add the inverse of ``transform`` (lead, item, frequency) to ``values`` (lead, curve, time) from a curve on."""
+    flat, weights = transform.view(np.float64), times.real_weights
+    compiled = loops()
+    if compiled is not None:
+        compiled.invert(flat, layout.curve, layout.window, times.first, times.place, weights, first, values)
+        return
+    own_values = values[:, first : first + layout.curves]
     for window, items, where in layout.parts:
-        weights = times.real_weights(window, two)
-        inverse = flat[:, items].reshape(-1, flat.shape[-1]) @ weights.T
-        values[where] = inverse.reshape(len(flat), -1, len(weights))
-    return values.reshape(*lead, layout.curves, columns)
+        own = weights[times.first[window] : times.first[window + 1]]
+        inverse = flat[:, items].reshape(-1, flat.shape[-1]) @ own.T
+        own_values[where] += inverse.reshape(len(flat), -1, len(own))
+
+
+def invert_pairs(
+    times: SortedTimes, layout: Layout, transform: Callable[[Numbers], ComplexArray], columns: int
+) -> FloatArray:
+    """Inverse, as that of `invert`, of a transform in two frequencies.
+
+    ``transform`` gives that of some items (lead, item, 2, pair) at the pairs of `scalingeq.theory.laplace.pairs`. It is
+    asked for those of one window at a time, so that they stay in the processor's cache.
+    """
+    values = np.zeros((0, layout.curves, columns))
+    for window, items, where in layout.parts:
+        weights = times.real_pair_weights(window)
+        own = np.ascontiguousarray(transform(items)).view(np.float64)
+        inverse = own.reshape(-1, weights.shape[1]) @ weights.T
+        if not len(values):
+            values = np.zeros((len(own), *values.shape[1:]))
+        values[where] = inverse.reshape(len(own), -1, len(weights))
+    return values
 
 
 def equivalents(
@@ -186,14 +206,9 @@ def equivalents(
     return point, np.array(row), nodes
 
 
-def are_all(row: IntArray, count: int) -> bool:
-    """Whether rows are all of a number of them, in turn."""
-    return row.size == count and bool((row == np.arange(count)).all())
-
-
 def take(point: OnePoint, row: IntArray) -> OnePoint:
     """Equivalents of some rows."""
-    if are_all(row, len(point.s)):
+    if row.size == len(point.s) and (row == np.arange(row.size)).all():
         return point
     return OnePoint._make(field[row] for field in point)
 
@@ -211,4 +226,12 @@ def of_one_problem(
 def invert_one(times: SortedTimes, transform: ComplexArray, columns: int) -> FloatArray:
     """Inverse, at the times of one problem, of ``transform`` (window, frequency)."""
     layout = times.curves(np.zeros(1, dtype=np.int64))
-    return np.asarray(invert(times, layout, transform, columns)[0])
+    values = np.zeros((1, 1, columns))
+    invert(times, layout, np.ascontiguousarray(transform)[None], values)
+    return np.asarray(values[0, 0])
+
+
+def invert_one_of_pairs(times: SortedTimes, transform: ComplexArray, columns: int) -> FloatArray:
+    """Inverse, at the times of one problem, of ``transform`` (window, 2, pair)."""
+    layout = times.curves(np.zeros(1, dtype=np.int64))
+    return np.asarray(invert_pairs(times, layout, lambda items: transform[None, items], columns)[0, 0])

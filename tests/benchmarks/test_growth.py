@@ -72,3 +72,4 @@ def test_growth(turns, record_property, case, loops):
         {f"{case}; {loops}": row | {"limit": limit, "ratio": seconds[-1] / seconds[0], "most": most}},
     )
     assert line.slope < 2
+    assert most is None or seconds[-1] < most * seconds[0]

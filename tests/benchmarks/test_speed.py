@@ -3,7 +3,6 @@
 Run with ``pytest tests/benchmarks --benchmark-only``; ``python tests/benchmarks/report.py`` writes the table.
 """
 
-import statistics
 import time
 import tracemalloc
 
@@ -65,57 +64,16 @@ def test_loss_curve(benchmark, unit, guard, loops):
     record(benchmark, unit, guard, f"loss_curve with its check of stability, one pass, {loops}", 1, target)
 
 
-def interleaved(first, second, rounds=15):
-    """Median seconds of two functions that take turns."""
-    seconds = ([], [])
-    for _ in range(rounds + 2):
-        for function, found in zip((first, second), seconds, strict=True):
-            start = time.process_time()
-            function()
-            found.append(time.process_time() - start)
-    return [statistics.median(found[2:]) for found in seconds]
-
-
 @pytest.mark.parametrize("name", CASES)
-def test_derivatives(record_property, benchmark, guard, name, loops):
+def test_derivatives(record_property, turns, guard, name, loops):
     arguments, spectrum = CASES[name][0], PowerLaw(1.5, 0.4, MODES)
-    value, both = benchmark.pedantic(
-        interleaved,
-        (
-            lambda: flow_loss(TIMES, spectrum, **arguments),
-            lambda: flow_loss(TIMES, spectrum, **arguments, jacobian=True),
-        ),
-        rounds=1,
+    seconds = turns(
+        lambda: flow_loss(TIMES, spectrum, **arguments),
+        lambda: flow_loss(TIMES, spectrum, **arguments, jacobian=True),
     )
-    case = f"{name}, {loops}: with derivatives over without"
-    record_property("ratios", {case: (both / value, WITH_DERIVATIVES)})
-    assert both < guard * WITH_DERIVATIVES * value
-
-
-@pytest.mark.parametrize("samples", [np.inf, 3e4])
-def test_cost_is_flat_in_the_number_of_modes(record_property, benchmark, samples, loops):
-    def curve(modes):
-        return lambda: flow_loss(TIMES, PowerLaw(1.5, 0.4, modes), width=500, samples=samples, noise_rate=0.1)
-
-    few, many = benchmark.pedantic(interleaved, (curve(1e3), curve(1e12)), rounds=1)
-    record_property("ratios", {f"samples {samples:g}, {loops}: 1e12 modes over 1e3": (many / few, 1.5)})
-    assert many < 1.5 * few
-
-
-@pytest.mark.parametrize("size", ["times", "widths"])
-def test_growth(record_property, benchmark, size, loops):
-    """From 64 to 1024 times, or widths, the cost grows no faster than their number."""
-    spectrum = PowerLaw(1.5, 0.4, MODES)
-
-    def curve(count):
-        time = np.geomspace(1, 1e7, count if size == "times" else 200)
-        width = np.geomspace(10, 1e6, count if size == "widths" else 1)
-        return lambda: flow_loss(time, spectrum, width=width, noise_rate=0.1)
-
-    few, many = benchmark.pedantic(interleaved, (curve(64), curve(1024)), rounds=1)
-    exponent = float(np.log(many / few) / np.log(16))
-    record_property("ratios", {f"one pass, {loops}: exponent of growth with the {size}": (exponent, 1.1)})
-    assert exponent < 1.1
+    ratio = float(np.median(seconds[1] / seconds[0]))
+    record_property("ratios", {f"{name}, {loops}: with derivatives over without": (ratio, WITH_DERIVATIVES)})
+    assert ratio < guard * WITH_DERIVATIVES
 
 
 def record(benchmark, unit, guard, name, curves, target):

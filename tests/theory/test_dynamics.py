@@ -19,7 +19,8 @@ from scalingeq.theory import (
     kernel_exponentials,
     static_loss,
 )
-from scalingeq.theory.laplace import hyperbola, inverse_two, pair_weights, pairs, propagate
+from scalingeq.theory.compiled_pairs import MOST
+from scalingeq.theory.laplace import NODES, hyperbola, inverse_two, pair_weights, pairs, propagate
 
 TIMES = np.geomspace(1e-3, 1e6, 46)
 
@@ -249,10 +250,30 @@ def test_compiled_loops_change_nothing_but_rounding(kind, samples, monkeypatch):
         compiled.loops.cache_clear()
         assert (compiled.loops() is None) == (flag == "0")
         arguments = {"width": [30, 3000], "noise_rate": 0.2, "noise_variance": 0.1, "kind": kind, "samples": samples}
-        losses.append(flow_loss(TIMES, PowerLaw(1.5, 0.4), **arguments))
+        loss = flow_loss(TIMES, PowerLaw(1.5, 0.4), **arguments)
+        losses.append((loss, *flow_loss(TIMES, PowerLaw(1.5, 0.4), **arguments, jacobian=True)))
     compiled.loops.cache_clear()
+    (loss, same, slopes), (other, other_same, other_slopes) = losses
     # A train loss that is learnt to the end is rounding itself, beside the loss of about 1 at the start.
-    np.testing.assert_allclose(*losses, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(loss, other, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(same, other_same, rtol=1e-12, atol=1e-15)
+    for name, slope in slopes.items():
+        # Derivatives are differences, and change their sign.
+        np.testing.assert_allclose(other_slopes[name], slope, rtol=1e-12, atol=2e-11 * np.abs(slope).max())
+
+
+@pytest.mark.usefixtures("loops")
+@pytest.mark.parametrize("samples", [50.0, math.inf])
+def test_many_curves_of_few_problems_are_those_of_each(samples):
+    spectrum, noise, rate = PowerLaw(1.5, 0.4), np.linspace(0, 1, 70), np.tile([0.0, 0.1], 35)
+    arguments = {"width": np.tile([30.0, 300.0, 3000.0, 30.0, 30.0], 14), "noise_variance": noise, "noise_rate": rate}
+    loss, slopes = flow_loss(TIMES[::9], spectrum, samples=samples, **arguments, jacobian=True)
+    for curve in (0, 1, 4, 33, 69):
+        one = {name: values[curve] for name, values in arguments.items()}
+        alone, slope = flow_loss(TIMES[::9], spectrum, samples=samples, **one, jacobian=True)
+        np.testing.assert_allclose(loss[curve], alone, rtol=1e-7)
+        np.testing.assert_allclose(slopes["alpha"][curve], slope["alpha"], rtol=1e-5, atol=1e-9)
+        np.testing.assert_allclose(slopes["noise_variance"][curve], slope["noise_variance"], rtol=1e-6)
 
 
 def test_start_and_order_of_times():
@@ -280,6 +301,10 @@ def test_two_frequency_inversion_of_known_pairs():
     at_pairs = np.array([transform(s[first], q) for q in (s[second], s[second].conj())])
     values = (pair_weights(propagate(time)) * at_pairs).sum(axis=(1, 2)).real
     np.testing.assert_allclose(values, expected, rtol=1e-8)
+
+
+def test_compiled_pairs_have_room_for_the_contour():
+    assert NODES <= MOST
 
 
 def test_fit_exponentials():

@@ -47,7 +47,7 @@ def speed(cases, peak_mb, ratios):
         "|---|---|---|",
         *(f"| {name} | {value:.1f} | {verdict(value, 50)} |" for name, value in peak_mb.items()),
         "",
-        "| evaluation | ratio, or exponent of growth | limit |",
+        "| evaluation | ratio | limit |",
         "|---|---|---|",
     ]
     return lines + [f"| {name} | {ratio:.2f} | {verdict(ratio, limit)} |" for name, (ratio, limit) in ratios.items()]
