@@ -191,7 +191,7 @@ def _after_jumps(ends: FloatArray, rates: Rates, first: float) -> IntArray:
     long = long[ends[long, 1] - ends[long, 0] > 1]
     begin, reach = ends[long, 2], spent[long] / LONGER
     before, after = (np.abs(rates.noise_at(begin) - rates.noise_at(begin + way * reach)) for way in (-1, 1))
-    return long[np.abs(after - before) > SUDDEN * (after + before)]
+    return np.asarray(long[np.abs(after - before) > SUDDEN * (after + before)])
 
 
 def _pieces(ends: FloatArray, goals: FloatArray, rates: Rates) -> FloatArray:

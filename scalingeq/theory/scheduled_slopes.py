@@ -232,9 +232,10 @@ def _slopes(
     )  # fmt: skip
     noisy = loss[:, 0] + frame.noise_variance[:, None, None] * loss[:, 1]
     tangents, more = march_tangents(panels.length, panels.noise, exponent, noisy, *kernels, frame.follows, change)
-    ahead = frame.ahead((kernels[0] if test is None else kernels[1])[:, None])
+    felt = train if test is None else test
+    ahead = frame.ahead(felt[0][frame.model, None])
     # It changes with the kernel, and as the factors of time and noise do.
-    moved_ahead = frame.ahead(change.train if test is None else change.test)
+    moved_ahead = frame.ahead(of_kernel(felt))
     moved_ahead[:, count : count + 2] = ahead
     early, moved_early = ahead * loss, ahead * tangents + moved_ahead * noisy[:, None]
     if forced is not None:
