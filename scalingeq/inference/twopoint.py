@@ -189,7 +189,7 @@ def effective_schedule(schedule: Schedule, parameters: Mapping[str, float], *, r
 
 
 #: Steps of the exponents of rate and batch at which panels are cut, to serve the exponents in between.
-EXPONENT_STEP = 1 / 8
+EXPONENT_STEP = 1 / 16
 
 
 @lru_cache(maxsize=512)
