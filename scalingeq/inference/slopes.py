@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..theory.dynamics import flow_loss
-from ..theory.scheduled_slopes import slopes_of_runs
+from ..theory.scheduled_runs import slopes_of_runs
 from ..theory.spectrum import PowerLaw
 from . import twopoint
 from .curves import Floats

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from ..errors import DataError, ParameterError, raise_problems
 from ..theory.dynamics import flow_loss
 from ..theory.schedule import Schedule
-from ..theory.scheduled import Assigned, losses_of_runs
+from ..theory.scheduled import Assigned
+from ..theory.scheduled_runs import losses_of_runs
 from ..theory.spectrum import AnySpectrum, PowerLaw, Spectrum
 from .curves import Floats, TrainingCurves
 

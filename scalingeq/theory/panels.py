@@ -191,14 +191,14 @@ def _after_jumps(ends: FloatArray, rates: Rates, first: float) -> IntArray:
     long = long[ends[long, 1] - ends[long, 0] > 1]
     begin, reach = ends[long, 2], spent[long] / LONGER
     before, after = (np.abs(rates.noise_at(begin) - rates.noise_at(begin + way * reach)) for way in (-1, 1))
-    return long[np.abs(after - before) > SUDDEN * (after + before)]
+    return np.asarray(long[np.abs(after - before) > SUDDEN * (after + before)])
 
 
 def _pieces(ends: FloatArray, goals: FloatArray, rates: Rates) -> FloatArray:
     """Cut panels (panel, 4), each from step to step and from time to time, at whole steps if they have some.
 
-    They are cut into PIECES, but those that end at one of the steps ``goals``, where rates often go to zero, are cut into pieces
-    each of which is half as long as the one before.
+    There are PIECES of each, but of those that end at one of the steps ``goals``, where rates often go to zero, pieces
+    that are half as long as the one before.
     """
     low, high = ends[:, 0], ends[:, 1]
     inner = low[:, None] + (high - low)[:, None] * (np.arange(1, PIECES) / PIECES)

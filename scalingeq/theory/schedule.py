@@ -196,7 +196,7 @@ class Schedule:
         by_rate, by_noise = self._scale
         # In the units of the shared rates, rounded up in steps: the panels serve all scales that are a bit smaller.
         octave = math.ceil(2 * math.log2(edge * by_rate))
-        loudness = math.ceil(math.log2(max(by_noise / by_rate, 1e-30)))
+        loudness = 2 * math.ceil(math.log2(max(by_noise / by_rate, 1e-30)) / 2)
         step, time, noise, stairs = self._cut(last, octave, loudness)
         return Panels(step, by_rate * time, by_rate * by_noise * noise, by_rate * by_noise * stairs)
 

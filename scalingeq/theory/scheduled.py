@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from scalingeq.errors import ParameterError
 from scalingeq.theory.collocation import STAGES, at_times, march, to_powers
 from scalingeq.theory.contour import ClosedContour, closed_contour
-from scalingeq.theory.curves import Curves, IntArray, broadcast, size_of
+from scalingeq.theory.curves import Curves, IntArray, size_of
 from scalingeq.theory.equivalents import ONE_MODEL, OnePoint, Shared, one_point_along
 from scalingeq.theory.panels import Panels, stacked
 from scalingeq.theory.rates import BLOCK
 from scalingeq.theory.schedule import Schedule
 from scalingeq.theory.smooth import SmoothTimes
-from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray
+from scalingeq.theory.spectrum import ComplexArray, FloatArray
 from scalingeq.theory.stability import largest_eigenvalue
 from scalingeq.theory.two_frequency import Model, flow_test_forcing, kernel_terms
 from scalingeq.theory.volterra import check_kernel_norm
@@ -59,79 +56,9 @@ class Assigned(NamedTuple):
     which: IntArray
 
 
-def losses_of_runs(
-    steps: ArrayLike,
-    assigned: Assigned,
-    spectrum: AnySpectrum,
-    *,
-    width: ArrayLike = math.inf,
-    samples: ArrayLike = math.inf,
-    noise_variance: ArrayLike = 0.0,
-    test_spectrum: AnySpectrum | None = None,
-) -> FloatArray:
-    """Losses of gradient flow of runs with schedules of their own, all at once.
-
-    Parameters
-    ----------
-    steps : array_like, shape (run, step)
-        Steps at which the loss is asked for, none after the end of the schedule.
-    assigned : Assigned
-        Schedules of the runs.
-    spectrum, test_spectrum : PowerLaw or Spectrum
-        As in :func:`scalingeq.theory.scheduled_loss`.
-    width, samples, noise_variance : array_like, shape (..., run)
-        Likewise; arrays of several axes give several losses for each run.
-
-    Returns
-    -------
-    ndarray, shape (..., run, step)
-        Losses, as of :func:`scalingeq.theory.scheduled_loss`.
-
-    Raises
-    ------
-    ParameterError, InstabilityError, ConvergenceError
-        As there.
-
-    Examples
-    --------
-    >>> from scalingeq.theory import PowerLaw, Schedule
-    >>> schedules = [Schedule([0, last], [0.5, 0.0], [0.1, 0.0]) for last in (100, 200)]
-    >>> losses_of_runs([[100.0], [200.0]], Assigned(schedules, np.arange(2)), PowerLaw(1.5, 0.4), width=64).round(4)
-    array([[0.0769],
-           [0.0624]])
-    """
-    curves, assigned = curves_of_runs(steps, assigned, width, samples, noise_variance)
-    model = Model(spectrum, test_spectrum=test_spectrum)
-    losses = np.empty(curves.time.shape)
-    for rows, two in by_frequencies(curves, test_spectrum is not None):
-        losses[rows] = _losses(curves.select(rows), Assigned(assigned.schedules, assigned.which[rows]), model, two)
-    return np.maximum(losses, 0.0).reshape(curves.shape)
-
-
-def curves_of_runs(
-    steps: ArrayLike, assigned: Assigned, width: ArrayLike, samples: ArrayLike, noise_variance: ArrayLike
-) -> tuple[Curves, Assigned]:
-    """Curves of runs, once all arguments are checked, and the schedules of these curves."""
-    curves = broadcast({"steps": steps}, 0.0, width, samples, noise_variance, "test", [])
-    which = np.broadcast_to(assigned.which, curves.shape[:-1]).ravel()
-    last = np.array([schedule.last for schedule in assigned.schedules])[which]
-    if (late := curves.time.max(axis=1, initial=0.0) > last).any():
-        raise ParameterError(
-            f"a schedule ends at step {last[late][0]:g}, before the last of its run's steps, "
-            f"{curves.time[late][0].max():g}: pass rates up to there"
-        )
-    return curves, Assigned(assigned.schedules, which)
-
-
-def by_frequencies(curves: Curves, two_frequencies: bool) -> list[tuple[IntArray, bool]]:
-    """Curves whose losses are functions of one frequency, and of two, if there are any."""
-    two = (curves.per_sample > 0) | two_frequencies
-    return [(rows, with_two) for with_two in (False, True) if (rows := np.flatnonzero(two == with_two)).size]
-
-
 def scheduled_loss_of(curves: Curves, schedule: Schedule, model: Model, two_frequencies: bool) -> FloatArray:
     """Loss (curve, step) at the steps that stand in the ``time`` of the curves; arguments as in `scheduled_parts`."""
-    return _losses(curves, to_all(curves, schedule), model, two_frequencies)
+    return losses_of(curves, to_all(curves, schedule), model, two_frequencies)
 
 
 def to_all(curves: Curves, schedule: Schedule) -> Assigned:
@@ -139,7 +66,8 @@ def to_all(curves: Curves, schedule: Schedule) -> Assigned:
     return Assigned([schedule], np.zeros(curves.which.size, dtype=np.int64))
 
 
-def _losses(curves: Curves, assigned: Assigned, model: Model, two_frequencies: bool) -> FloatArray:
+def losses_of(curves: Curves, assigned: Assigned, model: Model, two_frequencies: bool) -> FloatArray:
+    """Loss (curve, step) of curves that follow schedules of their own; arguments as in `scheduled_parts`."""
     frame = frame_of(curves, assigned, model)
     forcing, noise = frame.losses([ONE_MODEL], two_frequencies)
     begin, values = (frame.of_curves(curves, part) for part in (frame.start, forcing[0] + noise))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from scalingeq.theory.collocation import STAGES, march, radau
 from scalingeq.theory.curves import Curves
@@ -15,7 +13,7 @@ from scalingeq.theory.flow import forcing_loss, test_kernel_amplitudes
 from scalingeq.theory.panels import Panels
 from scalingeq.theory.rates import Knots, LinearRates
 from scalingeq.theory.schedule import Schedule
-from scalingeq.theory.scheduled import Assigned, Frame, by_frequencies, curves_of_runs, frame_of, to_all
+from scalingeq.theory.scheduled import Assigned, Frame, frame_of, to_all
 from scalingeq.theory.sensitivities import NodeSlopes, node_slopes, one_point_slopes
 from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray, Nodes
 from scalingeq.theory.tangents import Change, march_tangents
@@ -118,73 +116,17 @@ def scheduled_slopes(
     and the size of a change of the schedule by ``direction`` times it: rates and noise rates at its knots.
     """
     directions = {} if direction is None else {"direction": [direction]}
-    return _slopes(curves, to_all(curves, schedule), model, two_frequencies, directions)
+    return slopes_of(curves, to_all(curves, schedule), model, two_frequencies, directions)
 
 
-def slopes_of_runs(
-    steps: ArrayLike,
-    assigned: Assigned,
-    spectrum: AnySpectrum,
-    *,
-    width: ArrayLike = math.inf,
-    samples: ArrayLike = math.inf,
-    noise_variance: ArrayLike = 0.0,
-    directions: Mapping[str, Sequence[Direction]],
-) -> tuple[FloatArray, dict[str, FloatArray]]:
-    """Losses of runs with schedules of their own, and their derivatives.
-
-    Parameters
-    ----------
-    steps, assigned, spectrum, width, samples, noise_variance
-        As in :func:`scalingeq.theory.scheduled.losses_of_runs`.
-    directions : mapping of str to sequence of (ndarray, ndarray)
-        Changes of each schedule's rates and noise rates at its knots, for one more derivative each.
-
-    Returns
-    -------
-    loss : ndarray, shape (..., run, step)
-        Losses.
-    slopes : dict of str to ndarray, shape (..., run, step)
-        Derivatives, as of :func:`scalingeq.theory.scheduled_loss`, and those of the ``directions`` by their names.
-
-    Raises
-    ------
-    ParameterError, InstabilityError, ConvergenceError
-        As there.
-
-    Examples
-    --------
-    >>> from scalingeq.theory import PowerLaw, Schedule
-    >>> schedules = [Schedule([0, last], [0.5, 0.0], [0.1, 0.0]) for last in (100, 200)]
-    >>> runs = Assigned(schedules, np.arange(2))
-    >>> loss, slopes = slopes_of_runs([[100.0], [200.0]], runs, PowerLaw(1.5, 0.4), width=64, directions={})
-    >>> slopes["noise_rate"].round(4)
-    array([[0.0037],
-           [0.0024]])
-    """
-    curves, assigned = curves_of_runs(steps, assigned, width, samples, noise_variance)
-    schedules, which = assigned
-    parts = [
-        (rows, _slopes(curves.select(rows), Assigned(schedules, which[rows]), Model(spectrum), two, directions))
-        for rows, two in by_frequencies(curves, False)
-    ]
-    loss = np.empty(curves.time.shape)
-    slopes = {name: np.empty_like(loss) for name in parts[0][1][1]}
-    for rows, (values, derivatives) in parts:
-        loss[rows] = values
-        for name, slope in derivatives.items():
-            slopes[name][rows] = slope
-    shape = curves.shape
-    return np.maximum(loss, 0.0).reshape(shape), {name: slope.reshape(shape) for name, slope in slopes.items()}
-
-
-def _slopes(
+def slopes_of(
     curves: Curves,
     assigned: Assigned,
     model: Model,
     two_frequencies: bool,
     directions: Mapping[str, Sequence[Direction]],
 ) -> tuple[FloatArray, dict[str, FloatArray]]:
+    """As `scheduled_slopes`, of curves that follow schedules of their own, with a direction of each by its name."""
     frame = frame_of(curves, assigned, model, by_noise=True)
     panels, exponent = frame.panels, frame.modes.exponent
     smallest = float(np.abs(frame.modes.contour.s).min())
@@ -232,9 +174,10 @@ def _slopes(
     )  # fmt: skip
     noisy = loss[:, 0] + frame.noise_variance[:, None, None] * loss[:, 1]
     tangents, more = march_tangents(panels.length, panels.noise, exponent, noisy, *kernels, frame.follows, change)
-    ahead = frame.ahead((kernels[0] if test is None else kernels[1])[:, None])
+    felt = train if test is None else test
+    ahead = frame.ahead(felt[0][frame.model, None])
     # It changes with the kernel, and as the factors of time and noise do.
-    moved_ahead = frame.ahead(change.train if test is None else change.test)
+    moved_ahead = frame.ahead(of_kernel(felt))
     moved_ahead[:, count : count + 2] = ahead
     early, moved_early = ahead * loss, ahead * tangents + moved_ahead * noisy[:, None]
     if forced is not None:

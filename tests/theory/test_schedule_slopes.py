@@ -7,8 +7,8 @@ import pytest
 
 from scalingeq.errors import ParameterError
 from scalingeq.theory import PowerLaw, Schedule, Spectrum, compiled, loss_curve, panels, scheduled_loss
-from scalingeq.theory.scheduled import Assigned, losses_of_runs
-from scalingeq.theory.scheduled_slopes import slopes_of_runs
+from scalingeq.theory.scheduled import Assigned
+from scalingeq.theory.scheduled_runs import losses_of_runs, slopes_of_runs
 
 DROP = Schedule([0, 200, 1200, 1200, 2000], [0.05, 0.5, 0.5, 0.3, 0.0], [0.01, 0.1, 0.1, 0.06, 0.02])
 STEPS = np.array([0.0, 1.0, 10.5, 55.0, 300.0, 1000.0, 1300.0, 1990.0])
