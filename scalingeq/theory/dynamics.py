@@ -12,6 +12,7 @@ from scalingeq.errors import ParameterError, raise_problems
 from scalingeq.theory.curves import Curves, IntArray, Kind, broadcast
 from scalingeq.theory.equivalents import kernel_one_point, size_problems
 from scalingeq.theory.flow import one_frequency_loss, two_frequency_loss
+from scalingeq.theory.smooth import SmoothTimes
 from scalingeq.theory.spectrum import AnySpectrum, FloatArray, PowerLaw
 from scalingeq.theory.stability import edge_bound
 from scalingeq.theory.two_frequency import Model, flow_test_kernel, kernel_terms
@@ -21,6 +22,8 @@ from scalingeq.theory.windows import invert_one, of_one_problem
 #: Problems, pairs of width and samples, that are solved together, so that arrays stay in the processor's cache: those of
 #: one frequency, with derivatives fewer, and those of pairs of frequencies; and curves of the latter.
 PROBLEMS, WITH_DERIVATIVES, PROBLEMS_OF_PAIRS, CURVES_OF_PAIRS = 64, 16, 8, 48
+#: Times of a curve from which on they are interpolated, from panels of this width in the logarithm of time.
+DENSE, DENSE_WIDTH = 4096, 0.5
 #: Time, in units of one over the trace, at which derivatives at the start are taken.
 EARLIEST = 1e-7
 
@@ -153,6 +156,8 @@ def _losses(curves: Curves, spectrum: AnySpectrum, kind: Kind, parameters: tuple
     """
     total = spectrum.nodes(1.0)
     check_kernel_norm(curves.noise_rate, total.trace)
+    if curves.grid.shape[1] > DENSE and curves.grid.any():
+        return _interpolated(curves, spectrum, kind, parameters)
     at_start, start = curves.grid == 0, total.power + curves.noise_variance
     starts = at_start.any()
     if parameters and starts:
@@ -171,6 +176,17 @@ def _losses(curves: Curves, spectrum: AnySpectrum, kind: Kind, parameters: tuple
                 values[:, group] = solve(some, spectrum, parameters is not None)
     if starts:
         values[0] = np.where(at_start[curves.which], start[:, None], values[0])
+    return values
+
+
+def _interpolated(curves: Curves, spectrum: AnySpectrum, kind: Kind, parameters: tuple[str, ...] | None) -> FloatArray:
+    """As :func:`_losses`, at many times from some hundreds."""
+    times = SmoothTimes(float(curves.grid.max()), 2 * spectrum.nodes(1.0).trace, DENSE_WIDTH)
+    few = _losses(curves._replace(grid=times.time[None], which=np.zeros_like(curves.which)), spectrum, kind, parameters)
+    values = np.empty((len(few), curves.which.size, curves.grid.shape[1]))
+    for row, grid in enumerate(curves.grid):
+        order, own = np.argsort(grid, kind="stable"), np.flatnonzero(curves.which == row)
+        values[:, own[:, None], order] = times.at(few[:, own], grid[order])
     return values
 
 

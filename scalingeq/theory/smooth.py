@@ -22,6 +22,8 @@ class SmoothTimes:
         Longest time.
     rate : float
         Largest rate at which the function changes near time 0.
+    width : float, default 1.9
+        Width of a panel in log(1 + rate time), at most: 0.5 follows exponentials down to 1e-14 of where they began.
 
     Attributes
     ----------
@@ -36,10 +38,10 @@ class SmoothTimes:
     (64, True)
     """
 
-    def __init__(self, last: float, rate: float) -> None:
+    def __init__(self, last: float, rate: float, width: float = WIDTH) -> None:
         self.rate = rate
         reach = math.log1p(rate * last)
-        self.panels = math.ceil(reach / WIDTH)
+        self.panels = math.ceil(reach / width)
         self.width = reach / self.panels
         centre = self.width * (np.arange(self.panels)[:, None] + 0.5)
         self.time = np.expm1((centre + self.width / 2 * _chebyshev()[0]).ravel()) / rate

@@ -358,3 +358,20 @@ def test_noise_beyond_the_kernel_norm_is_an_instability():
         flow_loss([1.0], spectrum, noise_rate=0.999 * threshold, **sizes)
         with pytest.raises(InstabilityError, match=r"1\.5 times the threshold"):
             flow_loss([1.0], spectrum, noise_rate=1.5 * threshold, **sizes)
+
+
+@pytest.mark.parametrize("kind", ["test", "train"])
+@pytest.mark.parametrize(
+    "spectrum", [PowerLaw(1.5, 0.4), Spectrum(np.arange(1, 101.0) ** -1.5, np.arange(1, 101.0) ** -2.2)]
+)
+def test_many_times_at_once_are_those_of_few(kind, spectrum):
+    """Beyond some thousand times losses are interpolated: as exact as they are, finite spectra learnt to the end too."""
+    time = np.append(0.0, np.exp(np.random.default_rng(0).uniform(np.log(1e-4), np.log(1e7), 5000)))
+    settings = dict(noise_rate=[0.05, 0.01], width=80, samples=300, noise_variance=0.1, kind=kind)
+    loss, jacobian = flow_loss(time, spectrum, jacobian=True, **settings)
+    parts = [flow_loss(part, spectrum, jacobian=True, **settings) for part in np.array_split(time, 2)]
+    few = np.concatenate([part for part, _ in parts], axis=1)
+    np.testing.assert_allclose(loss, few, rtol=1e-9, atol=1e-9)
+    for name, slope in jacobian.items():
+        few = np.concatenate([part[name] for _, part in parts], axis=1)
+        np.testing.assert_allclose(slope, few, rtol=0, atol=1e-6 * np.abs(few).max())
