@@ -84,9 +84,11 @@ def broadcast(
     per_curve = {"noise_rate": noise_rate, "width": width, "samples": samples, "noise_variance": noise_variance}
     arrays = {name: np.asarray(value, dtype=np.float64) for name, value in per_curve.items()}
     sizes, others = (arrays["width"], arrays["samples"]), (times, arrays["noise_rate"], arrays["noise_variance"])
-    # One look at all numbers, and more only where something is wrong: most of a short evaluation would be checks.
-    together, more = (np.concatenate([value.ravel() for value in values]) for values in (sizes, others))
-    if not ((together > 0).all() and ((more >= 0) & (more < math.inf)).all()):
+    # One look at all numbers, and more only where something is wrong: most of a short evaluation would be checks. Times
+    # may be many; what compares false with all is not a number.
+    together, more = (np.concatenate([value.ravel() for value in values]) for values in (sizes, others[1:]))
+    fine = times.min(initial=0.0) >= 0 and times.max(initial=0.0) < math.inf
+    if not (fine and (together > 0).all() and ((more >= 0) & (more < math.inf)).all()):
         problems = problems + size_problems(dict(zip(("width", "samples"), sizes, strict=True)))
         for name, value in zip((time_name, "noise_rate", "noise_variance"), others, strict=True):
             if (bad := ~((value >= 0) & (value < math.inf))).any():

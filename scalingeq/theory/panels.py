@@ -9,7 +9,7 @@ import numpy as np
 
 from scalingeq.theory.collocation import STAGES, interpolation, radau
 from scalingeq.theory.curves import IntArray
-from scalingeq.theory.rates import LinearRates, Rates, StepRates
+from scalingeq.theory.rates import BLOCK, LinearRates, Rates, StepRates
 from scalingeq.theory.spectrum import FloatArray
 
 #: A panel ends before its intrinsic time grows by this share since the start or the last jump of the schedule, where
@@ -241,11 +241,20 @@ def _kinks(rates: Rates) -> FloatArray:
     """Steps at which the noise rate of single steps begins to rise or fall: to find them by cutting takes longer."""
     if not isinstance(rates, StepRates) or rates.noise_rate.size < 3:
         return np.empty(0)
-    change = np.abs(np.diff(rates.noise_rate, 2))
-    large = np.flatnonzero(change > KINK * rates.noise_rate.max())
-    last = change.size - 1
-    around = np.maximum(change[np.maximum(large - 3, 0)], change[np.minimum(large + 3, last)])
-    return np.asarray(2.0 + large[change[large] > ALONE * around])
+    noise_rate, last = rates.noise_rate, rates.noise_rate.size - 3
+    least = KINK * noise_rate.max()
+    large = np.concatenate(
+        [
+            begin + np.flatnonzero(np.abs(np.diff(noise_rate[begin : begin + BLOCK + 2], 2)) > least)
+            for begin in range(0, last + 1, BLOCK)
+        ]
+    )
+
+    def change(at: IntArray) -> FloatArray:
+        return np.asarray(np.abs(noise_rate[at] - 2 * noise_rate[at + 1] + noise_rate[at + 2]))
+
+    around = np.maximum(change(np.maximum(large - 3, 0)), change(np.minimum(large + 3, last)))
+    return np.asarray(2.0 + large[change(large) > ALONE * around])
 
 
 def _distinct(values: FloatArray) -> FloatArray:
