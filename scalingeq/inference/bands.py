@@ -11,6 +11,10 @@ from .curves import Floats, TrainingCurves
 from .leaving_out import Task
 from .uncertainty import predicted_band
 
+NEEDED = 0.6
+"""Share of their scale that bands need to hold what they say, inside the fitted parts of the scoreboard: see
+:func:`~scalingeq.inference.validation.fit_average`."""
+
 
 @dataclass(frozen=True)
 class Reach:
@@ -111,13 +115,14 @@ class AveragedLaw:
     def predict(self, curves: TrainingCurves) -> Prediction:
         """Averaged log losses (obs,) and the scales (obs,) of their bands.
 
-        The square of a scale is the sum of those of the noise, of the scatter between the laws, and of the drift over the
-        distance to be bridged. The drift is that of whole predictions, errors of the parameters among them: their own
-        standard errors, which know nothing of a law that is wrong, are not counted once more.
+        The square of a scale is, but for the share NEEDED, the sum of those of the noise, of the scatter between the laws,
+        and of the drift over the distance to be bridged. The drift is that of whole predictions, errors of the parameters
+        among them: their own standard errors, which know nothing of a law that is wrong, are not counted once more.
         """
         log_losses = [log_loss(values, curves, self.reference_params) for values in self.values]
         inner = averaged([Prediction(one, np.full(one.size, self.noise)) for one in log_losses], self.weights)
-        return Prediction(inner.log_loss, np.hypot(inner.stderr, self.drift * self.reach.beyond(curves)))
+        stderr = np.hypot(inner.stderr, self.drift * self.reach.beyond(curves))
+        return Prediction(inner.log_loss, NEEDED * stderr)
 
     def quantiles(self, prediction: Prediction, probabilities: Sequence[float]) -> Floats:
         """Losses (quantile, obs) of the Student-t bands around a prediction."""

@@ -105,16 +105,14 @@ def fit_average(
     the drift: a mean square over the n tests, and one more that drifts as much as the residuals scatter, so that bands
     are those of a Student t with n + 1 degrees of freedom.
 
-    That tests are counted and not the parts in them was decided inside the fitted parts of the scoreboard, of which what
-    is largest or last was left out once more: 30 problems from 11 sets, with 500 runs. Averages missed by 1.46 %
-    (geometric mean); weighed by parts 1.51, the best candidate alone 1.55, all alike 1.69. Bands of 68 and 95 % held 87.0
-    and 98.8 % of the runs (83.5 and 95.1 where every problem counts alike); with parts 75.0 and 94.7 (78.2 and 93.0). As
-    they are those of parts are nearer to nominal, and all that were tried are too wide at 68 %. What decided is the shape:
-    scaled to hold 68 % there, 95 % bands hold 97.4 %, and those of parts 88.0, where 92.4 to 97.4 are consistent. The
-    scale was left: distances were shorter there than those to what the scoreboard holds out. With parts weighed by one
-    another, a drift or a scatter of candidates that weigh alike, or a noise without the tails of the drift, scaled bands
-    hold 89 to 92 %; with a prior drift that counts twice, 96.3, as good (83.5 and 98.0 as they are). On 18 splits of the
-    scoreboard, tried once after that, the bands hold 75.1 and 99.3 % of 292 runs: too wide, as they were inside.
+    That tests are counted and not the parts in them, and the share of this scale that bands get
+    (:data:`~scalingeq.inference.bands.NEEDED`), were decided inside the fitted parts of the scoreboard, of which what is
+    largest or last was left out once more: 30 problems from 11 sets, with 500 runs. Averages missed by 1.46 % (geometric
+    mean); weighed by parts 1.51, the best candidate alone 1.55, all alike 1.69. Bands of the whole scale held 87.0 and
+    98.8 % of the runs at 68 and 95 %; scaled by 0.6, the best logarithmic score among the scales that hold numbers of runs
+    consistent with nominal, 69.7 and 97.4 (71.8 and 91.1 where every problem counts alike). With parts for tests, a drift
+    or a scatter of candidates that weigh alike, or parts weighed by one another, bands scaled to hold 68 % held 88 to 92 %
+    at 95 %: their tails are too light.
     """
     training = np.ones(curves.run.size, bool) if fitted is None else fitted
     part = curves.select(training)

@@ -9,6 +9,7 @@ from scalingeq import FitError
 from scalingeq.inference.bands import Prediction, Reach, averaged
 from scalingeq.inference.candidates import CANDIDATES, Candidate
 from scalingeq.inference.curves import TrainingCurves
+from scalingeq.inference.fitting import default_weights
 from scalingeq.inference.leaving_out import left_out
 from scalingeq.inference.twopoint import complete, settings_of
 from scalingeq.inference.twopoint import predict as predict_law
@@ -118,7 +119,9 @@ def test_the_average_predicts_a_larger_size_within_its_band(average):
     held = curves.select(~fitted)
     predicted = law.predict(held)
     low, high = law.quantiles(predicted, (0.025, 0.975))
-    assert np.mean((held.loss > low) & (held.loss < high)) > 0.8
+    # The transient at the beginning is neither fitted nor scored.
+    scored = default_weights(held) > 0
+    assert np.mean(((held.loss > low) & (held.loss < high))[scored]) > 0.9
     assert np.all(predicted.stderr > law.noise)
     assert not found.left_out[~fitted].any()
 
