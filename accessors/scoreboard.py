@@ -19,6 +19,7 @@ from scalingeq.errors import DataError, ScalingEqError
 from scalingeq.inference.curves import Floats, TrainingCurves
 from scalingeq.inference.fitting import default_weights
 from scalingeq.inference.laws import LAWS
+from scalingeq.inference.laws.isoflop import FrontierLaw
 from scalingeq.inference.scoring import LEVELS, nominal_range, score
 from scalingeq.inference.validation import fit_average
 
@@ -69,7 +70,7 @@ def scoreboard(
     folder : path, optional
         Folder of the records made by others; splits of sets that are not in it are left out.
     laws : sequence of str, optional
-        Names of laws; default all.
+        Names of laws; default all that predict losses.
     splits : iterable of Split
         Default all.
     checkpoint : path, optional
@@ -89,7 +90,7 @@ def scoreboard(
     Raises
     ------
     DataError
-        If a law is unknown.
+        If a law is unknown, or predicts no losses.
 
     Examples
     --------
@@ -97,9 +98,11 @@ def scoreboard(
     >>> found.error.dims, found.split.values.tolist()
     (('split', 'law'), ['stdlib-lm, large sizes'])
     """
-    names = list(LAWS) if laws is None else list(laws)
-    if unknown := [name for name in names if name not in LAWS]:
-        raise DataError(f"laws: no law {', '.join(unknown)}; known are {', '.join(LAWS)}")
+    # A frontier that is read off the losses predicts none.
+    known = [name for name, law in LAWS.items() if not isinstance(law, FrontierLaw)]
+    names = known if laws is None else list(laws)
+    if unknown := [name for name in names if name not in known]:
+        raise DataError(f"laws: no law {', '.join(unknown)} that predicts losses; there are {', '.join(known)}")
     chosen = [split for split in splits if split.is_present(folder)]
     rows = {(row.data, row.split, row.law): row for row in _finished(checkpoint)}
     wanted = [(split, name) for split in chosen for name in names if (split.data, split.name, name) not in rows]

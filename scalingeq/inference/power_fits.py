@@ -54,8 +54,9 @@ def spread_of(values: Floats) -> Floats:
     """
     known = np.isfinite(values).mean(axis=0) > 0.75
     result = np.full(values.shape[1:], np.nan)
-    low, high = np.nanquantile(values[:, known], [0.16, 0.84], axis=0)
-    result[known] = (high - low) / 2
+    if known.any():
+        low, high = np.nanquantile(values[:, known], [0.16, 0.84], axis=0)
+        result[known] = (high - low) / 2
     return result
 
 

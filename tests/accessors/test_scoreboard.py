@@ -82,8 +82,16 @@ def test_the_best_baseline_is_marked_and_the_verdict_is_as_it_is(tmp_path, ours,
 
 
 def test_unknown_laws_are_refused():
-    with pytest.raises(DataError, match="laws: no law nonsense; known are twopoint"):
+    with pytest.raises(DataError, match="laws: no law nonsense that predicts losses; there are twopoint"):
         scoreboard(laws=["nonsense"])
+
+
+def test_laws_that_predict_no_losses_are_not_scored():
+    assert scoreboard(splits=()).law.values.tolist() == [
+        name for name in LAWS if name not in ("envelope", "isoflop", "porian")
+    ]
+    with pytest.raises(DataError, match="laws: no law isoflop that predicts losses"):
+        scoreboard(laws=["isoflop"])
 
 
 def test_command_writes_the_table(tmp_path, monkeypatch):

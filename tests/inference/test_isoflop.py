@@ -186,3 +186,7 @@ def test_saturating_powers():
     known = np.ones(y.shape, bool)
     known[1, 3], y[1, 3] = False, 7.0
     np.testing.assert_allclose(np.stack(saturating_power(x, y, known), axis=1), truth, rtol=2e-4, atol=2e-4)
+
+
+def test_draws_without_values_have_no_spread():
+    assert np.isnan(spread_of(np.full((8, 2), np.nan))).all()
