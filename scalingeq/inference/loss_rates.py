@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..theory.schedule import Schedule
 from . import twopoint
 from .curves import Floats, TrainingCurves
 from .twopoint import constant_schedule
@@ -35,10 +36,7 @@ def rates_over_loss(curves: TrainingCurves, told: TrainingCurves, exponent: floa
     """
     schedules = dict(curves.schedules)
     for run in np.unique(curves.run).tolist():
-        plain = schedules.get(run) or constant_schedule(
-            float(curves.learning_rate[run]), float(curves.batch_size[run]), float(curves.warmup_steps[run]),
-            float(curves.step[curves.run == run].max()),
-        )  # fmt: skip
+        plain = _schedule_of(curves, run)
         grid = np.geomspace(1, plain.last, GRID)
         grid = grid[~np.isin(grid, plain.step)]
         # Two knots at one step are a jump and stay in their order.
@@ -49,7 +47,7 @@ def rates_over_loss(curves: TrainingCurves, told: TrainingCurves, exponent: floa
         mine = told.run == run
         log_loss = np.interp(np.log1p(step), np.log1p(told.step[mine]), np.log(told.loss[mine]))
         factor = np.exp(-exponent * log_loss)
-        schedules[run] = type(plain)(step, rate * factor, noise_rate * factor)
+        schedules[run] = Schedule(step, rate * factor, noise_rate * factor)
     return replace(curves, schedules=schedules)
 
 
@@ -72,10 +70,7 @@ def rates_over_own_loss(
     """
     exponent = twopoint.value_of(parameters, "loss_exponent")
     runs = np.unique(curves.run)
-    last = [
-        max(curves.schedules[run].last if run in curves.schedules else 0.0, _end(curves, run)) for run in runs.tolist()
-    ]
-    step = np.concatenate([np.geomspace(1, max(end, 1.0), GRID) for end in last])
+    step = np.concatenate([np.geomspace(1, _schedule_of(curves, run).last, GRID) for run in runs.tolist()])
     unknown = np.full(step.size, np.nan)
     grid = replace(curves, run=np.repeat(runs, GRID), step=step, tokens=step, loss=unknown, loss_stderr=unknown)
     told, before = grid, np.zeros(step.size)
@@ -88,8 +83,12 @@ def rates_over_own_loss(
     return rates_over_loss(curves, told, exponent)
 
 
-def _end(curves: TrainingCurves, run: int) -> float:
-    return float(curves.step[curves.run == run].max())
+def _schedule_of(curves: TrainingCurves, run: int) -> Schedule:
+    """Schedule of the record for a run, of those at a constant rate too."""
+    return curves.schedules.get(run) or constant_schedule(
+        float(curves.learning_rate[run]), float(curves.batch_size[run]), float(curves.warmup_steps[run]),
+        float(curves.step[curves.run == run].max()),
+    )  # fmt: skip
 
 
 def _loss(parameters: Mapping[str, float], curves: TrainingCurves, reference_params: float) -> Floats:

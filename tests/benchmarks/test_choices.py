@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from scalingeq.datasets.cleaning import join_restarts, split_restarts
-from scalingeq.datasets.labels import label
 from scalingeq.datasets.opening import open_logs
 from scalingeq.datasets.schema import select_runs, to_curves
 from scalingeq.datasets.splits import SPLITS
@@ -55,7 +54,7 @@ def porian(count):
     )  # fmt: skip
     wanted = {"file": "summary_df", "hparams": "base", "warmup": "long", "decay": "kaplan", "param_count": count}
     keep = np.all([ds[name].values == value for name, value in wanted.items()], axis=0)
-    return to_curves(label(select_runs(ds, keep)))
+    return to_curves(select_runs(ds, keep))
 
 
 def check(curves, task, loss_exponent=0.0):

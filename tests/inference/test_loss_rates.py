@@ -47,7 +47,10 @@ def test_rates_and_losses_agree(exponent, decay):
     )
     clock = replace(clock, learning_rate=np.ones(1), batch_size=np.full(1, np.inf))
     loss_at = CubicSpline(np.log(time), np.log(predicted_band(LAW | {"time_scale": 1.0}, None, clock, 1e4)[0]))
-    rate = lambda step: np.interp(step, schedule.step, schedule.rate)  # noqa: E731
+
+    def rate(step):
+        return np.interp(step, schedule.step, schedule.rate)
+
     found = solve_ivp(
         lambda step, t: 0.5 * rate(step) * np.exp(-exponent * loss_at(np.log(np.maximum(t, 1e-3)))),
         (0, 1e5), [0.0], t_eval=curves.step, rtol=1e-8, atol=1e-8,
