@@ -12,18 +12,9 @@ from scalingeq.theory.scheduled_runs import losses_of_runs, slopes_of_runs
 
 DROP = Schedule([0, 200, 1200, 1200, 2000], [0.05, 0.5, 0.5, 0.3, 0.0], [0.01, 0.1, 0.1, 0.06, 0.02])
 STEPS = np.array([0.0, 1.0, 10.5, 55.0, 300.0, 1000.0, 1300.0, 1990.0])
+#: The innermost loops in NumPy, and compiled.
+pytestmark = pytest.mark.usefixtures("loops")
 VALUES = {"alpha": 1.5, "r": 0.4, "width": 300.0, "samples": 800.0, "noise_variance": 0.1}
-
-
-@pytest.fixture(params=["numpy", "compiled"], autouse=True)
-def form(request, monkeypatch):
-    """The innermost loops in NumPy, and compiled."""
-    if request.param == "compiled":
-        pytest.importorskip("numba", reason="compiled loops need the extra [fast]")
-    monkeypatch.setenv("SCALINGEQ_COMPILED", "1" if request.param == "compiled" else "0")
-    compiled.loops.cache_clear()
-    yield request.param
-    compiled.loops.cache_clear()
 
 
 def central(function, step):
@@ -145,8 +136,8 @@ def test_no_steps_and_no_rates():
 
 
 @pytest.mark.parametrize("samples", [math.inf, 300.0])
-def test_both_forms_give_the_same_numbers(form, samples, monkeypatch):
-    if form == "numpy":
+def test_both_forms_give_the_same_numbers(loops, samples, monkeypatch):
+    if loops == "numpy":
         pytest.skip("compared with the compiled form there")
     rate = 0.5 * (1 + np.cos(np.pi * np.arange(3000) / 3000)) / 2
     settings = {"learning_rate": rate, "batch_size": 8, "width": 200, "samples": samples, "noise_variance": 0.1}
@@ -182,7 +173,7 @@ def test_slopes_where_stairs_of_single_steps_are_smoothed(samples):
         np.testing.assert_allclose(slopes[name], expected, rtol=1e-6, err_msg=name)
 
 
-def test_runs_at_once_are_the_runs_one_by_one(form, monkeypatch):
+def test_runs_at_once_are_the_runs_one_by_one(loops, monkeypatch):
     """Runs of several schedules, sizes and label noises, with panels so fine that they do not matter."""
     fine = {"GROWTH": 0.15, "FIRST": 0.1, "RESOLVED": 1e-10, "NOT_FELT": 1e-10}
     for constant, value in fine.items():
