@@ -47,11 +47,28 @@ def radau(stages: int) -> tuple[FloatArray, FloatArray]:
 
 
 @lru_cache(maxsize=4)
+def from_integrals(stages: int) -> FloatArray:
+    """Matrix (stage, stage) that takes integrals up to the nodes of a panel of length 1 to values at them.
+
+    Examples
+    --------
+    >>> nodes, _ = radau(3)
+    >>> (from_integrals(3) @ nodes**2 / (2 * nodes)).round(6)
+    array([1., 1., 1.])
+    """
+    return np.asarray(np.linalg.inv(radau(stages)[1]), dtype=np.float64)
+
+
+@lru_cache(maxsize=4)
 def interpolation(stages: int) -> tuple[FloatArray, FloatArray]:
-    """Points between the nodes, and the matrix that takes values at the left end and the nodes to these points."""
-    nodes = np.append(0.0, radau(stages)[0])
-    between = (nodes[1:] + nodes[:-1]) / 2
-    return between, np.vander(2 * between - 1, stages + 1, increasing=True) @ to_powers(stages)
+    """Places (2 stage + 1,) of the left end, the nodes, and one between each two, and the matrix to what is between.
+
+    The matrix (stage, stage + 1) takes values at the left end and the nodes.
+    """
+    places = np.zeros(2 * stages + 1)
+    places[2::2] = radau(stages)[0]
+    places[1::2] = (places[2::2] + places[:-2:2]) / 2
+    return places, np.vander(2 * places[1::2] - 1, stages + 1, increasing=True) @ to_powers(stages)
 
 
 class Rational(NamedTuple):

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalingeq.theory.compiled_losses import invert, train
-from scalingeq.theory.compiled_march import at_times, march, march_tangents, totals
+from scalingeq.theory.compiled_march import at_times, march, march_tangents
 from scalingeq.theory.compiled_pairs import pair, test
+from scalingeq.theory.compiled_panels import breaks, noise_in, totals
 from scalingeq.theory.compiled_slopes import slopes
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
 
@@ -36,8 +37,10 @@ class Loops(NamedTuple):
         That of `scalingeq.theory.compiled_slopes`.
     train, invert : callable
         Those of `scalingeq.theory.compiled_losses`.
-    march, march_tangents, at_times, totals : callable
+    march, march_tangents, at_times : callable
         Those of `scalingeq.theory.compiled_march`.
+    totals, breaks, noise_in : callable
+        Those of `scalingeq.theory.compiled_panels`.
     """
 
     walk: Callable[..., None]
@@ -50,6 +53,8 @@ class Loops(NamedTuple):
     march_tangents: Callable[..., None]
     at_times: Callable[..., None]
     totals: Callable[..., None]
+    breaks: Callable[..., None]
+    noise_in: Callable[..., None]
 
 
 @cache
@@ -65,9 +70,8 @@ def loops() -> Loops | None:
     compile_: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.njit(
         cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"}
     )
-    return Loops(
-        *(compile_(loop) for loop in (walk, pair, test, slopes, train, invert, march, march_tangents, at_times, totals))
-    )
+    own = (walk, pair, test, slopes, train, invert, march, march_tangents, at_times, totals, breaks, noise_in)
+    return Loops(*(compile_(loop) for loop in own))
 
 
 def walk(

@@ -359,13 +359,3 @@ def at_times(
                 x = (asked[i] - first) * over - 1
                 found[row, i] = ((((((c7 * x + c6) * x + c5) * x + c4) * x + c3) * x + c2) * x + c1) * x + c0
         begin = end
-
-
-def totals(
-    rate: FloatArray, noise_rate: FloatArray, time: FloatArray, noise: FloatArray
-) -> None:  # pragma: no cover (coverage does not see compiled code)
-    """Integrals up to each step of the rate and of rate times noise rate; the last two arguments take them."""
-    time[0], noise[0] = 0.0, 0.0
-    for i in range(rate.size):
-        time[i + 1] = time[i] + rate[i]
-        noise[i + 1] = noise[i] + rate[i] * noise_rate[i]

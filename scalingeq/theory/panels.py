@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from scalingeq.theory.collocation import STAGES, interpolation, radau
+from scalingeq.theory.collocation import STAGES, from_integrals, interpolation, radau
+from scalingeq.theory.compiled import loops
 from scalingeq.theory.curves import IntArray
-from scalingeq.theory.rates import BLOCK, LinearRates, Rates, StepRates
+from scalingeq.theory.rates import LinearRates, Rates, StepRates
 from scalingeq.theory.spectrum import FloatArray
 
 #: A panel ends before its intrinsic time grows by this share since the start or the last jump of the schedule, where
@@ -25,8 +27,6 @@ CHANGE, SHORT = 0.5, 0.01
 RESOLVED, NOT_FELT = 3e-7, 5e-7
 #: Stairs of single steps are smoothed where they are this small, in the same units, and two in a row alike to this share.
 STAIRS, ALIKE = 3e-5, 0.1
-#: The noise rate has a kink where its slope changes by the share KINK of its largest a step, ALONE times as much as around.
-KINK, ALONE = 1e-5, 8.0
 #: What is too long is cut into so many pieces.
 PIECES = 3
 
@@ -89,13 +89,8 @@ def refilled(rates: LinearRates, step: FloatArray) -> Panels:
     time = rates.time(step)
     nodes = np.append(0.0, radau(STAGES)[0])
     noise = rates.noise_at(time[:, :1] + np.diff(time) * nodes)
-    noise = _at_nodes(noise[:, 1:] - noise[:, :1])
+    noise = (noise[:, 1:] - noise[:, :1]) @ from_integrals(STAGES).T
     return Panels(step, time, noise, np.zeros_like(noise))
-
-
-def _at_nodes(integral: FloatArray) -> FloatArray:
-    """Values (panel, stage), times the length of the panel, of what has the ``integral`` up to its nodes."""
-    return np.asarray(np.linalg.solve(radau(STAGES)[1], integral.T).T, dtype=np.float64)
 
 
 def cut(rates: Rates, last: float, edge: float, noise_scale: float = 1.0) -> Panels:
@@ -125,9 +120,6 @@ def cut(rates: Rates, last: float, edge: float, noise_scale: float = 1.0) -> Pan
     >>> print(panels.step[-1, 1], panels.time[-1, 1], panels.noise.shape[1])
     100.0 50.0 7
     """
-    nodes = np.append(0.0, radau(STAGES)[0])
-    between, to_between = interpolation(STAGES)
-    places, gaps = np.concatenate([nodes, between]), np.diff(nodes)
     not_felt = NOT_FELT / edge**2 / noise_scale if noise_scale else np.inf
     total = float(rates.time(np.array([last]))[0])
     if total == 0:
@@ -140,18 +132,12 @@ def cut(rates: Rates, last: float, edge: float, noise_scale: float = 1.0) -> Pan
     while True:
         low, high, begin, end = ends.T
         spent = end - begin
-        noise, stairs = _smoothed(rates, begin[:, None] + spent[:, None] * places, STAIRS / NOT_FELT * not_felt)
-        noise -= noise[:, :1].copy()
-        noise, inside = noise[:, : nodes.size], noise[:, nodes.size :]
-        too_long = np.abs(noise @ to_between.T - inside).max(axis=1) > np.maximum(RESOLVED * noise[:, -1], not_felt)
-        slope = (noise[:, 1:] - noise[:, :-1]) / gaps
-        highest = slope.max(axis=1)
-        too_long |= (highest - slope.min(axis=1) > CHANGE * highest) & (spent > SHORT / edge)
+        noise, stairs, too_long = _noise_in(rates, begin, spent, edge, not_felt)
         too_long &= high - low > 1
         since = begin - origin[np.searchsorted(origin, begin, side="right") - 1]
         too_long |= spent > 1.2 * np.maximum(GROWTH * since, FIRST / edge)
         whole = ~too_long & (spent > 0)
-        panels = np.concatenate([panels, np.hstack([ends, noise[:, 1:], stairs[:, 1 : nodes.size]])[whole]])
+        panels = np.concatenate([panels, np.hstack([ends, noise, stairs])[whole]])
         ends = ends[too_long]
         if not ends.size:
             panels = panels[np.argsort(panels[:, 2])]
@@ -160,7 +146,38 @@ def cut(rates: Rates, last: float, edge: float, noise_scale: float = 1.0) -> Pan
                 break
             ends, panels = panels[abrupt, :4], np.delete(panels, abrupt, axis=0)
         ends = _pieces(ends, goals, rates)
-    return Panels(panels[:, :2], panels[:, 2:4], _at_nodes(panels[:, 4:-STAGES]), panels[:, -STAGES:])
+    noise = panels[:, 4:-STAGES] @ from_integrals(STAGES).T
+    return Panels(panels[:, :2], panels[:, 2:4], noise, panels[:, -STAGES:])
+
+
+def _noise_in(
+    rates: Rates, begin: FloatArray, spent: FloatArray, edge: float, not_felt: float
+) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    """Integrals (panel, stage) of rate times noise rate up to the nodes, the stairs there, and which panels want cutting.
+
+    Those want it on which a polynomial misses the integral, or the noise rate changes too much. ``begin`` and ``spent``
+    (panel,) are the times at which panels begin and that they last.
+    """
+    places, to_between = interpolation(STAGES)
+    most = STAIRS / NOT_FELT * not_felt
+    time = begin[:, None] + spent[:, None] * places
+    long = spent > SHORT / edge
+    compiled = loops()
+    if compiled is not None and isinstance(rates, StepRates):
+        noise, stairs = np.empty((2, begin.size, STAGES))
+        too_long = np.empty(begin.size, dtype=np.bool_)
+        compiled.noise_in(
+            rates.rate, rates.noise_rate, *rates.totals, places, to_between, time, long, ALIKE, most, RESOLVED,
+            not_felt, CHANGE, noise, stairs, too_long,
+        )  # fmt: skip
+        return noise, stairs, too_long
+    total, ahead = _smoothed(rates, time, most)
+    total -= total[:, :1].copy()
+    noise, inside = total[:, ::2], total[:, 1::2]
+    missed = np.abs(noise @ to_between.T - inside).max(axis=1) > np.maximum(RESOLVED * noise[:, -1], not_felt)
+    slope = np.diff(noise) / np.diff(places[::2])
+    highest = slope.max(axis=1)
+    return noise[:, 1:], ahead[:, 2::2], missed | ((highest - slope.min(axis=1) > CHANGE * highest) & long)
 
 
 def _smoothed(rates: Rates, time: FloatArray, most: float) -> tuple[FloatArray, FloatArray]:
@@ -221,8 +238,9 @@ def _pieces(ends: FloatArray, goals: FloatArray, rates: Rates) -> FloatArray:
 
 def _graded(rates: Rates, last: float, edge: float) -> tuple[FloatArray, FloatArray]:
     """Steps at which panels end that grow since the last jump, and those of the start, the jumps and the end."""
-    breaks = np.concatenate([[0.0], rates.jumps(), _kinks(rates)])
-    starts = _distinct(np.append(breaks[breaks < last], last))
+    # To find kinks by cutting takes longer.
+    breaks = rates.breaks()
+    starts = np.concatenate([[0.0], breaks[breaks < last], [last]])
     time = rates.time(starts)
     spans = np.diff(time)
     first = FIRST / edge
@@ -235,26 +253,6 @@ def _graded(rates: Rates, last: float, edge: float) -> tuple[FloatArray, FloatAr
     long = np.diff(step) > 1
     end = np.where(long & (step[1:] < last), np.ceil(step[1:]), step[1:])
     return _distinct(np.concatenate([step[:1], end, np.floor(end[~long])])), starts
-
-
-def _kinks(rates: Rates) -> FloatArray:
-    """Steps at which the noise rate of single steps begins to rise or fall: to find them by cutting takes longer."""
-    if not isinstance(rates, StepRates) or rates.noise_rate.size < 3:
-        return np.empty(0)
-    noise_rate, last = rates.noise_rate, rates.noise_rate.size - 3
-    least = KINK * noise_rate.max()
-    large = np.concatenate(
-        [
-            begin + np.flatnonzero(np.abs(np.diff(noise_rate[begin : begin + BLOCK + 2], 2)) > least)
-            for begin in range(0, last + 1, BLOCK)
-        ]
-    )
-
-    def change(at: IntArray) -> FloatArray:
-        return np.asarray(np.abs(noise_rate[at] - 2 * noise_rate[at + 1] + noise_rate[at + 2]))
-
-    around = np.maximum(change(np.maximum(large - 3, 0)), change(np.minimum(large + 3, last)))
-    return np.asarray(2.0 + large[change(large) > ALONE * around])
 
 
 def _distinct(values: FloatArray) -> FloatArray:

@@ -14,6 +14,9 @@ from scalingeq.theory.spectrum import FloatArray
 #: The noise rate jumps where it changes at once by the share JUMP, and by PEAK of its largest. In intrinsic time the
 #: learning rate plays no part but through it.
 JUMP, PEAK = 0.1, 3e-3
+#: The noise rate of single steps has a kink where its slope changes by the share KINK of its largest a step, ALONE times
+#: as much as AROUND steps before and after.
+KINK, ALONE, AROUND = 1e-5, 8.0, 3
 #: Steps that are worked on at once, so that they stay in the processor's cache.
 BLOCK = 8192
 
@@ -59,8 +62,8 @@ class Rates(Protocol):
     def noise_at(self, time: FloatArray) -> FloatArray:
         """Integral (...) of rate times noise rate up to ``time`` (...)."""
 
-    def jumps(self) -> FloatArray:
-        """Steps, other than the first and the last, at which the noise rate jumps."""
+    def breaks(self) -> FloatArray:
+        """Ascending steps, other than the first and the last, at which the noise rate jumps or its slope does."""
 
 
 class LinearRates:
@@ -132,11 +135,13 @@ class LinearRates:
         """Integral (...) of rate times noise rate up to ``time`` (...)."""
         return self.integrals(self.step_at(time))[1]
 
-    def jumps(self) -> FloatArray:
-        """Steps, other than the first and the last, at which the noise rate jumps."""
+    def breaks(self) -> FloatArray:
+        """Steps, other than the first and the last, at which the noise rate jumps; its slope does so at knots alone."""
         step, _, noise_rate = self.knots
         inner = np.flatnonzero((step[1:] == step[:-1]) & (step[1:] < self.last) & (step[1:] > 0))
-        return step[inner[_jumps(noise_rate[inner], noise_rate[inner + 1], noise_rate.max())]]
+        before, after = noise_rate[inner], noise_rate[inner + 1]
+        change = np.abs(after - before)
+        return step[inner[(change > PEAK * noise_rate.max()) & (change > JUMP * np.maximum(before, after))]]
 
 
 class StepRates:
@@ -161,7 +166,7 @@ class StepRates:
         return float(self.noise_rate[: max(int(np.ceil(last)), 1)].max())
 
     @cached_property
-    def _totals(self) -> tuple[FloatArray, FloatArray]:
+    def totals(self) -> tuple[FloatArray, FloatArray]:
         """Integrals up to each step."""
         time, noise = np.empty(self.rate.size + 1), np.empty(self.rate.size + 1)
         compiled = loops()
@@ -177,7 +182,7 @@ class StepRates:
 
     def integrals(self, step: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Integrals (...) of the rate, and of rate times noise rate, up to ``step`` (...)."""
-        time, noise = self._totals
+        time, noise = self.totals
         whole = np.minimum(step.astype(np.int64), self.rate.size - 1)
         since = (step - whole) * self.rate[whole]
         return time[whole] + since, noise[whole] + since * self.noise_rate[whole]
@@ -185,14 +190,14 @@ class StepRates:
     def time(self, step: FloatArray) -> FloatArray:
         """Integral (...) of the rate up to ``step`` (...)."""
         whole = step.astype(np.int64)
-        total = self._totals[0][whole]
+        total = self.totals[0][whole]
         if not (whole == step).all():
             total = total + (step - whole) * self.rate[np.minimum(whole, self.rate.size - 1)]
         return np.asarray(total)
 
     def step_at(self, time: FloatArray) -> FloatArray:
         """First step (...) up to which the rate integrates to ``time`` (...)."""
-        total = self._totals[0]
+        total = self.totals[0]
         whole = np.clip(np.searchsorted(total, time, side="left") - 1, 0, self.rate.size - 1)
         left, rate = time - total[whole], self.rate[whole]
         return np.asarray(whole + np.minimum(np.divide(left, rate, out=np.zeros_like(left), where=rate > 0), 1.0))
@@ -204,20 +209,33 @@ class StepRates:
 
     def noise_at(self, time: FloatArray) -> FloatArray:
         """Integral (...) of rate times noise rate up to ``time`` (...)."""
-        return np.asarray(np.interp(time, *self._totals), dtype=np.float64)
+        return np.asarray(np.interp(time, *self.totals), dtype=np.float64)
 
-    def jumps(self) -> FloatArray:
-        """Steps, other than the first and the last, at which the noise rate jumps."""
-        return np.asarray(1.0 + _jumps(self.noise_rate[:-1], self.noise_rate[1:], self.noise_rate.max()))
+    def breaks(self) -> FloatArray:
+        """Ascending steps, other than the first and the last, at which the noise rate jumps or begins to rise or fall."""
+        noise_rate = self.noise_rate
+        highest = float(noise_rate.max())
+        found = np.zeros(noise_rate.size, dtype=np.bool_)
+        compiled = loops()
+        if compiled is not None:
+            compiled.breaks(noise_rate, PEAK * highest, JUMP, KINK * highest, ALONE, AROUND, found)
+        else:
+            for begin in range(0, noise_rate.size, BLOCK):
+                self._mark_breaks(begin, highest, found)
+        return np.flatnonzero(found).astype(np.float64)
 
-
-def _jumps(before: FloatArray, after: FloatArray, highest: float) -> NDArray[np.int64]:
-    """Where a rate jumps, by number; ``before`` and ``after`` are the rates on either side."""
-    found = []
-    for begin in range(0, before.size, BLOCK):
-        low, high = before[begin : begin + BLOCK], after[begin : begin + BLOCK]
+    def _mark_breaks(self, begin: int, highest: float, found: NDArray[np.bool_]) -> None:
+        """Mark the breaks of one block of steps in ``found`` (step,)."""
+        noise_rate, last = self.noise_rate, self.noise_rate.size - 3
+        change = np.diff(noise_rate[begin : begin + BLOCK + 2])
         # Nearly all changes are small ones.
-        large = np.flatnonzero(np.abs(high - low) > PEAK * highest)
-        change = np.abs(high[large] - low[large])
-        found.append(begin + large[change > JUMP * np.maximum(low[large], high[large])])
-    return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+        large = begin + np.flatnonzero(np.abs(change[:BLOCK]) > PEAK * highest)
+        low, high = noise_rate[large], noise_rate[large + 1]
+        found[1 + large[np.abs(high - low) > JUMP * np.maximum(low, high)]] = True
+        large = begin + np.flatnonzero(np.abs(np.diff(change)) > KINK * highest)
+
+        def bend(at: NDArray[np.int64]) -> FloatArray:
+            return np.asarray(np.abs(noise_rate[at] - 2 * noise_rate[at + 1] + noise_rate[at + 2]))
+
+        around = np.maximum(bend(np.maximum(large - AROUND, 0)), bend(np.minimum(large + AROUND, last)))
+        found[2 + large[bend(large) > ALONE * around]] = True

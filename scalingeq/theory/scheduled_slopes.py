@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from scalingeq.theory.collocation import STAGES, march, radau
+from scalingeq.theory.collocation import STAGES, from_integrals, march, radau
 from scalingeq.theory.curves import Curves
 from scalingeq.theory.flow import forcing_loss, test_kernel_amplitudes
 from scalingeq.theory.panels import Panels
@@ -49,7 +49,7 @@ def shift_along(
     # A node stays at its place within the panel, and so moves to another step.
     moved = ends[:, :1] + np.diff(ends) * radau(STAGES)[0] - inner
     change = noise_inner.reshape(node.shape) - noise_ends[::2, None] + schedule.before(node)[1] * moved
-    return Shift(ends, np.asarray(np.linalg.solve(radau(STAGES)[1], change.T).T, dtype=np.float64)), asked
+    return Shift(ends, change @ from_integrals(STAGES).T), asked
 
 
 class Parts(NamedTuple):

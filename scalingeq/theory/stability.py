@@ -152,9 +152,9 @@ def check_learning_rates(
 
     ``rate`` and ``batch_size`` are one value, or one for each step; ``sizes`` are pairs of width and samples.
     """
-    rates, batches = np.broadcast_arrays(rate, batch_size)
+    highest, smallest = float(rate.max()), float(batch_size.min())
     if momentum == 0 and ridge == 0:
-        stable = _are_stable(float(rates.max()), float(batches.min()), spectrum, np.array(sizes))
+        stable = _are_stable(highest, smallest, spectrum, np.array(sizes))
         sizes = [size for size, passed in zip(sizes, stable, strict=True) if not passed]
     for width, samples in sizes:
 
@@ -164,8 +164,9 @@ def check_learning_rates(
             )
 
         # Larger batches stand larger rates: most schedules pass by their largest rate and smallest batch alone.
-        if rates.max() < threshold(float(batches.min())):
+        if highest < threshold(smallest):
             continue
+        rates, batches = np.broadcast_arrays(rate, batch_size)
         distinct, which = np.unique(batches, return_inverse=True)
         limit = np.array([threshold(float(batch)) for batch in distinct])[which.reshape(batches.shape)]
         unstable = rates >= limit

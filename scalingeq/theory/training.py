@@ -661,7 +661,7 @@ def _rates(name: str, value: ArrayLike, last: float) -> tuple[FloatArray, list[s
     values = np.atleast_1d(np.asarray(value, dtype=np.float64))
     problems = []
     batch = name == "batch_size"
-    bad: NDArray[np.bool_] = ~(values >= 1) if batch else ~(np.isfinite(values) & (values >= 0))
+    bad: NDArray[np.bool_] = ~(values >= 1) if batch else ~((values >= 0) & (values < math.inf))
     if np.ndim(value) > 1 or values.size == 0:
         problems.append(f"{name} has shape {np.shape(value)}: pass one number, or one for every optimiser step")
     elif bad.any():
