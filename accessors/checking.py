@@ -26,7 +26,6 @@ TASKS = {
 SCALARS = {
     "reference_params": ("model size that amplitudes refer to", "1"),
     "noise": ("spread of the log residuals", "1"),
-    "drift": ("error in log loss for each unit of log distance beyond what was fitted", "1"),
     "freedom": ("degrees of freedom of the Student-t bands", "1"),
 }
 REACH = {
@@ -114,10 +113,7 @@ def averaged_losses(ds: xr.Dataset, law: AveragedLaw, found: Prediction, units: 
     loss = np.exp(found.log_loss)
     labels = {
         "loss": ("test loss predicted by the two-point theory, mean of its candidates", units),
-        "loss_stderr": (
-            "scale of the predictive band: noise, scatter of the candidates and drift of their average",
-            units,
-        ),
+        "loss_stderr": ("scale of the predictive band: noise, scatter of the candidates and distance", units),
     }
     out = from_curves(ds, {"loss": loss, "loss_stderr": loss * found.stderr}, labels)
     bands = [

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from scalingeq.datasets.schema import to_curves
+from scalingeq.inference.bands import DRIFT, NEEDED
 from scalingeq.inference.laws import LAWS
 from scalingeq.inference.twopoint import LAW_NAME
 
@@ -189,14 +190,15 @@ def _check(tree: xr.DataTree) -> list[Section]:
         )
     ]
     task = str(found.attrs["task"])
-    drift, freedom, noise = (float(candidates[name]) for name in ("drift", "freedom", "noise"))
+    freedom, noise = (float(candidates[name]) for name in ("freedom", "noise"))
     unit = "a schedule that was not fitted" if candidates["reach_schedules"] else "each factor e beyond what was fitted"
     sentences = [
         f"Left out and predicted: {TASKS[task]}. Candidates weigh by how well they did; predictions are the average.",
         f"The average missed what was left out by {float(found['error']):.2%} RMS; {found['end_error'].attrs['long_name']}:"
         f" {float(found['end_error']):+.2%}.",
-        f"Bands add to the candidates' scatter a noise of {noise:.2%} and a drift of {drift:.2%} for "
-        f"{unit} (in size, tokens, compute or repeats), Student t with {freedom:.0f} degrees of freedom.",
+        f"Bands add to the candidates' scatter a noise of {noise:.2%} and {DRIFT:.1%} for "
+        f"{unit} (in size, tokens, compute or repeats), all times {NEEDED:g}, Student t with {freedom:.0f} degrees of "
+        "freedom.",
     ]
     if failures := str(candidates.attrs.get("failures", "")):
         sentences.append(f"Not fitted: {'; '.join(failures.splitlines())}")

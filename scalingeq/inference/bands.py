@@ -11,8 +11,9 @@ from .curves import Floats, TrainingCurves
 from .leaving_out import Task
 from .uncertainty import predicted_band
 
-NEEDED = 0.6
-"""Share of their scale that bands need to hold what they say, inside the fitted parts of the scoreboard: see
+NEEDED, DRIFT = 0.8, 0.003
+"""Share of their scale that bands need to hold what they say, and error of an average in log loss for each unit of log
+distance beyond what was fitted, inside the fitted parts of the scoreboard: see
 :func:`~scalingeq.inference.validation.fit_average`."""
 
 
@@ -84,7 +85,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class AveragedLaw:
-    """Laws that are averaged, and how far the average drifts from the truth beyond what they were fitted to.
+    """Laws that are averaged, and what the bands around the average need.
 
     Attributes
     ----------
@@ -96,10 +97,8 @@ class AveragedLaw:
         Model size that amplitudes refer to.
     noise : float
         Spread of the log residuals.
-    drift : float
-        Error of the average in log loss for each unit of log distance beyond what was fitted, as the check found it.
     freedom : float
-        Degrees of freedom of that estimate: bands are those of a Student t.
+        Degrees of freedom: bands are those of a Student t.
     reach : Reach
         Of the fits.
     """
@@ -108,7 +107,6 @@ class AveragedLaw:
     weights: Floats
     reference_params: float
     noise: float
-    drift: float
     freedom: float
     reach: Reach
 
@@ -116,12 +114,12 @@ class AveragedLaw:
         """Averaged log losses (obs,) and the scales (obs,) of their bands.
 
         The square of a scale is, but for the share NEEDED, the sum of those of the noise, of the scatter between the laws,
-        and of the drift over the distance to be bridged. The drift is that of whole predictions, errors of the parameters
-        among them: their own standard errors, which know nothing of a law that is wrong, are not counted once more.
+        and of DRIFT over the distance to be bridged. Both are errors of whole predictions, those of the parameters among
+        them: their own standard errors, which know nothing of a law that is wrong, are not counted once more.
         """
         log_losses = [log_loss(values, curves, self.reference_params) for values in self.values]
         inner = averaged([Prediction(one, np.full(one.size, self.noise)) for one in log_losses], self.weights)
-        stderr = np.hypot(inner.stderr, self.drift * self.reach.beyond(curves))
+        stderr = np.hypot(inner.stderr, DRIFT * self.reach.beyond(curves))
         return Prediction(inner.log_loss, NEEDED * stderr)
 
     def quantiles(self, prediction: Prediction, probabilities: Sequence[float]) -> Floats:

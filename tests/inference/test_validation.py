@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scalingeq import FitError
-from scalingeq.inference.bands import NEEDED, Prediction, Reach, averaged
+from scalingeq.inference.bands import DRIFT, NEEDED, Prediction, Reach, averaged, log_loss
 from scalingeq.inference.candidates import CANDIDATES, Candidate
 from scalingeq.inference.curves import TrainingCurves
 from scalingeq.inference.fitting import default_weights
@@ -126,14 +126,18 @@ def test_the_average_predicts_a_larger_size_within_its_band(average):
     assert not found.left_out[~fitted].any()
 
 
-def test_a_law_that_drifts_has_wider_bands(average):
-    """Losses bent upwards with size beyond a fold are not those of the law: the check sees it, and says how much."""
+def test_bands_widen_with_the_distance_and_with_the_scatter_of_the_candidates(average):
+    """The scale at the largest size is that of noise, scatter and distance; within what was fitted there is no distance."""
     curves, fitted, found = average
-    bent = 0.1 * np.log(np.maximum(curves.params[curves.run] / 1e5, 1))
-    other = fit_average(replace(curves, loss=curves.loss * np.exp(bent)), "size", fitted=fitted, candidates=FEW[:1])
-    assert 0.03 < other.law.drift < 0.2
-    assert other.law.drift > 3 * found.law.drift
-    assert other.law.freedom == 2
+    law, held = found.law, curves.select(~fitted)
+    every = np.array([log_loss(values, held, law.reference_params) for values in law.values])
+    scatter = law.weights @ (every - law.weights @ every) ** 2
+    far = np.log(held.params[held.run].max() / curves.params[curves.run[fitted]].max()) * np.ones(held.run.size)
+    expected = NEEDED * np.sqrt(law.noise**2 + scatter + (DRIFT * far) ** 2)
+    np.testing.assert_allclose(law.predict(held).stderr, expected)
+    inside = law.predict(curves.select(fitted)).stderr
+    assert inside.min() == pytest.approx(NEEDED * law.noise, rel=0.05)
+    assert law.freedom == 2
 
 
 def test_what_is_left_out_at_once_is_one_test():
