@@ -95,7 +95,7 @@ class Objective:
 
     def columns(self, values: Mapping[str, float]) -> Floats:
         """Loss (obs, 3) of a unit of each of the parameters in which the law is linear."""
-        # The optimiser asks for residuals and then for their derivatives at one and the same point.
+        # A search solves for these at one point, and asks for the cost there.
         nonlinear = {name: value for name, value in values.items() if name not in LINEAR}
         if self._last_columns is None or self._last_columns[0] != nonlinear:
             signal, noise = (loss[self.index] for loss in basis_losses(values, self.settings, self.reference_params))
@@ -155,15 +155,22 @@ class Objective:
 
     def jacobian(self, params: Parameters) -> Floats:
         """Derivatives (residual, free) of :meth:`residuals`."""
+        return self.with_jacobian(params)[1]
+
+    def with_jacobian(self, params: Parameters) -> tuple[Floats, Floats]:
+        """:meth:`residuals` and :meth:`jacobian` at once: derivatives bring the losses along."""
         values = params.valuesdict()
-        _, prior = self._priors(values)
+        prior, slopes = self._priors(values)
         try:
             log_loss, derivative = self.log_jacobian(values)
         except NO_LOSS:
-            return self._by_free(np.vstack([np.zeros((self.weight.size, len(self.moving))), prior]), params)
+            none = np.zeros((self.weight.size, len(self.moving)))
+            unstable = np.append(np.full(self.weight.size, UNSTABLE), prior)
+            return unstable, self._by_free(np.vstack([none, slopes]), params)
         factor = self.weight / self.spread
-        derivative *= (huber_slope(factor * (log_loss - self.log_loss)) * factor)[:, None]
-        return self._by_free(np.vstack([derivative, prior]), params)
+        misfit = factor * (log_loss - self.log_loss)
+        derivative *= (huber_slope(misfit) * factor)[:, None]
+        return np.append(huber_residual(misfit), prior), self._by_free(np.vstack([derivative, slopes]), params)
 
     def _by_free(self, derivative: Floats, params: Parameters) -> Floats:
         """Derivatives (residual, free) from those (residual, moving): constraint expressions by the chain rule."""

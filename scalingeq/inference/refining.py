@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from .covariance import PenalisedLeastSquares
 from .curves import Floats
 
 if TYPE_CHECKING:
@@ -24,15 +23,24 @@ FARTHEST = 1e26  # of such a parameter, up or down: its effect is whole or nil, 
 ROUGH, FINE = (1e-4, 20), (1e-8, 100)  # relative change at which a refinement ends, and its largest number of steps
 
 
+class WithDerivatives(Protocol):
+    """What is minimised: names of the free parameters, and residuals with their derivatives (residual, free)."""
+
+    free: list[str]
+
+    def with_jacobian(self, params: Parameters) -> tuple[Floats, Floats]:
+        """Residuals (residual,) and their derivatives."""
+
+
 def refine(
-    objective: PenalisedLeastSquares, start: Parameters, tolerance: float, steps: int, shift: Floats | float = 0.0
+    objective: WithDerivatives, start: Parameters, tolerance: float, steps: int, shift: Floats | float = 0.0
 ) -> Parameters:
     """Parameters at the nearest minimum of the squared residuals; they may lie on their bounds.
 
     Parameters
     ----------
-    objective : PenalisedLeastSquares
-        Residuals and their derivatives.
+    objective : WithDerivatives
+        Residuals and their derivatives. Nearly all steps are taken, so that both are found at once.
     start : lmfit.Parameters
         Where to start.
     tolerance : float
@@ -47,10 +55,8 @@ def refine(
     >>> import lmfit
     >>> class Line:
     ...     free = ["scale"]
-    ...     def residuals(self, params):
-    ...         return params["scale"] * np.arange(3) - 2.0 * np.arange(3)
-    ...     def jacobian(self, params):
-    ...         return np.arange(3.0)[:, None]
+    ...     def with_jacobian(self, params):
+    ...         return params["scale"] * np.arange(3) - 2.0 * np.arange(3), np.arange(3.0)[:, None]
     >>> params = lmfit.Parameters()
     >>> params.add("scale", value=1.0, min=0.0)
     >>> round(refine(Line(), params, 1e-8, 20)["scale"].value, 6)
@@ -73,15 +79,24 @@ def refine(
         found.update_constraints()
         return found
 
-    def jacobian(inner: Parameters) -> Floats:
+    last: dict[tuple[float, ...], tuple[Floats, Floats]] = {}
+
+    def both(inner: Parameters) -> tuple[Floats, Floats]:
         here = at(inner)
-        factor = np.array([here[name].value if name in logs else 1.0 for name in objective.free])
-        return np.asarray(objective.jacobian(here) * factor)
+        point = tuple(here[name].value for name in objective.free)
+        if point not in last:
+            residuals, derivatives = objective.with_jacobian(here)
+            factor = np.array(
+                [value if name in logs else 1.0 for name, value in zip(objective.free, point, strict=True)]
+            )
+            last.clear()
+            last[point] = residuals + shift, derivatives * factor
+        return last[point]
 
     # Where a direction has no curvature, SciPy's trust region divides by zero on its way to a step.
     with np.errstate(divide="ignore", invalid="ignore"):
         result = minimize(
-            lambda inner: objective.residuals(at(inner)) + shift,
+            lambda inner: both(inner)[0],
             moved,
             method="least_squares",
             max_nfev=steps,
@@ -89,6 +104,6 @@ def refine(
             x_scale="jac",
             ftol=tolerance,
             xtol=tolerance,
-            Dfun=jacobian,
+            Dfun=lambda inner: both(inner)[1],
         )
     return at(result.params)

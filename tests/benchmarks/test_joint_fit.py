@@ -34,6 +34,9 @@ class Differences:
         moved = moved_parameters(params, self.free)
         return np.stack([(self.residuals(there) - here) / step for there, step in moved], axis=1)
 
+    def with_jacobian(self, params):
+        return self.residuals(params), self.jacobian(params)
+
 
 def by_leastsq(objective, params):
     """lmfit's default method."""

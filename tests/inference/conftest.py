@@ -45,6 +45,9 @@ class LinearCurves:
     def jacobian(self, params):
         return np.vstack([self.design * (self.weight / self.spread)[:, None], self.prior])
 
+    def with_jacobian(self, params):
+        return self.residuals(params), self.jacobian(params)
+
     def solve(self):
         """Parameters at the minimum."""
         params = lmfit.Parameters()
