@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalingeq.theory.compiled_losses import invert, train
-from scalingeq.theory.compiled_march import at_times, march, march_tangents
+from scalingeq.theory.compiled_march import at_times, decay, march, march_tangents
 from scalingeq.theory.compiled_pairs import pair, test
-from scalingeq.theory.compiled_panels import breaks, noise_in, totals
+from scalingeq.theory.compiled_panels import breaks, noise_in, time_at, totals
 from scalingeq.theory.compiled_slopes import slopes
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
 
@@ -37,9 +37,9 @@ class Loops(NamedTuple):
         That of `scalingeq.theory.compiled_slopes`.
     train, invert : callable
         Those of `scalingeq.theory.compiled_losses`.
-    march, march_tangents, at_times : callable
+    decay, march, march_tangents, at_times : callable
         Those of `scalingeq.theory.compiled_march`.
-    totals, breaks, noise_in : callable
+    totals, time_at, breaks, noise_in : callable
         Those of `scalingeq.theory.compiled_panels`.
     """
 
@@ -49,10 +49,12 @@ class Loops(NamedTuple):
     slopes: Callable[..., None]
     train: Callable[..., None]
     invert: Callable[..., None]
+    decay: Callable[..., None]
     march: Callable[..., None]
     march_tangents: Callable[..., None]
     at_times: Callable[..., None]
     totals: Callable[..., None]
+    time_at: Callable[..., None]
     breaks: Callable[..., None]
     noise_in: Callable[..., None]
 
@@ -70,7 +72,9 @@ def loops() -> Loops | None:
     compile_: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.njit(
         cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"}
     )
-    own = (walk, pair, test, slopes, train, invert, march, march_tangents, at_times, totals, breaks, noise_in)
+    own = (
+        walk, pair, test, slopes, train, invert, decay, march, march_tangents, at_times, totals, time_at, breaks, noise_in
+    )  # fmt: skip
     return Loops(*(compile_(loop) for loop in own))
 
 

@@ -8,6 +8,19 @@ from numpy.typing import NDArray
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
 
 
+def decay(
+    time: FloatArray, rate: ComplexArray, gone: float, residual: ComplexArray
+) -> None:  # pragma: no cover (coverage does not see compiled code)
+    """Exponentials (time, mode) of time times rate, 0 below that of ``gone``; the last argument takes them."""
+    for i in range(time.size):
+        for m in range(rate.size):
+            x, y = time[i] * rate[m].real, time[i] * rate[m].imag
+            residual[i, m] = 0.0
+            if x > gone:
+                size = np.exp(x)
+                residual[i, m] = complex(size * np.cos(y), size * np.sin(y))
+
+
 def march(
     length: FloatArray,
     noise: FloatArray,

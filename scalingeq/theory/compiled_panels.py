@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +18,16 @@ def totals(
     for i in range(rate.size):
         time[i + 1] = time[i] + rate[i]
         noise[i + 1] = noise[i] + rate[i] * noise_rate[i]
+
+
+def time_at(
+    rate: FloatArray, total: FloatArray, step: FloatArray, time: FloatArray
+) -> None:  # pragma: no cover (coverage does not see compiled code)
+    """Integral of the rate up to each ``step``, from the ``total`` of whole steps; the last argument takes it."""
+    last = rate.size - 1
+    for i in range(step.size):
+        whole = int(step[i])
+        time[i] = total[whole] + (step[i] - whole) * rate[min(whole, last)]
 
 
 def breaks(
@@ -107,7 +119,7 @@ def noise_in(
         begin = at_nodes[0]
         at_nodes -= begin
         between -= begin
-        worst, highest, lowest = 0.0, -np.inf, np.inf
+        worst, highest, lowest = 0.0, -math.inf, math.inf
         for i in range(stages):
             guess = 0.0
             for j in range(stages + 1):
@@ -116,5 +128,5 @@ def noise_in(
             slope = (at_nodes[i + 1] - at_nodes[i]) / (places[2 * i + 2] - places[2 * i])
             highest, lowest = max(highest, slope), min(lowest, slope)
             noise[panel, i] = at_nodes[i + 1]
-        missed = worst > max(resolved * at_nodes[stages], not_felt)
+        missed = worst > resolved * at_nodes[stages] and worst > not_felt
         too_long[panel] = missed or (long[panel] and highest - lowest > change * highest)

@@ -128,7 +128,7 @@ def cut(rates: Rates, last: float, edge: float, noise_scale: float = 1.0) -> Pan
     origin, goals = rates.time(starts[:-1]), starts[1:]
     time = rates.time(step)
     ends = np.stack([step[:-1], step[1:], time[:-1], time[1:]], axis=1)
-    panels = np.empty((0, 4 + 2 * STAGES))
+    done = []
     while True:
         low, high, begin, end = ends.T
         spent = end - begin
@@ -137,14 +137,15 @@ def cut(rates: Rates, last: float, edge: float, noise_scale: float = 1.0) -> Pan
         since = begin - origin[np.searchsorted(origin, begin, side="right") - 1]
         too_long |= spent > 1.2 * np.maximum(GROWTH * since, FIRST / edge)
         whole = ~too_long & (spent > 0)
-        panels = np.concatenate([panels, np.hstack([ends, noise, stairs])[whole]])
+        done.append(np.concatenate([ends, noise, stairs], axis=1)[whole])
         ends = ends[too_long]
         if not ends.size:
+            panels = np.concatenate(done)
             panels = panels[np.argsort(panels[:, 2])]
             abrupt = _after_jumps(panels[:, :4], rates, FIRST / edge)
             if not abrupt.size:
                 break
-            ends, panels = panels[abrupt, :4], np.delete(panels, abrupt, axis=0)
+            ends, done = panels[abrupt, :4], [np.delete(panels, abrupt, axis=0)]
         ends = _pieces(ends, goals, rates)
     noise = panels[:, 4:-STAGES] @ from_integrals(STAGES).T
     return Panels(panels[:, :2], panels[:, 2:4], noise, panels[:, -STAGES:])
@@ -217,7 +218,7 @@ def _pieces(ends: FloatArray, goals: FloatArray, rates: Rates) -> FloatArray:
     There are PIECES of each, but of those that end at one of the steps ``goals``, where rates often go to zero, pieces
     that are half as long as the one before.
     """
-    low, high = ends[:, 0], ends[:, 1]
+    low, high, _, until = ends.T
     inner = low[:, None] + (high - low)[:, None] * (np.arange(1, PIECES) / PIECES)
     whole = np.rint(inner)
     if isinstance(rates, LinearRates):
@@ -231,9 +232,12 @@ def _pieces(ends: FloatArray, goals: FloatArray, rates: Rates) -> FloatArray:
         shares = 0.5 ** np.arange(2, int(np.log2(high[i] - low[i])) + 1)
         cuts.append(np.ceil(high[i] - shares * (high[i] - low[i])))
     begin = _distinct(np.concatenate(cuts))
-    # Each piece ends where the next one of its panel begins.
-    end = np.minimum(np.append(begin[1:], np.inf), high[np.searchsorted(low, begin, side="right") - 1])
-    return np.stack([begin, end, rates.time(begin), rates.time(end)], axis=1)
+    # Each piece ends where the next one of its panel begins, or where this does.
+    time, of = rates.time(begin), np.searchsorted(low, begin, side="right") - 1
+    pieces = np.stack([begin, high[of], time, until[of]], axis=1)
+    followed = np.flatnonzero(begin[1:] < pieces[:-1, 1])
+    pieces[followed, 1], pieces[followed, 3] = begin[followed + 1], time[followed + 1]
+    return pieces
 
 
 def _graded(rates: Rates, last: float, edge: float) -> tuple[FloatArray, FloatArray]:

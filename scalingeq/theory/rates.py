@@ -141,7 +141,8 @@ class LinearRates:
         inner = np.flatnonzero((step[1:] == step[:-1]) & (step[1:] < self.last) & (step[1:] > 0))
         before, after = noise_rate[inner], noise_rate[inner + 1]
         change = np.abs(after - before)
-        return step[inner[(change > PEAK * noise_rate.max()) & (change > JUMP * np.maximum(before, after))]]
+        jumps = inner[(change > PEAK * noise_rate.max()) & (change > JUMP * np.maximum(before, after))]
+        return np.asarray(step[jumps])
 
 
 class StepRates:
@@ -189,6 +190,11 @@ class StepRates:
 
     def time(self, step: FloatArray) -> FloatArray:
         """Integral (...) of the rate up to ``step`` (...)."""
+        compiled = loops()
+        if compiled is not None:
+            time = np.empty(step.shape)
+            compiled.time_at(self.rate, self.totals[0], step.ravel(), time.ravel())
+            return time
         whole = step.astype(np.int64)
         total = self.totals[0][whole]
         if not (whole == step).all():
@@ -198,7 +204,7 @@ class StepRates:
     def step_at(self, time: FloatArray) -> FloatArray:
         """First step (...) up to which the rate integrates to ``time`` (...)."""
         total = self.totals[0]
-        whole = np.clip(np.searchsorted(total, time, side="left") - 1, 0, self.rate.size - 1)
+        whole = np.searchsorted(total[1:-1], time, side="left")
         left, rate = time - total[whole], self.rate[whole]
         return np.asarray(whole + np.minimum(np.divide(left, rate, out=np.zeros_like(left), where=rate > 0), 1.0))
 

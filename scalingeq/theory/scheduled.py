@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scalingeq.theory.collocation import STAGES, at_times, march, to_powers
+from scalingeq.theory.compiled import loops
 from scalingeq.theory.contour import ClosedContour, closed_contour
 from scalingeq.theory.curves import Curves, IntArray, size_of
 from scalingeq.theory.equivalents import ONE_MODEL, OnePoint, Shared, one_point_along
@@ -19,6 +20,9 @@ from scalingeq.theory.spectrum import ComplexArray, FloatArray
 from scalingeq.theory.stability import largest_eigenvalue
 from scalingeq.theory.two_frequency import Model, flow_test_forcing, kernel_terms
 from scalingeq.theory.volterra import check_kernel_norm
+
+#: Modes that have decayed to the exponential of this are gone.
+GONE = -45.0
 
 
 class Parts(NamedTuple):
@@ -266,6 +270,11 @@ class Modes:
 
     def residual(self, time: FloatArray) -> ComplexArray:
         """Residual (time, mode) of the modes."""
+        compiled = loops()
+        if compiled is not None and not self.ridge:
+            residual = np.empty((time.size, self.rate.size), dtype=np.complex128)
+            compiled.decay(time, self.rate, GONE, residual)
+            return residual
         growth = np.multiply.outer(time, self.rate)
         if self.ridge:
             return np.exp(growth) + self.ridge * np.expm1(growth) / self.rate

@@ -621,8 +621,8 @@ def _training(
         schedule = Schedule([0, end], rate.repeat(2), (rate / batch).repeat(2))
     else:
         noise_rate = rate / batch
-        # Arrays of their own: compiled loops do not take what shares its memory with itself.
-        schedule = Schedule.of_steps(np.array(np.broadcast_to(rate, noise_rate.shape)), noise_rate)
+        # An array of its own, of the same shape: compiled loops do not take what shares its memory with itself.
+        schedule = Schedule.of_steps(rate + np.zeros_like(noise_rate), noise_rate)
     # A train loss has no test inputs.
     model = Model(spectrum, ridge=ridge, test_spectrum=test_spectrum if kind == "test" else None)
     return Training(curves, schedule, model, kind, dynamics, momentum, ensemble)

@@ -7,8 +7,10 @@ import pytest
 from scipy.linalg import expm
 
 from scalingeq.errors import InstabilityError, ParameterError
-from scalingeq.theory import PowerLaw, Schedule, flow_loss, forcing, kernel, loss_curve, scheduled_loss
+from scalingeq.theory import PowerLaw, Schedule, compiled, flow_loss, forcing, kernel, loss_curve, scheduled_loss
 from scalingeq.theory.collocation import interpolation, radau
+from scalingeq.theory.panels import cut
+from scalingeq.theory.rates import StepRates
 
 STEPS = np.array([0, 1, 2, 5, 10, 30, 100, 300, 999, 1000])
 
@@ -76,6 +78,25 @@ def test_constant_rate_as_an_array_is_that_rate(sizes, noise_rate):
         flow_loss(rate * long, spectrum, noise_rate=noise_rate, **arguments),
         rtol=1e-8,
     )
+
+
+@pytest.mark.parametrize("name", schedules(1000))
+def test_both_forms_cut_the_same_panels(loops, name, monkeypatch):
+    if loops == "numpy":
+        pytest.skip("compared with the compiled form there")
+    shape, batch = schedules(1000)[name]
+    rate = 0.8 * shape
+    noise_rate = np.array(np.broadcast_to(rate / batch, 1000))
+    fast = StepRates(rate, noise_rate), cut(StepRates(rate, noise_rate), 1000.0, 1.5)
+    inside = np.array([[0.0, 0.5], [17.0, 999.25]])
+    times = fast[0].time(inside)
+    monkeypatch.setenv("SCALINGEQ_COMPILED", "0")
+    compiled.loops.cache_clear()
+    slow = StepRates(rate, noise_rate), cut(StepRates(rate, noise_rate), 1000.0, 1.5)
+    np.testing.assert_allclose(times, slow[0].time(inside), rtol=1e-14)
+    np.testing.assert_array_equal(fast[0].breaks(), slow[0].breaks())
+    for one, other in zip(fast[1], slow[1], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
 
 
 def exact_flow(at, rate, noise_rate, eigenvalue, power, noise_variance):
