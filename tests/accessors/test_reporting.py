@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import re
 
+import lmfit
+import numpy as np
 import pytest
 
 from scalingeq.accessors.reporting import Report
@@ -15,7 +17,7 @@ def test_report_starts_with_what_is_identified(made_up_analysis):
     text = str(Report(made_up_analysis()))
     titles = [part.splitlines()[0] for part in text.split("\n\n")[1:]]
     assert titles[:3] == ["What the curves determine best", "Parameters", "Errors as measured"]
-    assert titles[3:] == ["Frontier and phase", "Notes", "Data", "Provenance"]
+    assert titles[3:] == ["Check: the largest left out", "Frontier and phase", "Notes", "Data", "Provenance"]
     assert re.search(r"2 alpha r\s+0\.5508\s+± 0\.097", section(text, titles[0]))
 
 
@@ -57,6 +59,31 @@ def test_without_held_out_points_nothing_is_claimed(made_up_analysis):
     assert "Nothing was held out" in text
     assert "better" not in text
     assert "worse" not in text
+
+
+@pytest.mark.parametrize("name", ["twopoint", "chinchilla"])
+def test_every_report_leaves_the_largest_out(measured_curves, name):
+    """Losses of the largest sizes, raised by a tenth, are not what the others say of them: the fit has not seen them."""
+    ds = measured_curves("grid")
+    for raised in (1.0, 1.1):
+        losses = ds.assign(loss=ds.loss.where(ds.params < np.sort(ds.params)[-2], raised * ds.loss))
+        tree = losses.laws.fit(name)
+        text = section(str(tree.laws.report()), "Check: the largest left out")
+        found = re.search(r"without the largest model sizes \((\d+) runs?\), with.* misses them by ([\d.]+)% RMS", text)
+        assert found
+        assert int(found[1]) == round(0.3 * ds.sizes["run"])
+        assert abs(float(found[2]) - (1.0 if raised == 1 else 9.5)) < 1.5
+        assert re.search(r"there are [\d.]+ in the 68% band, [\d.]+ in the 95% band", text)
+
+
+def test_what_cannot_be_left_out_is_said(measured_curves):
+    one = "Check: the largest left out"
+    tied = measured_curves("grid").twopoint.fit(alpha=1.5, r=lmfit.Parameter("r", expr="0.5 / alpha"))
+    assert "Not done: expressions stored as constraints" in section(str(tied.twopoint.report()), one)
+    envelope = measured_curves("grid").laws.fit("envelope")
+    assert one not in str(envelope.laws.report())
+    few = measured_curves("one run").twopoint.fit(alpha=1.5, r=0.3)
+    assert re.search(r"without the ends of all runs \(1 run\)|Not done", section(str(few.twopoint.report()), one))
 
 
 @pytest.mark.parametrize("shape", ["grid", "padded", "ragged", "one run"])
