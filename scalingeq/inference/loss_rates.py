@@ -36,7 +36,7 @@ def rates_over_loss(curves: TrainingCurves, told: TrainingCurves, exponent: floa
     """
     schedules = dict(curves.schedules)
     for run in np.unique(curves.run).tolist():
-        plain = _schedule_of(curves, run)
+        plain = schedule_of(curves, run)
         grid = np.geomspace(1, plain.last, GRID)
         grid = grid[~np.isin(grid, plain.step)]
         # Two knots at one step are a jump and stay in their order.
@@ -70,7 +70,7 @@ def rates_over_own_loss(
     """
     exponent = twopoint.value_of(parameters, "loss_exponent")
     runs = np.unique(curves.run)
-    step = np.concatenate([np.geomspace(1, _schedule_of(curves, run).last, GRID) for run in runs.tolist()])
+    step = np.concatenate([np.geomspace(1, schedule_of(curves, run).last, GRID) for run in runs.tolist()])
     unknown = np.full(step.size, np.nan)
     grid = replace(curves, run=np.repeat(runs, GRID), step=step, tokens=step, loss=unknown, loss_stderr=unknown)
     told, before = grid, np.zeros(step.size)
@@ -83,7 +83,7 @@ def rates_over_own_loss(
     return rates_over_loss(curves, told, exponent)
 
 
-def _schedule_of(curves: TrainingCurves, run: int) -> Schedule:
+def schedule_of(curves: TrainingCurves, run: int) -> Schedule:
     """Schedule of the record for a run, of those at a constant rate too."""
     return curves.schedules.get(run) or constant_schedule(
         float(curves.learning_rate[run]), float(curves.batch_size[run]), float(curves.warmup_steps[run]),

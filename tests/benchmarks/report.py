@@ -31,7 +31,7 @@ TOPICS = {
     "laws": ("test_laws.py",),
     "logs": ("test_readers.py", "test_text_readers.py"),
     "recovery": ("test_recovery.py",),
-    "choices": ("test_choices.py",),
+    "choices": ("test_choices.py", "test_noise_spectrum.py"),
     "measured": ("test_measured_schedules.py", "test_laws_measured.py"),
     "frontiers": ("test_frontiers.py",),
 }
