@@ -184,8 +184,8 @@ class MeasuredTwoPoint:
             What the fit is to extrapolate to. Several variants of the fit (:data:`scalingeq.inference.candidates.CANDIDATES`)
             are made of all runs, and of a part from which that is left out: the largest 30 % of the sizes, the last 60 %
             of the steps, one schedule after the other, the smallest data set. How well each predicted what was left out
-            weighs it in the average that predictions are, and how far the average missed it widens their bands. Takes
-            some ten times as long; variants have default parameters and weights.
+            weighs it in the average that predictions are, and how far the variants scatter widens their bands. Takes some
+            ten times as long; variants have default parameters and weights.
         progress : bool, default False
             Show a progress bar; that of a chunked record is dask's own (see Notes).
         **parameters : float or lmfit.Parameter
