@@ -8,7 +8,7 @@ import numpy as np
 
 from .curves import Floats, TrainingCurves
 from .fitting import fit_two_point
-from .laws.interface import Law
+from .laws.interface import Law, LawFit
 from .leaving_out import left_out
 from .scoring import Score, score
 from .twopoint import LAW_NAME
@@ -74,6 +74,7 @@ def largest_left_out(
     mask = left_out(chosen, "size")[0]
     rest = np.array(weight, dtype=float)
     rest[used[mask]] = 0.0
+    fit: LawFit
     if law.name == LAW_NAME:
         fit = fit_two_point(curves, params, weights=rest, near=params, irreducible_prior=irreducible_prior)
     else:
