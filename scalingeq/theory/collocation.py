@@ -20,7 +20,7 @@ from scalingeq.theory.spectrum import ComplexArray, FloatArray
 #: Stages of the Radau method; its order is 2 STAGES - 1.
 STAGES = 7
 #: Elements of the arrays (panel, problem, stage, mode) that are held at once.
-CHUNK = 1_000_000
+CHUNK = 10_000
 
 
 @lru_cache(maxsize=4)

@@ -146,11 +146,15 @@ class LinearRates:
 
 
 class StepRates:
-    """One rate and one noise rate (step,) for each step."""
+    """One noise rate (step,) for each step, and one rate for each or for all."""
 
     def __init__(self, rate: FloatArray, noise_rate: FloatArray) -> None:
-        self.rate, self.noise_rate = rate, noise_rate
-        self.last = float(rate.size)
+        steps = noise_rate.size
+        # One piece of memory is large enough for the allocator to keep it; fresh pages cost more than the sums.
+        rates, self._sums = np.empty((2, 2, steps + 1))
+        rates[0, :steps], rates[1, :steps] = rate, noise_rate
+        self.rate, self.noise_rate = rates[0, :steps], rates[1, :steps]
+        self.last = float(steps)
 
     @cached_property
     def knots(self) -> Knots:
@@ -169,14 +173,13 @@ class StepRates:
     @cached_property
     def totals(self) -> tuple[FloatArray, FloatArray]:
         """Integrals up to each step."""
-        time, noise = np.empty(self.rate.size + 1), np.empty(self.rate.size + 1)
+        time, noise = self._sums
         compiled = loops()
         if compiled is not None:
             compiled.totals(self.rate, self.noise_rate, time, noise)
             return time, noise
         time[0] = noise[0] = 0
         np.cumsum(self.rate, out=time[1:])
-        # In place: fresh memory costs more than the sums.
         np.multiply(self.rate, self.noise_rate, out=noise[1:])
         np.cumsum(noise[1:], out=noise[1:])
         return time, noise

@@ -68,7 +68,7 @@ class Schedule:
 
     @classmethod
     def of_steps(cls, rate: FloatArray, noise_rate: FloatArray) -> Schedule:
-        """Schedule from one rate and one noise rate (step,), finite and not negative, for each optimiser step."""
+        """Schedule from a noise rate (step,) for each optimiser step, and a rate for each or for all; none negative."""
         schedule = cls.__new__(cls)
         schedule._set(StepRates(rate, noise_rate), {})
         return schedule

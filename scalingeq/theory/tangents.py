@@ -78,29 +78,32 @@ def march_tangents(
         return moved, moved - change.forcing if test is None else added
     state = np.zeros((len(loss), 1, exponent.size), dtype=np.complex128)
     tangent = np.zeros((*change.forcing.shape[:2], exponent.size), dtype=np.complex128)
-    one = np.eye(stages)
+    felt = noise[follows].swapaxes(0, 1)[:, :, None]
+    # What a panel's noise counts for in each function: (problem, panel, stage, basis).
+    pushed_all = np.tensordot(loss * noise[follows], method.push, axes=(2, 2))
     step = max(1, CHUNK // (stages * state.size))
     for at in range(length.shape[1]):
-        if at % step == 0:
+        own = at % step
+        if own == 0:
             x = length[follows, at : at + step].T[..., None] * exponent
             # The functions of the method, and how they change as the panel gets longer.
             bases, slopes = method.of(x), exponent * method.slope(x)
-        basis, slope = bases[at % step], slopes[at % step]
-        felt, stretch = noise[follows, at, None], change.length[follows, :, at, None]
+            weighted = [(weight[:, None] * bases, weight[:, None] * slopes) for weight, _ in kernels]
+            responses = [responses_of(values, method).swapaxes(-1, -2) for values, _ in weighted]
+            answers = np.linalg.inv(np.eye(stages) - responses[0] * felt[at : at + step].swapaxes(-1, -2))
+        basis, slope, pushed = bases[own], slopes[own], pushed_all[:, at]
+        stretch = change.length[follows, :, at, None]
         by_noise = loss[:, None, at] * change.noise[follows, :, at]
-        # What a panel's noise counts for in each function: (problem, stage, basis).
-        pushed = np.tensordot(loss[:, at] * felt[:, 0], method.push, axes=(1, 2))
-        for number, (weight, weight_change) in enumerate(kernels):
-            weighted, weighted_slope = weight[:, None] * basis, weight[:, None] * slope
-            response = responses_of(weighted, method).swapaxes(-1, -2)
-            old = real_product(tangent, weighted) + real_product(weight_change, state * basis)
-            old += stretch * real_product(state, weighted_slope)
-            own = real_product(weight_change, basis) + stretch * weighted_slope.real.sum(axis=-1)[:, None]
-            memory = old @ method.start.T + own @ pushed.swapaxes(-1, -2)
+        for number, (_, weight_change) in enumerate(kernels):
+            values, value_slopes = (part[own] for part in weighted[number])
+            response = responses[number][own]
+            old = real_product(tangent, values) + real_product(weight_change, state * basis)
+            old += stretch * real_product(state, value_slopes)
+            direct = real_product(weight_change, basis) + stretch * value_slopes.real.sum(axis=-1)[:, None]
+            memory = old @ method.start.T + direct @ pushed.swapaxes(-1, -2)
             if number == 0:
-                answer = np.linalg.inv(one - response * felt.swapaxes(-1, -2))
-                moved[:, :, at] = (change.forcing[:, :, at] + memory + by_noise @ response) @ answer
-                new = moved[:, :, at] * felt + by_noise
+                moved[:, :, at] = (change.forcing[:, :, at] + memory + by_noise @ response) @ answers[own]
+                new = moved[:, :, at] * felt[at] + by_noise
             else:
                 added[:, :, at] = memory + new @ response
         decay, kicked = (method.start[-1] @ basis)[:, None], pushed[:, -1:]

@@ -620,9 +620,7 @@ def _training(
         end = max(math.ceil(last), 1)
         schedule = Schedule([0, end], rate.repeat(2), (rate / batch).repeat(2))
     else:
-        noise_rate = rate / batch
-        # An array of its own, of the same shape: compiled loops do not take what shares its memory with itself.
-        schedule = Schedule.of_steps(rate + np.zeros_like(noise_rate), noise_rate)
+        schedule = Schedule.of_steps(rate, rate / batch)
     # A train loss has no test inputs.
     model = Model(spectrum, ridge=ridge, test_spectrum=test_spectrum if kind == "test" else None)
     return Training(curves, schedule, model, kind, dynamics, momentum, ensemble)
