@@ -11,7 +11,6 @@ import numpy as np
 import xarray as xr
 
 from scalingeq.datasets.schema import check, from_curves, label, to_curves
-from scalingeq.datasets.shapes import find_layout
 from scalingeq.errors import ArchiveError, ParameterError
 from scalingeq.inference.frontier import Frontier
 from scalingeq.inference.laws import Law, Plan
@@ -19,7 +18,7 @@ from scalingeq.inference.laws import law as law_named
 from scalingeq.inference.twopoint import LAW_NAME
 from scalingeq.inference.uncertainty import COMBINATIONS, predicted_band, value_of_combination
 
-from .groups import FittedLaw, read_values
+from .groups import FittedLaw, read_values, stored_weight
 from .mapping import TEXT, Output, map_elements
 
 if TYPE_CHECKING:
@@ -45,11 +44,10 @@ def objective_of(tree: xr.DataTree, params: Parameters) -> Objective:
     """
     from scalingeq.inference.objective import Objective
 
-    parameters, prediction = tree["parameters"].to_dataset(), tree["prediction"].to_dataset()
-    if "weight" not in prediction or "misfit_scale" not in parameters:
-        raise ArchiveError("prediction: the analysis keeps no weights of its observations; fit the curves again")
-    observed = tree["observed"].to_dataset()
-    weight = np.asarray(find_layout(observed).spread(prediction["weight"]), float)
+    parameters = tree["parameters"].to_dataset()
+    observed, weight = tree["observed"].to_dataset(), stored_weight(tree)
+    if "misfit_scale" not in parameters:
+        raise ArchiveError("parameters: the analysis keeps no misfit_scale; fit the curves again")
     scale, irreducible_prior = (float(parameters[name]) for name in ("misfit_scale", "irreducible_prior"))
     return Objective(to_curves(observed), weight, scale, params, irreducible_prior)
 

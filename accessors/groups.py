@@ -10,7 +10,7 @@ import xarray as xr
 
 from scalingeq.datasets.schema import from_curves
 from scalingeq.datasets.shapes import find_layout
-from scalingeq.errors import DataError
+from scalingeq.errors import ArchiveError, DataError
 from scalingeq.inference.algorithms import PLAIN, Algorithm, algorithm_components
 from scalingeq.inference.bands import AveragedLaw
 from scalingeq.inference.curves import Floats, TrainingCurves
@@ -378,6 +378,20 @@ def scores(curves: TrainingCurves, predicted: dict[str, Floats], role: Floats) -
 def law_coordinate(names: Iterable[str]) -> xr.DataArray:
     """Names of the laws that are compared."""
     return xr.DataArray(list(names), dims="law", attrs=_about("law", "1"))
+
+
+def stored_weight(tree: xr.DataTree) -> Floats:
+    """Weight (obs,) of each observation in the fit of an analysis.
+
+    Raises
+    ------
+    ArchiveError
+        If the analysis was written before weights were kept.
+    """
+    prediction = tree["prediction"].to_dataset()
+    if "weight" not in prediction:
+        raise ArchiveError("prediction: the analysis keeps no weights of its observations; fit the curves again")
+    return np.asarray(find_layout(tree["observed"].to_dataset()).spread(prediction["weight"]), float)
 
 
 def stored_expressions(group: xr.Dataset) -> dict[str, str]:

@@ -12,7 +12,6 @@ import numpy as np
 import xarray as xr
 
 from scalingeq.datasets.schema import to_curves
-from scalingeq.datasets.shapes import find_layout
 from scalingeq.errors import ScalingEqError
 from scalingeq.inference.bands import DRIFT, NEEDED
 from scalingeq.inference.largest import largest_left_out
@@ -22,7 +21,7 @@ from scalingeq.inference.twopoint import LAW_NAME
 
 from .archive import law_of
 from .checking import TASKS
-from .groups import stored_expressions, to_lmfit
+from .groups import stored_expressions, stored_weight, to_lmfit
 
 COMBINATIONS = {
     "2 r": "exponent of the loss in time",
@@ -220,16 +219,14 @@ def _largest(tree: xr.DataTree) -> list[Section]:
     law = LAWS[law_of(tree)]
     if not law.has_loss:
         return []
-    parameters, prediction, observed = (tree[n].to_dataset() for n in ("parameters", "prediction", "observed"))
-    title = "Check: the largest left out"
-    if "weight" not in prediction:
-        return [Section(title, sentences=["Not done: the analysis keeps no weights of its observations."])]
-    if stored_expressions(parameters):
-        return [Section(title, sentences=["Not done: expressions stored as constraints are not evaluated."])]
-    weight = np.asarray(find_layout(observed).spread(prediction["weight"]), float)
+    parameters, title = tree["parameters"].to_dataset(), "Check: the largest left out"
     prior = float(parameters["irreducible_prior"]) if "irreducible_prior" in parameters else np.inf
     try:
-        whole_runs, found = largest_left_out(law, to_curves(observed), to_lmfit(parameters), weight, prior)
+        weight = stored_weight(tree)
+        if stored_expressions(parameters):
+            return [Section(title, sentences=["Not done: expressions stored as constraints are not evaluated."])]
+        curves = to_curves(tree["observed"].to_dataset())
+        whole_runs, found = largest_left_out(law, curves, to_lmfit(parameters), weight, prior)
     except ScalingEqError as error:
         return [Section(title, sentences=[f"Not done: {error}"])]
     what = TASKS["size" if whole_runs else "horizon"]

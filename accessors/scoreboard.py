@@ -19,7 +19,6 @@ from scalingeq.errors import DataError, ScalingEqError
 from scalingeq.inference.curves import Floats, TrainingCurves
 from scalingeq.inference.fitting import default_weights
 from scalingeq.inference.laws import LAWS
-from scalingeq.inference.laws.isoflop import FrontierLaw
 from scalingeq.inference.scoring import LEVELS, nominal_range, score
 from scalingeq.inference.validation import fit_average
 
@@ -99,7 +98,7 @@ def scoreboard(
     (('split', 'law'), ['stdlib-lm, large sizes'])
     """
     # A frontier that is read off the losses predicts none.
-    known = [name for name, law in LAWS.items() if not isinstance(law, FrontierLaw)]
+    known = [name for name, law in LAWS.items() if law.has_loss]
     names = known if laws is None else list(laws)
     if unknown := [name for name in names if name not in known]:
         raise DataError(f"laws: no law {', '.join(unknown)} that predicts losses; there are {', '.join(known)}")
@@ -173,10 +172,7 @@ def _prediction(
         found = average.predict(scored)
         return found.log_loss, found.stderr, average.freedom
     law = LAWS[name]
-    fit = law.fit(curves, weights=weights)
-    loss, error = law.loss_band(fit.values, fit.covariance, scored)
-    relative = 0.0 if error is None else error / loss
-    return np.log(loss), np.hypot(relative, fit.residual_scale), np.inf
+    return *law.prediction(law.fit(curves, weights=weights), scored), np.inf
 
 
 def _labelled(splits: Sequence[Split], laws: Sequence[str], rows: Mapping[tuple[str, str, str], Row]) -> xr.Dataset:

@@ -80,7 +80,4 @@ def largest_left_out(
     else:
         fit = law.fit(curves, params, weights=rest)
     test = chosen.select(mask)
-    loss, error = law.loss_band(fit.values, fit.covariance, test)
-    relative = 0.0 if error is None else error / loss
-    found = score(test, np.log(loss), np.hypot(relative, fit.residual_scale))
-    return LargestLeftOut(not np.isin(test.run, chosen.run[~mask]).any(), found)
+    return LargestLeftOut(not np.isin(test.run, chosen.run[~mask]).any(), score(test, *law.prediction(fit, test)))

@@ -66,8 +66,8 @@ class Panels(NamedTuple):
 
     def of(self, schedule: int) -> Panels:
         """Panels of one of several schedules."""
-        used = self.length[schedule] > 0
-        return Panels(*(part[schedule, used] for part in self))
+        used = np.count_nonzero(self.length[schedule])
+        return Panels(*(part[schedule, :used] for part in self))
 
 
 def stacked(panels: Sequence[Panels]) -> Panels:

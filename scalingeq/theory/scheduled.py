@@ -203,7 +203,7 @@ class Frame(NamedTuple):
         which = self.assigned.which
         for number, row in dict.fromkeys(zip(which.tolist(), curves.which.tolist(), strict=True)):
             own = np.flatnonzero((which == number) & (curves.which == row))
-            time, asked = self.panels.time[number, self.panels.length[number] > 0], curves.grid[row]
+            time, asked = self.panels.of(number).time, curves.grid[row]
             if not time.size:
                 # Where no time passes all is as it was at the beginning, the left end of a panel.
                 found[:, own] = (series[:, own, 0] @ (-1.0) ** np.arange(series.shape[-1]))[..., None]

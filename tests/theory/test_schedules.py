@@ -81,21 +81,24 @@ def test_constant_rate_as_an_array_is_that_rate(sizes, noise_rate):
 
 
 @pytest.mark.parametrize("name", schedules(1000))
-def test_both_forms_cut_the_same_panels(loops, name, monkeypatch):
-    if loops == "numpy":
-        pytest.skip("compared with the compiled form there")
+def test_both_forms_cut_the_same_panels(name, monkeypatch):
+    pytest.importorskip("numba", reason="compiled loops need the extra [fast]")
     shape, batch = schedules(1000)[name]
     rate = 0.8 * shape
     noise_rate = np.array(np.broadcast_to(rate / batch, 1000))
-    fast = StepRates(rate, noise_rate), cut(StepRates(rate, noise_rate), 1000.0, 1.5)
-    inside = np.array([[0.0, 0.5], [17.0, 999.25]])
-    times = fast[0].time(inside)
-    monkeypatch.setenv("SCALINGEQ_COMPILED", "0")
+    found = []
+    for flag in ("0", "1"):
+        monkeypatch.setenv("SCALINGEQ_COMPILED", flag)
+        compiled.loops.cache_clear()
+        assert (compiled.loops() is None) == (flag == "0")
+        rates = StepRates(rate, noise_rate)
+        times = rates.time(np.array([[0.0, 0.5], [17.0, 999.25]]))
+        found.append((times, rates.breaks(), cut(rates, 1000.0, 1.5)))
     compiled.loops.cache_clear()
-    slow = StepRates(rate, noise_rate), cut(StepRates(rate, noise_rate), 1000.0, 1.5)
-    np.testing.assert_allclose(times, slow[0].time(inside), rtol=1e-14)
-    np.testing.assert_array_equal(fast[0].breaks(), slow[0].breaks())
-    for one, other in zip(fast[1], slow[1], strict=True):
+    (times, breaks, panels), (other_times, other_breaks, other_panels) = found
+    np.testing.assert_allclose(times, other_times, rtol=1e-14)
+    np.testing.assert_array_equal(breaks, other_breaks)
+    for one, other in zip(panels, other_panels, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
 
 

@@ -213,6 +213,12 @@ class Law(ABC):
             derivative = self.log_jacobian(values, curves, [names[number] for number in uncertain])
             return loss, loss * propagate(derivative, covariance[np.ix_(uncertain, uncertain)])
 
+    def prediction(self, fit: LawFit, curves: TrainingCurves) -> tuple[Floats, Floats]:
+        """Log loss (obs,) of a fit, and the scale (obs,) of its band: errors of the parameters, and spread of residuals."""
+        loss, error = self.loss_band(fit.values, fit.covariance, curves)
+        relative = 0.0 if error is None else error / loss
+        return np.log(loss), np.hypot(relative, fit.residual_scale)
+
     def frontier(
         self, values: Mapping[str, float], compute: Floats, plan: Plan, *, start: Floats | None = None
     ) -> Frontier:
