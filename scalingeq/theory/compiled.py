@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from scalingeq.theory.compiled_losses import invert, train
 from scalingeq.theory.compiled_march import at_times, decay, march, march_tangents
-from scalingeq.theory.compiled_pairs import pair, test
+from scalingeq.theory.compiled_pairs import forcing, kernel, pair
 from scalingeq.theory.compiled_panels import breaks, noise_in, time_at, totals
 from scalingeq.theory.compiled_slopes import slopes
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
@@ -31,7 +31,7 @@ class Loops(NamedTuple):
     ----------
     walk : callable
         Function of this module.
-    pair, test : callable
+    pair, forcing, kernel : callable
         Those of `scalingeq.theory.compiled_pairs`.
     slopes : callable
         That of `scalingeq.theory.compiled_slopes`.
@@ -45,7 +45,8 @@ class Loops(NamedTuple):
 
     walk: Callable[..., None]
     pair: Callable[..., None]
-    test: Callable[..., None]
+    forcing: Callable[..., None]
+    kernel: Callable[..., None]
     slopes: Callable[..., None]
     train: Callable[..., None]
     invert: Callable[..., None]
@@ -73,7 +74,8 @@ def loops() -> Loops | None:
         cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"}
     )
     own = (
-        walk, pair, test, slopes, train, invert, decay, march, march_tangents, at_times, totals, time_at, breaks, noise_in
+        walk, pair, forcing, kernel, slopes, train, invert, decay, march, march_tangents, at_times, totals, time_at,
+        breaks, noise_in,
     )  # fmt: skip
     return Loops(*(compile_(loop) for loop in own))
 

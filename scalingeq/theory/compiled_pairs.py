@@ -7,165 +7,249 @@ from numpy.typing import NDArray
 
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
 
-#: What `pair` keeps for each second frequency, after the seven fields there.
-DIVISOR, CROSS, TARGET, NEAR, PRODUCT, TARGET_SQUARES, FEATURES = range(7, 14)
-BY_PRODUCT, BY_CROSS, BY_SQUARES, BY_WIDTH, SIGNAL, VARIANCE = range(14, 20)
-#: At most so many frequencies are on the upper half of a contour.
-MOST = 32
+#: What `pair` keeps of each second frequency, after the seven fields there: the signal and the variance, what they are made
+#: of, and what their derivatives are made of.
+SIGNAL, VARIANCE, DIVISOR, CROSS, TARGET, RESOLVED, FEATURES, UNIT = range(7, 15)
+BY_KAPPA, BY_APART, BY_DEGREES, BY_SECOND_DEGREES, BY_POWER, BY_CROSS, BY_TARGET, BY_WIDTH = range(15, 23)
+VARIANCE_BY_KAPPA, VARIANCE_BY_APART, VARIANCE_BY_DEGREES, VARIANCE_BY_SECOND = range(23, 27)
+VARIANCE_BY_CROSS, VARIANCE_BY_WIDTH, KEPT = range(27, 30)
+#: Second frequencies and their conjugates, in turn, of at most half as many frequencies on the upper half of a contour.
+MOST = 56
 
 
 def pair(
-    fields: ComplexArray,
+    fields: tuple[ComplexArray, ...],
     per_width: FloatArray,
-    slopes: ComplexArray,
+    slopes: tuple[ComplexArray, ...],
+    first_row: int,
     near_value: float,
     near_slope: float,
     out: ComplexArray,
 ) -> None:  # pragma: no cover (coverage does not see compiled code)
     """Two-point equivalents of one model at pairs of frequencies, and their derivatives, as `two_point` has them.
 
-    ``fields`` (7, row, frequency) are kappa2, degrees and power, their two slopes and their two curvatures;
-    ``slopes`` (5, parameter, row, frequency) derivatives of the first five, one over the width next to last.
-    ``out`` (2, 1 + parameter, row, 2, pair) takes signal and variance.
+    ``fields``, each (row, frequency), are kappa2, degrees and power, their two slopes and their two curvatures, and
+    ``per_width`` (row, 1); ``slopes``, each (parameter or more, row, frequency), derivatives of the first five, one over
+    the width next to last of the parameters. ``out`` (1 or 2, 1 + parameter, row, 2, pair) takes the variance, and after
+    it the signal where it has room for that, of the rows from ``first_row`` on.
     """
-    parameters, (rows, count) = slopes.shape[1], fields.shape[1:]
+    signals, parameters, rows, count = out.shape[0] == 2, out.shape[1] - 1, out.shape[2], fields[0].shape[1]
     # Real and imaginary parts apart, in one array whose shape is known when it is compiled, let eight pairs fill the
     # processor's vectors; what the array is filled up with is computed in vain.
-    w, moved = np.ones((20, 2, MOST)), np.ones((parameters, 5, 2, MOST))
-    for row in range(rows):
-        size = per_width[row]
-        for half in range(2):
-            sign = -1.0 if half else 1.0
-            for j in range(count):
+    w, moved = np.ones((KEPT, 2, MOST)), np.ones((parameters, 3, 2, MOST))
+    near_at = np.empty(MOST, dtype=np.int64)
+    for place in range(rows):
+        row = first_row + place
+        size = per_width[row, 0]
+        for j in range(count):
+            for half in range(2):
+                c, sign = (2 * count - 1 - j if half else j), 1.0 - 2 * half
                 for q in range(7):
-                    w[q, 0, j], w[q, 1, j] = fields[q, row, j].real, sign * fields[q, row, j].imag
+                    w[q, 0, c], w[q, 1, c] = fields[q][row, j].real, sign * fields[q][row, j].imag
                 for n in range(parameters):
-                    for q in range(5):
-                        moved[n, q, 0, j], moved[n, q, 1, j] = (
-                            slopes[q, n, row, j].real,
-                            sign * slopes[q, n, row, j].imag,
-                        )
-            number = 0
-            for i in range(count):
-                k, d, p = fields[0, row, i], fields[1, row, i], fields[2, row, i]
-                d1, p1, d2, p2 = fields[3, row, i], fields[4, row, i], fields[5, row, i], fields[6, row, i]
-                scale = k.real**2 + k.imag**2
-                # Unsigned numbers cannot count from an array's end, which would keep the loops from being vectorised.
-                start, stop = np.uint64(i // 8 * 8), np.uint64(MOST)
-                for j in range(start, stop):
-                    k_, d_, p_ = (
-                        complex(w[0, 0, j], w[0, 1, j]),
-                        complex(w[1, 0, j], w[1, 1, j]),
-                        complex(w[2, 0, j], w[2, 1, j]),
+                    for q in range(3):
+                        one = slopes[q][n, row, j]
+                        moved[n, q, 0, c], moved[n, q, 1, c] = one.real, sign * one.imag
+        number = 0
+        for i in range(count):
+            k, d, p = fields[0][row, i], fields[1][row, i], fields[2][row, i]
+            d1, p1, d2, p2 = fields[3][row, i], fields[4][row, i], fields[5][row, i], fields[6][row, i]
+            scale = k.real**2 + k.imag**2
+            # Unsigned numbers cannot count from an array's end, which would keep the loops from being vectorised.
+            start, stop = np.uint64(i // 8 * 8), np.uint64((2 * count - i + 7) // 8 * 8)
+            for c in range(start, stop):
+                k_, d_, p_ = (
+                    complex(w[0, 0, c], w[0, 1, c]),
+                    complex(w[1, 0, c], w[1, 1, c]),
+                    complex(w[2, 0, c], w[2, 1, c]),
+                )
+                d1_, p1_ = complex(w[3, 0, c], w[3, 1, c]), complex(w[4, 0, c], w[4, 1, c])
+                d2_, p2_ = complex(w[5, 0, c], w[5, 1, c]), complex(w[6, 0, c], w[6, 1, c])
+                apart = k_ - k
+                square = apart.real**2 + apart.imag**2
+                far = square > near_slope**2 * scale
+                over = 1 / square if far else 0.0
+                divisor = complex(apart.real * over, -apart.imag * over)
+                cross, target = (d - d_) * divisor, (p - p_) * divisor
+                # Chosen, not added up: the one that does not hold may be far larger.
+                is_far = square > near_value**2 * scale
+                near = apart * (d2_ - d2) * (1 / 12) - (d1 + d1_) * 0.5
+                cross = complex(cross.real if is_far else near.real, cross.imag if is_far else near.imag)
+                near = apart * (p2_ - p2) * (1 / 12) - (p1 + p1_) * 0.5
+                target = complex(target.real if is_far else near.real, target.imag if is_far else near.imag)
+                product = k * k_
+                squares, target_squares = d_ - k * cross, p_ - k * target
+                left = 1 - squares * size
+                over = 1 / (left.real**2 + left.imag**2)
+                resolved = complex(left.real * over, -left.imag * over)
+                unit = product * cross * resolved
+                features = unit * size
+                signal, variance = product * target + features * target_squares, squares + features * cross
+                w[SIGNAL, 0, c], w[SIGNAL, 1, c] = signal.real, signal.imag
+                w[VARIANCE, 0, c], w[VARIANCE, 1, c] = variance.real, variance.imag
+                w[DIVISOR, 0, c], w[DIVISOR, 1, c] = divisor.real, divisor.imag
+                w[CROSS, 0, c], w[CROSS, 1, c] = cross.real, cross.imag
+                w[TARGET, 0, c], w[TARGET, 1, c] = target.real, target.imag
+                w[RESOLVED, 0, c], w[RESOLVED, 1, c] = resolved.real, resolved.imag
+                w[FEATURES, 0, c], w[FEATURES, 1, c] = features.real, features.imag
+                w[UNIT, 0, c], w[UNIT, 1, c] = unit.real, unit.imag
+            if parameters:
+                for c in range(start, stop):
+                    k_, cross = complex(w[0, 0, c], w[0, 1, c]), complex(w[CROSS, 0, c], w[CROSS, 1, c])
+                    features = complex(w[FEATURES, 0, c], w[FEATURES, 1, c])
+                    divisor = complex(w[DIVISOR, 0, c], w[DIVISOR, 1, c])
+                    by_width = cross * complex(w[RESOLVED, 0, c], w[RESOLVED, 1, c])
+                    weight, by_target = size * by_width, k * (k_ - features)
+                    product, second = weight * cross, 1 + weight * features
+                    by_cross = features - k + weight * by_target
+                    degrees = by_cross * divisor
+                    apart = k * product - cross * degrees
+                    kappa = (k + k_) * product - cross * second
+                    w[BY_TARGET, 0, c], w[BY_TARGET, 1, c] = by_target.real, by_target.imag
+                    w[VARIANCE_BY_KAPPA, 0, c], w[VARIANCE_BY_KAPPA, 1, c] = kappa.real, kappa.imag
+                    w[VARIANCE_BY_APART, 0, c], w[VARIANCE_BY_APART, 1, c] = apart.real, apart.imag
+                    w[VARIANCE_BY_DEGREES, 0, c], w[VARIANCE_BY_DEGREES, 1, c] = degrees.real, degrees.imag
+                    w[VARIANCE_BY_SECOND, 0, c], w[VARIANCE_BY_SECOND, 1, c] = second.real, second.imag
+                    w[VARIANCE_BY_CROSS, 0, c], w[VARIANCE_BY_CROSS, 1, c] = by_cross.real, by_cross.imag
+                    w[VARIANCE_BY_WIDTH, 0, c], w[VARIANCE_BY_WIDTH, 1, c] = by_width.real, by_width.imag
+            if parameters and signals:
+                for c in range(start, stop):
+                    k_, cross = complex(w[0, 0, c], w[0, 1, c]), complex(w[CROSS, 0, c], w[CROSS, 1, c])
+                    target, features = (
+                        complex(w[TARGET, 0, c], w[TARGET, 1, c]),
+                        complex(w[FEATURES, 0, c], w[FEATURES, 1, c]),
                     )
-                    d1_, p1_ = complex(w[3, 0, j], w[3, 1, j]), complex(w[4, 0, j], w[4, 1, j])
-                    d2_, p2_ = complex(w[5, 0, j], w[5, 1, j]), complex(w[6, 0, j], w[6, 1, j])
-                    apart = k_ - k
-                    square = apart.real**2 + apart.imag**2
-                    far = square > near_slope**2 * scale
-                    over = 1 / square if far else 0.0
-                    divisor = complex(apart.real * over, -apart.imag * over)
-                    cross, target = (d - d_) * divisor, (p - p_) * divisor
-                    # Chosen, not added up: the one that does not hold may be far larger.
-                    is_far = square > near_value**2 * scale
-                    near = apart * (d2_ - d2) * (1 / 12) - (d1 + d1_) * 0.5
-                    cross = complex(cross.real if is_far else near.real, cross.imag if is_far else near.imag)
-                    near = apart * (p2_ - p2) * (1 / 12) - (p1 + p1_) * 0.5
-                    target = complex(target.real if is_far else near.real, target.imag if is_far else near.imag)
-                    product = k * k_
-                    squares, target_squares = d_ - k * cross, p_ - k * target
-                    left = 1 - squares * size
-                    over = 1 / (left.real**2 + left.imag**2)
-                    resolved = complex(left.real * over, -left.imag * over)
-                    unit = product * cross * resolved
-                    features, weight = unit * size, size * resolved
-                    signal, variance = product * target + features * target_squares, squares + features * cross
-                    by_product, by_cross, by_squares = weight * cross, weight * product, weight * features
-                    by_width = unit * resolved
-                    w[NEAR, 0, j] = 0.0 if far else -0.5
-                    w[DIVISOR, 0, j], w[DIVISOR, 1, j] = divisor.real, divisor.imag
-                    w[CROSS, 0, j], w[CROSS, 1, j] = cross.real, cross.imag
-                    w[TARGET, 0, j], w[TARGET, 1, j] = target.real, target.imag
-                    w[PRODUCT, 0, j], w[PRODUCT, 1, j] = product.real, product.imag
-                    w[TARGET_SQUARES, 0, j], w[TARGET_SQUARES, 1, j] = target_squares.real, target_squares.imag
-                    w[FEATURES, 0, j], w[FEATURES, 1, j] = features.real, features.imag
-                    w[BY_PRODUCT, 0, j], w[BY_PRODUCT, 1, j] = by_product.real, by_product.imag
-                    w[BY_CROSS, 0, j], w[BY_CROSS, 1, j] = by_cross.real, by_cross.imag
-                    w[BY_SQUARES, 0, j], w[BY_SQUARES, 1, j] = by_squares.real, by_squares.imag
-                    w[BY_WIDTH, 0, j], w[BY_WIDTH, 1, j] = by_width.real, by_width.imag
-                    w[SIGNAL, 0, j], w[SIGNAL, 1, j] = signal.real, signal.imag
-                    w[VARIANCE, 0, j], w[VARIANCE, 1, j] = variance.real, variance.imag
+                    divisor, by_target = (
+                        complex(w[DIVISOR, 0, c], w[DIVISOR, 1, c]),
+                        complex(w[BY_TARGET, 0, c], w[BY_TARGET, 1, c]),
+                    )
+                    target_squares = complex(w[2, 0, c], w[2, 1, c]) - k * target
+                    by_width = target_squares * complex(w[RESOLVED, 0, c], w[RESOLVED, 1, c])
+                    weight = size * by_width
+                    product, second, by_cross = target + weight * cross, weight * features, weight * by_target
+                    degrees, power = by_cross * divisor, by_target * divisor
+                    apart = k * product - cross * degrees - target * power
+                    kappa = (k + k_) * product - features * target - cross * second
+                    w[BY_KAPPA, 0, c], w[BY_KAPPA, 1, c] = kappa.real, kappa.imag
+                    w[BY_APART, 0, c], w[BY_APART, 1, c] = apart.real, apart.imag
+                    w[BY_DEGREES, 0, c], w[BY_DEGREES, 1, c] = degrees.real, degrees.imag
+                    w[BY_SECOND_DEGREES, 0, c], w[BY_SECOND_DEGREES, 1, c] = second.real, second.imag
+                    w[BY_POWER, 0, c], w[BY_POWER, 1, c] = power.real, power.imag
+                    w[BY_CROSS, 0, c], w[BY_CROSS, 1, c] = by_cross.real, by_cross.imag
+                    w[BY_WIDTH, 0, c], w[BY_WIDTH, 1, c] = by_width.real, by_width.imag
+            for j in range(i, count):
+                c, pair_number = 2 * count - 1 - j, number + j - i
+                out[0, 0, place, 0, pair_number] = complex(w[VARIANCE, 0, j], w[VARIANCE, 1, j])
+                out[0, 0, place, 1, pair_number] = complex(w[VARIANCE, 0, c], w[VARIANCE, 1, c])
+            if signals:
                 for j in range(i, count):
-                    out[0, 0, row, half, number + j - i] = complex(w[SIGNAL, 0, j], w[SIGNAL, 1, j])
-                    out[1, 0, row, half, number + j - i] = complex(w[VARIANCE, 0, j], w[VARIANCE, 1, j])
-                for n in range(parameters):
-                    dk, dd, dp = slopes[0, n, row, i], slopes[1, n, row, i], slopes[2, n, row, i]
-                    dd1, dp1 = slopes[3, n, row, i], slopes[4, n, row, i]
-                    own = 1.0 if n == parameters - 2 else 0.0
-                    for j in range(start, stop):
+                    c, pair_number = 2 * count - 1 - j, number + j - i
+                    out[1, 0, place, 0, pair_number] = complex(w[SIGNAL, 0, j], w[SIGNAL, 1, j])
+                    out[1, 0, place, 1, pair_number] = complex(w[SIGNAL, 0, c], w[SIGNAL, 1, c])
+            nears = 0
+            if parameters:
+                for c in range(i, 2 * count - i):
+                    if w[DIVISOR, 0, c] == 0 and w[DIVISOR, 1, c] == 0:
+                        near_at[nears] = c
+                        nears += 1
+            for n in range(parameters):
+                dk, dd, dp = slopes[0][n, row, i], slopes[1][n, row, i], slopes[2][n, row, i]
+                dd1, dp1 = slopes[3][n, row, i], slopes[4][n, row, i]
+                # What leaves the renormalised frequency where it is moves the target alone.
+                moves, is_width = dk != 0, n == parameters - 2
+                for c in range(start, stop):
+                    w[VARIANCE, 0, c], w[VARIANCE, 1, c] = 0.0, 0.0
+                if moves:
+                    for c in range(start, stop):
                         dk_, dd_ = (
-                            complex(moved[n, 0, 0, j], moved[n, 0, 1, j]),
-                            complex(moved[n, 1, 0, j], moved[n, 1, 1, j]),
+                            complex(moved[n, 0, 0, c], moved[n, 0, 1, c]),
+                            complex(moved[n, 1, 0, c], moved[n, 1, 1, c]),
                         )
-                        dp_, dd1_ = (
-                            complex(moved[n, 2, 0, j], moved[n, 2, 1, j]),
-                            complex(moved[n, 3, 0, j], moved[n, 3, 1, j]),
+                        variance = dk * complex(w[VARIANCE_BY_KAPPA, 0, c], w[VARIANCE_BY_KAPPA, 1, c])
+                        variance += (dk_ - dk) * complex(w[VARIANCE_BY_APART, 0, c], w[VARIANCE_BY_APART, 1, c])
+                        variance += (dd - dd_) * complex(w[VARIANCE_BY_DEGREES, 0, c], w[VARIANCE_BY_DEGREES, 1, c])
+                        variance += dd_ * complex(w[VARIANCE_BY_SECOND, 0, c], w[VARIANCE_BY_SECOND, 1, c])
+                        w[VARIANCE, 0, c], w[VARIANCE, 1, c] = variance.real, variance.imag
+                if signals:
+                    for c in range(start, stop):
+                        dp_ = complex(moved[n, 2, 0, c], moved[n, 2, 1, c])
+                        signal = (dp - dp_) * complex(w[BY_POWER, 0, c], w[BY_POWER, 1, c])
+                        signal += dp_ * complex(w[FEATURES, 0, c], w[FEATURES, 1, c])
+                        w[SIGNAL, 0, c], w[SIGNAL, 1, c] = signal.real, signal.imag
+                if signals and moves:
+                    for c in range(start, stop):
+                        dk_, dd_ = (
+                            complex(moved[n, 0, 0, c], moved[n, 0, 1, c]),
+                            complex(moved[n, 1, 0, c], moved[n, 1, 1, c]),
                         )
-                        dp1_, k_ = complex(moved[n, 4, 0, j], moved[n, 4, 1, j]), complex(w[0, 0, j], w[0, 1, j])
-                        divisor, mean = complex(w[DIVISOR, 0, j], w[DIVISOR, 1, j]), w[NEAR, 0, j]
-                        cross, target = (
-                            complex(w[CROSS, 0, j], w[CROSS, 1, j]),
-                            complex(w[TARGET, 0, j], w[TARGET, 1, j]),
-                        )
-                        dcross = (dd - dd_ - cross * (dk_ - dk)) * divisor + mean * (dd1 + dd1_)
-                        dtarget = (dp - dp_ - target * (dk_ - dk)) * divisor + mean * (dp1 + dp1_)
-                        dproduct = dk * k_ + k * dk_
-                        dsquares = dd_ - dk * cross - k * dcross
-                        dtarget_squares = dp_ - dk * target - k * dtarget
-                        dfeatures = dproduct * complex(w[BY_PRODUCT, 0, j], w[BY_PRODUCT, 1, j])
-                        dfeatures += dcross * complex(w[BY_CROSS, 0, j], w[BY_CROSS, 1, j])
-                        dfeatures += dsquares * complex(w[BY_SQUARES, 0, j], w[BY_SQUARES, 1, j])
-                        dfeatures += own * complex(w[BY_WIDTH, 0, j], w[BY_WIDTH, 1, j])
-                        features = complex(w[FEATURES, 0, j], w[FEATURES, 1, j])
-                        signal = dproduct * target + dtarget * complex(w[PRODUCT, 0, j], w[PRODUCT, 1, j])
-                        signal += dfeatures * complex(w[TARGET_SQUARES, 0, j], w[TARGET_SQUARES, 1, j])
-                        signal += features * dtarget_squares
-                        variance = dsquares + dfeatures * cross + features * dcross
-                        w[SIGNAL, 0, j], w[SIGNAL, 1, j] = signal.real, signal.imag
-                        w[VARIANCE, 0, j], w[VARIANCE, 1, j] = variance.real, variance.imag
+                        signal = complex(w[SIGNAL, 0, c], w[SIGNAL, 1, c])
+                        signal += dk * complex(w[BY_KAPPA, 0, c], w[BY_KAPPA, 1, c])
+                        signal += (dk_ - dk) * complex(w[BY_APART, 0, c], w[BY_APART, 1, c])
+                        signal += (dd - dd_) * complex(w[BY_DEGREES, 0, c], w[BY_DEGREES, 1, c])
+                        signal += dd_ * complex(w[BY_SECOND_DEGREES, 0, c], w[BY_SECOND_DEGREES, 1, c])
+                        w[SIGNAL, 0, c], w[SIGNAL, 1, c] = signal.real, signal.imag
+                if is_width:
+                    for c in range(start, stop):
+                        unit = complex(w[UNIT, 0, c], w[UNIT, 1, c])
+                        variance = unit * complex(w[VARIANCE_BY_WIDTH, 0, c], w[VARIANCE_BY_WIDTH, 1, c])
+                        w[VARIANCE, 0, c] += variance.real
+                        w[VARIANCE, 1, c] += variance.imag
+                if signals and is_width:
+                    for c in range(start, stop):
+                        unit = complex(w[UNIT, 0, c], w[UNIT, 1, c])
+                        signal = unit * complex(w[BY_WIDTH, 0, c], w[BY_WIDTH, 1, c])
+                        w[SIGNAL, 0, c] += signal.real
+                        w[SIGNAL, 1, c] += signal.imag
+                for m in range(nears):
+                    c = near_at[m]
+                    j = c if c < count else 2 * count - 1 - c
+                    dd1_, dp1_ = slopes[3][n, row, j], slopes[4][n, row, j]
+                    if c >= count:
+                        dd1_, dp1_ = dd1_.conjugate(), dp1_.conjugate()
+                    dcross, dtarget = -0.5 * (dd1 + dd1_), -0.5 * (dp1 + dp1_)
+                    variance = dcross * complex(w[VARIANCE_BY_CROSS, 0, c], w[VARIANCE_BY_CROSS, 1, c])
+                    w[VARIANCE, 0, c] += variance.real
+                    w[VARIANCE, 1, c] += variance.imag
+                    if signals:
+                        signal = dcross * complex(w[BY_CROSS, 0, c], w[BY_CROSS, 1, c])
+                        signal += dtarget * complex(w[BY_TARGET, 0, c], w[BY_TARGET, 1, c])
+                        w[SIGNAL, 0, c] += signal.real
+                        w[SIGNAL, 1, c] += signal.imag
+                for j in range(i, count):
+                    c, pair_number = 2 * count - 1 - j, number + j - i
+                    out[0, 1 + n, place, 0, pair_number] = complex(w[VARIANCE, 0, j], w[VARIANCE, 1, j])
+                    out[0, 1 + n, place, 1, pair_number] = complex(w[VARIANCE, 0, c], w[VARIANCE, 1, c])
+                if signals:
                     for j in range(i, count):
-                        out[0, 1 + n, row, half, number + j - i] = complex(w[SIGNAL, 0, j], w[SIGNAL, 1, j])
-                        out[1, 1 + n, row, half, number + j - i] = complex(w[VARIANCE, 0, j], w[VARIANCE, 1, j])
-                number += count - i
+                        c, pair_number = 2 * count - 1 - j, number + j - i
+                        out[1, 1 + n, place, 0, pair_number] = complex(w[SIGNAL, 0, j], w[SIGNAL, 1, j])
+                        out[1, 1 + n, place, 1, pair_number] = complex(w[SIGNAL, 0, c], w[SIGNAL, 1, c])
+            number += count - i
 
 
-def test(
-    numerator: ComplexArray,
-    variance: ComplexArray,
+def forcing(
+    pairs: ComplexArray,
     per_sample: FloatArray,
     untrained: float,
     row: NDArray[np.int64],
     noise_variance: FloatArray,
     total: ComplexArray,
     over: ComplexArray,
-    forcing: bool,
     out: ComplexArray,
 ) -> None:  # pragma: no cover (coverage does not see compiled code)
-    """Transform of the test forcing, or the test kernel, and its derivatives, as `scalingeq.theory.flow` has them.
+    """Transform of the test forcing and its derivatives, as `scalingeq.theory.flow` has them.
 
-    ``numerator`` and ``variance`` (1 or 1 + parameter, row, 2, pair) are the two-point equivalents, ``total`` and
-    ``over`` (2, pair) s + s' and the factor 1/(s s'); ``out`` (..., item, 2, pair) takes the results at the ``row`` of
-    each item.
+    ``pairs`` (2, 1 or 1 + parameter, row, 2, pair) are the variance and the signal, ``total`` and ``over`` (2, pair)
+    s + s' and 1/(s s'); ``out`` (..., item, 2, pair) takes the results at the ``row`` of each item.
     """
-    parameters, count = numerator.shape[0] - 1, over.shape[1]
+    parameters, count = pairs.shape[1] - 1, over.shape[1]
     # Few arrays in a loop, or it is not vectorised.
     resolved, unit, ratio = np.empty((3, count), dtype=np.complex128)
     for item in range(row.size):
         r, noise = row[item], noise_variance[item]
         q = per_sample[r, 0]
         for half in range(2):
-            signal, value = numerator[0, r, half], out[0, item, half]
-            share, factor = variance[0, r, half], over[half]
+            share, signal, value, factor = pairs[0, 0, r, half], pairs[1, 0, r, half], out[0, item, half], over[half]
             for n in range(count):
                 left = 1 - share[n] * q
                 norm = 1 / (left.real**2 + left.imag**2)
@@ -177,16 +261,50 @@ def test(
             if parameters:
                 for n in range(count):
                     ratio[n] = value[n] * resolved[n]
-            for m in range(parameters):
-                d_signal, d_share, slope = numerator[1 + m, r, half], variance[1 + m, r, half], out[1 + m, item, half]
-                for n in range(count):
-                    slope[n] = unit[n] * d_signal[n] + ratio[n] * (q * d_share[n])
-                if m == parameters - 1:
+                for m in range(1, parameters + 1):
+                    d_share, d_signal, slope = pairs[0, m, r, half], pairs[1, m, r, half], out[m, item, half]
                     for n in range(count):
-                        slope[n] += ratio[n] * share[n]
-            if forcing and parameters:
-                by_noise, by_time, both = out[-2, item, half], out[-1, item, half], total[half]
+                        slope[n] = unit[n] * d_signal[n] + ratio[n] * (q * d_share[n])
+                slope, by_noise, by_time, both = (
+                    out[parameters, item, half],
+                    out[-2, item, half],
+                    out[-1, item, half],
+                    total[half],
+                )
+                for n in range(count):
+                    slope[n] += ratio[n] * share[n]
                 for n in range(count):
                     by_noise[n] = unit[n]
                 for n in range(count):
                     by_time[n] = both[n] * (value[n] - (untrained + noise) * factor[n])
+
+
+def kernel(
+    variance: ComplexArray, per_sample: FloatArray, row: NDArray[np.int64], out: ComplexArray
+) -> None:  # pragma: no cover (coverage does not see compiled code)
+    """Transform of the test kernel and its derivatives, as `scalingeq.theory.flow` has them.
+
+    ``variance`` (1 or 1 + parameter, row, 2, pair) is that of `pair`; ``out`` (1 or 1 + parameter, item, 2, pair) takes
+    the results at the ``row`` of each item.
+    """
+    parameters, count = out.shape[0] - 1, variance.shape[3]
+    square = np.empty(count, dtype=np.complex128)
+    for item in range(row.size):
+        r = row[item]
+        q = per_sample[r, 0]
+        for half in range(2):
+            share, value = variance[0, r, half], out[0, item, half]
+            for n in range(count):
+                left = 1 - share[n] * q
+                norm = 1 / (left.real**2 + left.imag**2)
+                resolved = complex(left.real * norm, -left.imag * norm)
+                value[n] = share[n] * resolved
+                square[n] = resolved * resolved
+            for m in range(1, parameters + 1):
+                d_share, slope = variance[m, r, half], out[m, item, half]
+                for n in range(count):
+                    slope[n] = d_share[n] * square[n]
+            if parameters:
+                slope = out[parameters, item, half]
+                for n in range(count):
+                    slope[n] += value[n] * value[n]

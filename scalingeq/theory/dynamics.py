@@ -22,7 +22,7 @@ from scalingeq.theory.windows import invert_one, of_one_problem
 #: Problems, pairs of width and samples, that are solved together, without derivatives and with them, so that arrays stay
 #: in the processor's cache: those of one frequency, and those of pairs of frequencies; and curves of the latter. Arrays of
 #: 4 MB and more are slower by far: NumPy asks for large pages for them, which are cleared each time.
-PROBLEMS, PROBLEMS_OF_PAIRS, CURVES_OF_PAIRS = (64, 16), (8, 3), 48
+PROBLEMS, PROBLEMS_OF_PAIRS, CURVES_OF_PAIRS = (64, 16), (16, 16), 48
 #: Times of a curve from which on they are interpolated, from panels of this width in the logarithm of time.
 DENSE, DENSE_WIDTH = 4096, 0.5
 #: Time, in units of one over the trace, at which derivatives at the start are taken.

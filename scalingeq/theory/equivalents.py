@@ -269,6 +269,10 @@ def kernel_one_point(point: OnePoint) -> ComplexArray:
     return np.asarray(point.squares + point.kappa2 * point.degrees * (a + b - a * b))
 
 
+#: No derivatives of anything.
+NO_SLOPES = (np.empty((0, 0, 0), dtype=np.complex128),) * 5
+
+
 class Shared(NamedTuple):
     """What the two models have in common whose errors a pair of resolvents multiplies.
 
@@ -393,8 +397,9 @@ def two_point_of_pairs(
     """
     compiled = loops()
     if compiled is not None and nodes is None and shared == ONE_MODEL:
-        none = np.empty((5, 0, *point.s.shape), dtype=np.complex128)
-        (signal,), (variance,) = compiled_pairs(compiled, point, none, NEAR)
+        out = np.empty((2, 1, len(point.s), 2, laplace.pairs()[0].size), dtype=np.complex128)
+        compiled_pairs(compiled, point, 0, (), NEAR, out)
+        variance, signal = out[:, 0]
         return TwoPoint(signal, variance, signal, variance, point.per_sample[:, None])
     first, second = both_of_pairs(point)
     test = None
@@ -409,16 +414,21 @@ def two_point_of_pairs(
     return pair._replace(per_sample=np.broadcast_to(pair.per_sample, (len(point.s), 1, 1)))
 
 
-def compiled_pairs(compiled: Loops, point: OnePoint, slopes: ComplexArray, near_slope: float) -> ComplexArray:
-    """Signal and variance (2, 1 + parameter, row, 2, pair) of one model and their derivatives, by the compiled loop.
+def compiled_pairs(
+    compiled: Loops,
+    point: OnePoint,
+    first_row: int,
+    slopes: tuple[ComplexArray, ...],
+    near_slope: float,
+    out: ComplexArray,
+) -> None:
+    """Variance and, if ``out`` has room, signal of one model, and their derivatives, by the compiled loop.
 
-    ``slopes`` (5, parameter, row, frequency) are those of kappa2, degrees, power, and of the slopes of the two.
+    ``slopes``, each (parameter or more, row, frequency), are those of kappa2, degrees, power, and of the slopes of the
+    two; there may be none.
     """
-    fields = np.stack([point.kappa2, point.degrees, point.power, *point[6:10]])
-    out = np.empty((2, 1 + slopes.shape[1], len(point.s), 2, laplace.pairs()[0].size), dtype=np.complex128)
-    per_width = np.ascontiguousarray(np.broadcast_to(point.per_width, (len(point.s), 1))[:, 0])
-    compiled.pair(fields, per_width, slopes, NEAR, near_slope, out)
-    return out
+    fields = (point.kappa2, point.degrees, point.power, *point[6:10])
+    compiled.pair(fields, point.per_width, slopes or NO_SLOPES, first_row, NEAR, near_slope, out)
 
 
 def both_of_pairs(point: OnePoint) -> tuple[OnePoint, OnePoint]:
@@ -430,11 +440,10 @@ def both_of_pairs(point: OnePoint) -> tuple[OnePoint, OnePoint]:
 
 def at_pairs(fields: ComplexArray) -> tuple[ComplexArray, ComplexArray]:
     """Fields (..., frequency) at the first frequency (..., 1, pair) and the second, and its conjugate (..., 2, pair)."""
-    first, second = laplace.pairs()
-    right = np.empty((*fields.shape[:-1], 2, second.size), dtype=np.complex128)
-    right[..., 0, :] = np.take(fields, second, axis=-1)
-    np.conj(right[..., 0, :], out=right[..., 1, :])
-    return np.take(fields, first, axis=-1)[..., None, :], right
+    # One look-up of all takes less time than three.
+    both = np.take(np.concatenate([fields, fields.conj()], axis=-1), laplace.ends_of_pairs(), axis=-1)
+    count = both.shape[-1] // 3
+    return both[..., None, :count], both[..., count:].reshape(*fields.shape[:-1], 2, count)
 
 
 def cross_sums(first: OnePoint, second: OnePoint) -> tuple[ComplexArray, ComplexArray]:

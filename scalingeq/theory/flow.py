@@ -6,6 +6,7 @@ one over the width, one over the number of samples, the noise variance, the nois
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from scalingeq.theory.equivalents import (
     forcing_one_point,
     kernel_one_point,
 )
+from scalingeq.theory.scratch import scratch
 from scalingeq.theory.sensitivities import (
     OnePointSlopes,
     node_slopes,
@@ -31,18 +33,18 @@ from scalingeq.theory.two_frequency import KernelGrids, kernel_grids
 from scalingeq.theory.volterra import noisy_loss
 from scalingeq.theory.windows import (
     Layout,
-    Numbers,
     SortedTimes,
+    as_slice,
     equivalents,
+    inverse_of_pairs,
     invert,
-    invert_pairs,
     sort_times,
 )
 
 #: Curves whose transforms are worked on at once, and those with derivatives, so that they stay in the processor's cache.
 CURVES_AT_ONCE, CURVES_WITH_DERIVATIVES = 16, 8
-#: No factor at all pairs of frequencies.
-UNIT = np.ones((2, laplace.pairs()[0].size), dtype=np.complex128)
+#: Rows whose pairs of frequencies are worked on at once, for the same end.
+PAIRS_AT_ONCE = 8
 
 
 class Equivalents(NamedTuple):
@@ -90,44 +92,49 @@ def two_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) ->
 
     It is the test forcing and, with noise, the test kernel on the train loss.
     """
-    columns, rows = curves.grid.shape[1], len(curves.grid)
     noisy = bool(curves.noise_rate.any())
     if not (noisy or jacobian):
         return forcing_loss(curves, spectrum, jacobian)
     problem, sizes = curves.problems
-    bound = edge_bound(spectrum, curves.per_width.max(), curves.per_sample.max())
-    grids = kernel_grids(float(curves.grid.max()), bound)
     # One set of windows serves the forcing, the kernel, and the train loss, which is wanted at twice the times.
-    wanted = np.zeros((2 * rows + 1, max(columns, grids.time.size)))
-    wanted[:rows, :columns], wanted[rows, : grids.time.size], wanted[rows + 1 :, :columns] = (
-        curves.grid, grids.time, 2 * curves.grid,
-    )  # fmt: skip
-    times = sort_times(wanted)
-    forced, driven = times.curves(curves.which), times.curves(curves.which + rows + 1)
-    fed = times.curves(np.full(len(sizes), rows))
-    layouts, of_problems = (forced, fed, driven), (problem[forced.curve], fed.curve, problem[driven.curve])
-    end = times.end[np.concatenate([layout.window for layout in layouts])]
-    per_width, per_sample = sizes[np.concatenate(of_problems)].T
+    wanted = np.concatenate([curves.grid, 2 * curves.grid])
+    bound = edge_bound(spectrum, curves.per_width.max(), curves.per_sample.max())
+    times, grids = sort_times(wanted), kernel_grids(float(wanted.max()), bound)
+    forced, driven = times.curves(curves.which), times.curves(curves.which + len(curves.grid))
+    problems, windows = np.divmod(np.arange(len(sizes) * grids.end.size), grids.end.size)
+    end = np.concatenate([times.end[forced.window], grids.end[windows], times.end[driven.window]])
+    per_width, per_sample = sizes[np.concatenate([problem[forced.curve], problems, problem[driven.curve]])].T
     of, row = _equivalents(end, per_width, per_sample, spectrum, jacobian)
-    row_forced, row_fed, row_driven = np.split(row, np.cumsum([layout.curve.size for layout in layouts])[:-1])
-    signal, variance = two_points(of.point, of.slopes)
-    loss = _forced(times, forced, of, signal, variance, row_forced, curves)
-    # Derivatives of the kernel are not felt where there is no noise.
-    amplitude = _amplitudes(times, fed, of, variance if noisy else variance[:1], row_fed, grids)
-    train = _train_loss(of, row_driven, curves, driven.curve)
+    row_forced, row_fed, row_driven = np.split(row, [forced.curve.size, row.size - driven.curve.size])
+    row_fed = row_fed.reshape(len(sizes), -1)
+    # Without noise, derivatives of the kernel and of the train loss are not felt.
+    moved = of if noisy else of._replace(slopes=None)
+    loss = np.zeros((of.parameters or 1, curves.which.size, curves.grid.shape[1]))
+    kernel = np.empty((max(1, moved.parameters - 2), *row_fed.shape, grids.phase.size))
+    signals, count = int(row_forced.max()) + 1, len(of.point.s)
+    blocks = _blocks(of.point, signals, count if noisy else signals)
+    for rows, pairs in two_points(of.point, of.slopes, blocks):
+        _forcing_at(rows, pairs, of, row_forced, times, forced, curves, loss)
+        _kernel_at(rows, pairs[0, : len(kernel)], of, row_fed, grids, kernel)
+    values = _with_noise_rate(loss)
+    train = _train_loss(moved, row_driven, curves, driven.curve)
     window = driven.window - driven.window.min()
     p, resolvent = _resolvents(times.end[driven.window.min() :].tobytes(), grids.rate.tobytes())
     # The kernels' transforms (1 + parameter, problem, window, frequency).
-    kernel = (amplitude @ resolvent).view(np.complex128).reshape(*amplitude.shape[:2], *p.shape)
-    kernel = kernel[:, problem[driven.curve], window]
+    amplitude = grids.amplitudes(kernel.reshape(*kernel.shape[:2], -1))
+    transform = (amplitude @ resolvent).view(np.complex128).reshape(*amplitude.shape[:2], *p.shape)
+    transform = transform[:, problem[driven.curve], window]
+    if not noisy:
+        invert(times, driven, train * transform, values[-2:-1])
+        return values
     rate = curves.noise_rate[driven.curve, None]
-    added = train * (rate * kernel[0])
+    added = train * (rate * transform[0])
     if jacobian:
-        added[1 : len(kernel)] += rate * train[0] * kernel[1:]
-        added[-2] += train[0] * kernel[0]
+        added[1 : len(transform)] += rate * train[0] * transform[1:]
+        added[-2] += train[0] * transform[0]
         added[-1] = p[window] * added[0]
-    invert(times, driven, added, loss)
-    return loss
+    invert(times, driven, added, values)
+    return values
 
 
 @lru_cache(maxsize=8)
@@ -144,44 +151,75 @@ def forcing_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) -> Float
     """What `two_frequency_loss` gives without noise, for which the derivative with respect to its rate is left 0."""
     times = sort_times(curves.grid)
     layout = times.curves(curves.which)
-    end, whose = times.end[layout.window], layout.curve
-    of, row = _equivalents(end, curves.per_width[whose], curves.per_sample[whose], spectrum, jacobian)
-    signal, variance = two_points(of.point, of.slopes)
-    return _forced(times, layout, of, signal, variance, row, curves)
+    whose = layout.curve
+    of, row = _equivalents(
+        times.end[layout.window], curves.per_width[whose], curves.per_sample[whose], spectrum, jacobian
+    )
+    loss = np.zeros((of.parameters or 1, curves.which.size, curves.grid.shape[1]))
+    for rows, pairs in two_points(of.point, of.slopes, _blocks(of.point, len(of.point.s), len(of.point.s))):
+        _forcing_at(rows, pairs, of, row, times, layout, curves, loss)
+    return _with_noise_rate(loss)
 
 
-def _forced(
+def test_kernel_amplitudes(
+    grids: KernelGrids, per_width: FloatArray, per_sample: FloatArray, spectrum: AnySpectrum
+) -> FloatArray:
+    """Amplitudes (1 + parameter of spectrum and sizes, problem, term) of test kernels as sums of exponentials."""
+    windows = grids.end.size
+    of, row = _equivalents(
+        np.tile(grids.end, per_width.size), per_width.repeat(windows), per_sample.repeat(windows), spectrum, True
+    )
+    row = row.reshape(per_width.size, windows)
+    kernel = np.empty((of.parameters - 2, *row.shape, grids.phase.size))
+    for rows, pairs in two_points(of.point, of.slopes, _blocks(of.point, 0, len(of.point.s))):
+        _kernel_at(rows, pairs[0], of, row, grids, kernel)
+    return grids.amplitudes(kernel.reshape(*kernel.shape[:2], -1))
+
+
+def _with_noise_rate(forced: FloatArray) -> FloatArray:
+    """Add the derivatives of losses without noise with respect to its rate, which are 0, where there are derivatives."""
+    return forced if len(forced) == 1 else np.concatenate([forced[:-1], np.zeros_like(forced[:1]), forced[-1:]])
+
+
+def _blocks(point: OnePoint, forced: int, moved: int) -> Iterator[tuple[slice, bool, bool]]:
+    """Blocks for `two_points` of whole windows; signals are wanted up to row ``forced``, derivatives up to ``moved``."""
+    count, end = len(point.s), point.s[:, 0].real
+    begin, windows = 0, [*(np.flatnonzero(np.diff(end)) + 1).tolist(), count]
+    for window, following in zip(windows, [*windows[1:], count + PAIRS_AT_ONCE], strict=True):
+        if window in (forced, moved) or following - begin > PAIRS_AT_ONCE:
+            yield slice(begin, window), begin < forced, begin < moved
+            begin = window
+
+
+def _forcing_at(
+    rows: slice,
+    pairs: ComplexArray,
+    of: Equivalents,
+    row: IntArray,
     times: SortedTimes,
     layout: Layout,
-    of: Equivalents,
-    signal: ComplexArray,
-    variance: ComplexArray,
-    row: IntArray,
     curves: Curves,
-) -> FloatArray:
-    """Test loss without noise (1 or 1 + parameter, curve, time)."""
-
-    def transform(items: Numbers) -> ComplexArray:
-        noise, end = curves.noise_variance[layout.curve[items]], times.end[layout.window[items][0]]
-        return _test_loss(of, signal, variance, row[items], noise, end)
-
-    forced = invert_pairs(times, layout, transform, curves.grid.shape[1])
-    if len(forced) == 1:
-        return forced
-    # The noise of minibatches plays no part.
-    return np.concatenate([forced[:-1], np.zeros_like(forced[:1]), forced[-1:]])
+    loss: FloatArray,
+) -> None:
+    """Test loss without noise (1 or parameter, curve, time) at the times of windows, the noise rate left out."""
+    for window, items, where in layout.parts:
+        own = row[items]
+        if rows.start <= own[0] < rows.stop:
+            end, noise = times.end[window], curves.noise_variance[layout.curve[items]]
+            transform = _forcing(of, rows, pairs, own, noise, end)
+            loss[where] = inverse_of_pairs(transform, times.real_pair_weights(window))
 
 
-def _amplitudes(
-    times: SortedTimes, layout: Layout, of: Equivalents, variance: ComplexArray, row: IntArray, grids: KernelGrids
-) -> FloatArray:
-    """Amplitudes (1 or 1 + parameter of spectrum and sizes, problem, term) of test kernels as sums of exponentials."""
-
-    def transform(items: Numbers) -> ComplexArray:
-        rows = row[items]
-        return _test_loss(of, variance, variance, rows, np.zeros(rows.size))
-
-    return grids.amplitudes(invert_pairs(times, layout, transform, grids.time.size))
+def _kernel_at(
+    rows: slice, variance: ComplexArray, of: Equivalents, row: IntArray, grids: KernelGrids, kernel: FloatArray
+) -> None:
+    """Test kernel (1 or 1 + parameter of spectrum and sizes, problem, window, phase) at the times of its grid."""
+    some = slice(*np.searchsorted(row[0], (rows.start, rows.stop)))
+    own = row[:, some]
+    if own.size:
+        transform = _kernel(of, rows, variance, own.ravel())
+        inverse = inverse_of_pairs(transform, grids.weights)
+        kernel[:, :, some] = inverse.reshape(len(inverse), *own.shape, -1) / grids.end[some, None] ** 2
 
 
 def _equivalents(
@@ -193,7 +231,11 @@ def _equivalents(
     polish: bool = True,
 ) -> tuple[Equivalents, IntArray]:
     """Equivalents of windows with ``end`` (item,), and the row of each item."""
-    point, row, nodes = equivalents(end, per_width, per_sample, spectrum, polish=polish)
+    # Rows with the same end of their window follow each other.
+    order = np.argsort(-end, kind="stable")
+    point, ordered, nodes = equivalents(end[order], per_width[order], per_sample[order], spectrum, polish=polish)
+    row = np.empty_like(ordered)
+    row[order] = ordered
     slopes = None
     if jacobian:
         of_nodes = node_slopes(spectrum, float(np.abs(point.s).min()))
@@ -235,60 +277,56 @@ def _train_loss(of: Equivalents, row: IntArray, curves: Curves, whose: IntArray)
     return out
 
 
-def _test_loss(
-    of: Equivalents,
-    numerator: ComplexArray,
-    variance: ComplexArray,
-    row: IntArray,
-    noise_variance: FloatArray,
-    end: float | None = None,
+def _forcing(
+    of: Equivalents, rows: slice, pairs: ComplexArray, row: IntArray, noise_variance: FloatArray, end: float
 ) -> ComplexArray:
     """Transform (1 or parameter, item, 2, pair) of the test forcing of the window with ``end`` at the ``row`` of items.
 
-    The noise rate is none of the parameters. ``numerator`` is the signal of `two_points`. With the variance in its
-    place, no noise of the labels and no end, for there is no factor 1/(s s'), the same is the test kernel, with
-    derivatives for the spectrum and the sizes alone.
+    ``pairs`` are those of `two_points` of ``rows``, among which are those of the items. The noise rate is none of the
+    parameters.
     """
-    parameters, forcing = len(variance) - 1, end is not None
-    total, over = UNIT, UNIT
-    if end is not None:
-        total, over = laplace.pair_factors()
-        total, over = total / end, over * end**2
-    lead = 1 + parameters + (2 if forcing and parameters else 0)
-    out = np.empty((lead, row.size, *over.shape), dtype=np.complex128)
+    parameters, (total, over) = pairs.shape[1] - 1, laplace.pair_factors()
+    total, over = total / end, over * end**2
+    own, per_sample = row - rows.start, of.point.per_sample[rows]
+    out = scratch("losses of pairs", (3 + parameters if parameters else 1, row.size, *over.shape))
     compiled = loops()
     if compiled is not None:
-        # Strided rows would be compiled anew.
-        rows = np.ascontiguousarray(row)
-        compiled.test(
-            numerator, variance, of.point.per_sample, of.power, rows, noise_variance, total, over, forcing, out
-        )
+        compiled.forcing(pairs, per_sample, of.power, own, noise_variance, total, over, out)
         return out
-    noise, per_sample = noise_variance[:, None, None], of.point.per_sample[row, :, None]
-    resolved = 1 / (1 - variance[0, row] * per_sample)
+    noise, per_sample = noise_variance[:, None, None], per_sample[own, :, None]
+    variance, signal = pairs[:, :, as_slice(own)]
+    resolved = 1 / (1 - variance[0] * per_sample)
     unit = resolved * over
-    value = (numerator[0, row] + noise) * unit
+    value = (signal[0] + noise) * unit
     out[0] = value
     if parameters:
-        moved = variance[1:, row] * per_sample
-        moved[-1] += variance[0, row]
+        moved = variance[1:] * per_sample
+        moved[-1] += variance[0]
         moved *= value * resolved
-        slopes = out[1 : 1 + parameters]
-        np.multiply(numerator[1:, row], unit, out=slopes)
+        slopes = out[1:-2]
+        np.multiply(signal[1:], unit, out=slopes)
         slopes += moved
-        if forcing:
-            out[-2] = unit
-            out[-1] = total * (value - (of.power + noise) * over)  # without the jump at the start
+        out[-2] = unit
+        out[-1] = total * (value - (of.power + noise) * over)  # without the jump at the start
     return out
 
 
-def test_kernel_amplitudes(
-    grids: KernelGrids, per_width: FloatArray, per_sample: FloatArray, spectrum: AnySpectrum
-) -> FloatArray:
-    """Amplitudes (1 + parameter of spectrum and sizes, problem, term) of test kernels as sums of exponentials."""
-    times = sort_times(grids.time[None])
-    layout = times.curves(np.zeros(per_width.size, dtype=np.int64))
-    whose = layout.curve
-    of, row = _equivalents(times.end[layout.window], per_width[whose], per_sample[whose], spectrum, True)
-    _, variance = two_points(of.point, of.slopes)
-    return _amplitudes(times, layout, of, variance, row, grids)
+def _kernel(of: Equivalents, rows: slice, variance: ComplexArray, row: IntArray) -> ComplexArray:
+    """Transform (1 or 1 + parameter of spectrum and sizes, item, 2, pair) of the test kernel at the ``row`` of items.
+
+    ``variance`` is that of `two_points` of ``rows``, among which are those of the items.
+    """
+    own, per_sample = row - rows.start, of.point.per_sample[rows]
+    out = scratch("losses of pairs", (len(variance), row.size, *variance.shape[2:]))
+    compiled = loops()
+    if compiled is not None:
+        compiled.kernel(variance, per_sample, own, out)
+        return out
+    variance = variance[:, as_slice(own)]
+    resolved = 1 / (1 - variance[0] * per_sample[own, :, None])
+    value = variance[0] * resolved
+    out[0] = value
+    if len(out) > 1:
+        np.multiply(variance[1:], resolved * resolved, out=out[1:])
+        out[-1] += value * value
+    return out

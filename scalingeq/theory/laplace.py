@@ -84,6 +84,13 @@ def pairs() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 @lru_cache(maxsize=1)
+def ends_of_pairs() -> NDArray[np.int64]:
+    """Numbers (3 pair,) of the first frequencies of all pairs, the second, and their conjugates, which follow all."""
+    first, second = pairs()
+    return np.concatenate([first, second, second + NODES])
+
+
+@lru_cache(maxsize=1)
 def pair_factors() -> tuple[ComplexArray, ComplexArray]:
     """Sum s + s' and 1/(s s') of frequencies on the contour for times up to 1, at all pairs (2, pair).
 

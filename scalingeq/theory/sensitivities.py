@@ -7,6 +7,7 @@ needs, weighted with the logarithm of the mode's number: the exponents of a powe
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from scalingeq.theory.equivalents import (
     two_point,
 )
 from scalingeq.theory.following import sums_at
+from scalingeq.theory.scratch import scratch
 from scalingeq.theory.spectrum import (
     TAIL_NODES,
     AnySpectrum,
@@ -236,8 +238,13 @@ def one_point_slopes(point: OnePoint, nodes: Nodes, slopes: NodeSlopes, pairs: b
     return OnePointSlopes(names, kappa_slope, kappa1, d_degrees, d_power, d_squares, d_degrees_slope, d_power_slope)
 
 
-def two_points(point: OnePoint, slopes: OnePointSlopes | None = None) -> ComplexArray:
+def two_points(
+    point: OnePoint, slopes: OnePointSlopes | None, blocks: Iterable[tuple[slice, bool, bool]]
+) -> Iterator[tuple[slice, ComplexArray]]:
     """Two-point equivalents of one model at the pairs of frequencies of each contour, and their derivatives.
+
+    They are many times as large as the one-point equivalents, so that they are asked for in blocks, each of which lasts
+    until the next.
 
     Parameters
     ----------
@@ -245,67 +252,94 @@ def two_points(point: OnePoint, slopes: OnePointSlopes | None = None) -> Complex
         Equivalents (row, frequency).
     slopes : OnePointSlopes, optional
         Their derivatives.
+    blocks : iterable of (slice, bool, bool)
+        Rows, whether the signal is wanted, and whether derivatives are, where there are some.
 
-    Returns
-    -------
-    ndarray of complex, shape (2, 1 or 1 + parameter, row, 2, pair)
-        Signal and variance of `TwoPoint`, and after each, by the chain rule, its derivatives with respect to the
+    Yields
+    ------
+    rows : slice
+        Those of ``blocks``, in turn.
+    pairs : ndarray of complex, shape (1 or 2, 1 or 1 + parameter, row, 2, pair)
+        Variance and signal of `TwoPoint`, and after each, by the chain rule, its derivatives with respect to the
         parameters of the spectrum, ``per_width`` and ``per_sample``.
     """
-    moved = np.empty((5, 0, *point.s.shape), dtype=np.complex128)
-    if slopes is not None:
-        parts = (slopes.kappa2, slopes.degrees, slopes.power, slopes.degrees_slope, slopes.power_slope)
-        moved = np.stack([part[:-1] for part in parts])
     compiled = loops()
-    if compiled is not None:
-        return compiled_pairs(compiled, point, moved, NEAR)
-    out = np.empty((2, 1 + moved.shape[1], len(point.s), 2, laplace.pairs()[0].size), dtype=np.complex128)
-    together = 1 if slopes else CONTOURS
-    for row in range(0, len(point.s), together):
-        rows = slice(row, row + together)
-        some = OnePoint._make(field[rows] for field in point)
-        first, second = both_of_pairs(some)
-        cross, target = cross_sums(first, second)
-        pair = two_point(first, second, cross, target)
-        out[0, 0, rows], out[1, 0, rows] = pair.signal, pair.variance
-        if slopes:
-            out[0, 1:, rows], out[1, 1:, rows] = _pair_slopes(first, second, cross, target, moved[:, :, rows])
-    return out
+    for rows, signals, moving in blocks:
+        moved: tuple[ComplexArray, ...] = ()
+        if moving and slopes is not None:
+            moved = (slopes.kappa2, slopes.degrees, slopes.power, slopes.degrees_slope, slopes.power_slope)
+        # The last parameter is the Laplace frequency.
+        count = len(moved[0]) - 1 if moved else 0
+        out = scratch("pairs", (1 + signals, 1 + count, rows.stop - rows.start, 2, laplace.pairs()[0].size))
+        if compiled is not None:
+            compiled_pairs(compiled, point, rows.start, moved, NEAR, out)
+        else:
+            for row in range(rows.start, rows.stop, CONTOURS):
+                some = slice(row, min(row + CONTOURS, rows.stop))
+                own = out[:, :, some.start - rows.start : some.stop - rows.start]
+                first, second = both_of_pairs(OnePoint._make(field[some] for field in point))
+                cross, target = cross_sums(first, second)
+                pair = two_point(first, second, cross, target)
+                own[:, 0] = (pair.variance, pair.signal)[: len(own)]
+                if moved:
+                    changes = np.stack([part[:-1, some] for part in moved])
+                    _pair_slopes(first, second, cross, target, changes, own[:, 1:])
+        yield rows, out
 
 
 def _pair_slopes(
-    first: OnePoint, second: OnePoint, cross: ComplexArray, target: ComplexArray, moved: ComplexArray
-) -> tuple[ComplexArray, ComplexArray]:
+    first: OnePoint, second: OnePoint, cross: ComplexArray, target: ComplexArray, moved: ComplexArray, out: ComplexArray
+) -> None:
     """Derivatives of `two_points`; ``moved`` are those of kappa2, degrees, power and their slopes."""
-    left, right = at_pairs(moved)
-    kappa_left, degrees_left, power_left, *_ = left
-    kappa_right, degrees_right, power_right, *_ = right
-    apart = second.kappa2 - first.kappa2
-    near = np.nonzero(~(np.abs(apart) > NEAR * np.abs(first.kappa2)))
-    apart[near] = 1
+    # What they are made of is found first, once for all parameters.
+    kappa, per_width = first.kappa2, first.per_width
+    apart = second.kappa2 - kappa
+    near = np.nonzero(~(np.abs(apart) > NEAR * np.abs(kappa)))
+    apart[near] = np.inf
     divisor = 1 / apart
-    shift = kappa_right - kappa_left
-    cross_slopes = (degrees_left - degrees_right - cross * shift) * divisor
-    target_slopes = (power_left - power_right - target * shift) * divisor
-    row, half, number = near
-    means = (left[3:, :, row, 0, number] + right[3:, :, row, half, number]) / -2
-    cross_slopes[:, row, half, number], target_slopes[:, row, half, number] = means
-    per_width, both = first.per_width, first.kappa2 * second.kappa2
-    both_slopes = kappa_left * second.kappa2 + first.kappa2 * kappa_right
-    squares, target_squares = second.degrees - first.kappa2 * cross, second.power - first.kappa2 * target
-    squares_slopes = degrees_right - kappa_left * cross - first.kappa2 * cross_slopes
-    target_squares_slopes = power_right - kappa_left * target - first.kappa2 * target_slopes
-    resolved = 1 / (1 - squares * per_width)
+    both, resolved = kappa + second.kappa2, 1 / (1 - (second.degrees - kappa * cross) * per_width)
     # The share of the features, kappa kappa' h / (N (1 - gamma_2)).
-    unit = both * cross * resolved
-    features, weight = unit * per_width, per_width * resolved
-    features_slopes = (
-        both_slopes * (weight * cross) + cross_slopes * (weight * both) + squares_slopes * (weight * features)
-    )
-    features_slopes[-2] += unit * resolved
-    signal = both_slopes * target + both * target_slopes
-    signal += features_slopes * target_squares
-    signal += features * target_squares_slopes
-    squares_slopes += features_slopes * cross
-    squares_slopes += features * cross_slopes
-    return signal, squares_slopes
+    unit = kappa * second.kappa2 * cross * resolved
+    features = unit * per_width
+    by_target = kappa * (second.kappa2 - features)
+    # Both change with kappa2 at both frequencies, with its difference, with the difference of the degrees and with those
+    # at the second frequency: differences, lest they cancel where the frequencies are close.
+    weight = per_width * resolved * cross
+    product, by_second, by_cross = weight * cross, 1 + weight * features, features - kappa + weight * by_target
+    by_degrees = by_cross * divisor
+    by_apart, by_kappa = kappa * product - cross * by_degrees, both * product - cross * by_second
+    by = [(by_kappa, by_apart, by_degrees, by_second)]
+    by_width, near_by_cross = [resolved * cross], [by_cross[near]]
+    signals, by_power = len(out) == 2, by_target * divisor
+    if signals:
+        target_squares = second.power - kappa * target
+        weight = per_width * resolved * target_squares
+        product, by_second, by_cross = target + weight * cross, weight * features, weight * by_target
+        by_degrees = by_cross * divisor
+        by_apart = kappa * product - cross * by_degrees - target * by_power
+        by_kappa = both * product - cross * by_second - features * target
+        by.append((by_kappa, by_apart, by_degrees, by_second))
+        by_width.append(resolved * target_squares)
+        near_by_cross.append(by_cross[near])
+    # Where the frequencies are all but equal, divided differences change like the mean of the slopes.
+    row, half, number = near
+    left, right = (moved[3:, :, row, frequency[number]] for frequency in laplace.pairs())
+    near_cross, near_target = (left + np.where(half, right.conj(), right)) / -2
+    near_target = near_target * by_target[near]
+    for n in range(moved.shape[1]):
+        (kappa_left, degrees_left, power_left), (kappa_right, degrees_right, power_right) = at_pairs(moved[:3, n])
+        out[0, n] = 0
+        if signals:
+            np.multiply(power_right, features, out=out[1, n])
+            out[1, n] += (power_left - power_right) * by_power
+            out[1, n][near] += near_target[n]
+        # What leaves the renormalised frequency where it is moves the target alone.
+        if moved[0, n, 0, 0]:
+            changes = kappa_left, kappa_right - kappa_left, degrees_left - degrees_right, degrees_right
+            for slope, coefficients in zip(out[:, n], by, strict=True):
+                for change, coefficient in zip(changes, coefficients, strict=True):
+                    slope += change * coefficient
+        for slope, coefficient in zip(out[:, n], near_by_cross, strict=True):
+            slope[near] += near_cross[n] * coefficient
+    for slope, coefficient in zip(out[:, -2], by_width, strict=True):
+        slope += unit * coefficient

@@ -21,10 +21,22 @@ from scalingeq.theory.equivalents import (
 from scalingeq.theory.shift import ShiftedNodes, shifted_nodes
 from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray, Nodes
 from scalingeq.theory.volterra import Exponentials, pseudo_inverse
-from scalingeq.theory.windows import SortedTimes, equivalents, invert_one_of_pairs, invert_pairs, sort_times, take
+from scalingeq.theory.windows import (
+    SortedTimes,
+    equivalents,
+    invert_one_of_pairs,
+    invert_pairs,
+    real_pair_weights,
+    sort_times,
+    take,
+)
 
 #: Rates to the decade in the sum of exponentials that stands for a test kernel.
 RATES_PER_DECADE = 12
+#: The slowest rate, in units of one over the last time, and the fastest, in units of the largest eigenvalue.
+KERNEL_RATES = 0.3, 8.0
+#: One over the first time there, in units of the fastest rate.
+KERNEL_START = 30.0
 #: Power of one over the time that errors of that sum are measured in.
 KERNEL_POWER = 1.5
 
@@ -106,41 +118,56 @@ def kernel_terms(last: float, edge: float, model: Model) -> Exponentials:
 
 
 class KernelGrids(NamedTuple):
-    """Grids of a sum of exponentials.
+    """Grids of a sum of exponentials. The times are at the same phases of all windows.
 
     Attributes
     ----------
-    time : ndarray, shape (time,)
-        Times at which the kernel is taken.
+    end : ndarray, shape (window,)
+        Ends of the windows, the last first.
+    phase : ndarray, shape (phase,)
+        Times, in units of the end of their window.
+    weights : ndarray, shape (phase, part)
+        Weights, as `scalingeq.theory.windows.real_pair_weights` gives them, of a window that ends at 1.
     rate : ndarray, shape (term,)
         Rates of the exponentials.
-    inverse : two ndarray, shape (term, rank) and (rank, time)
+    inverse : two ndarray, shape (term, rank) and (rank, window * phase)
         What turns the kernel at the times into the amplitudes.
     """
 
-    time: FloatArray
+    end: FloatArray
+    phase: FloatArray
+    weights: FloatArray
     rate: FloatArray
     inverse: tuple[FloatArray, FloatArray]
 
+    @property
+    def time(self) -> FloatArray:
+        """Times (window * phase,) at which the kernel is taken."""
+        return np.multiply.outer(self.end, self.phase).ravel()
+
     def amplitudes(self, values: FloatArray) -> FloatArray:
-        """Amplitudes (..., term) of kernels with ``values`` (..., time)."""
+        """Amplitudes (..., term) of kernels with ``values`` (..., window * phase)."""
         left, right = self.inverse
         return (values @ right.T) @ left.T
 
 
 def kernel_grids(last: float, edge: float) -> KernelGrids:
-    """Grids for times up to ``last`` and eigenvalues up to ``edge``, both rounded up so that few grids serve all."""
-    return _kernel_grids(math.ceil(2 * math.log2(last)), math.ceil(2 * math.log2(edge)))
+    """Grids for times up to ``last`` and eigenvalues up to ``edge``, which few grids, scaled by ``last``, serve."""
+    decades = math.log10(max(KERNEL_RATES[1] * edge * last / KERNEL_RATES[0], 10.0))
+    scaled = _kernel_grids(math.ceil(decades * RATES_PER_DECADE))
+    return scaled._replace(end=last * scaled.end, rate=scaled.rate / last)
 
 
 @lru_cache(maxsize=64)
-def _kernel_grids(last_number: int, edge_number: int) -> KernelGrids:
-    fastest, last = 2 * 2.0 ** (edge_number / 2), 2.0 ** (last_number / 2)
-    slowest = min(0.3 / last, fastest / 10)
-    rate = np.geomspace(slowest, 2 * fastest, 1 + math.ceil(RATES_PER_DECADE * math.log10(2 * fastest / slowest)))
-    time = np.geomspace(0.01 / fastest, max(last, 1 / fastest), 2 * rate.size)
+def _kernel_grids(steps: int) -> KernelGrids:
+    """Those of times up to 1, with so many steps from the slowest to the fastest rate."""
+    rate = KERNEL_RATES[0] * 10 ** (np.arange(steps + 1) / RATES_PER_DECADE)
+    end = laplace.WINDOW ** -np.arange(math.ceil(math.log10(KERNEL_START * rate[-1])), dtype=np.float64)
+    phase = 10 ** (-np.arange(2 * RATES_PER_DECADE) / (2 * RATES_PER_DECADE))
+    time = np.multiply.outer(end, phase).ravel()
     # Kernels fall about like this power of the time.
-    return KernelGrids(time, rate, pseudo_inverse(time, (time + 1 / fastest) ** -KERNEL_POWER, rate))
+    inverse = pseudo_inverse(time, (time + KERNEL_RATES[1] / 2 / rate[-1]) ** -KERNEL_POWER, rate)
+    return KernelGrids(end, phase, real_pair_weights(laplace.propagate(phase)), rate, inverse)
 
 
 def product_of_pairs(point: OnePoint, ridge: float = 0.0) -> ComplexArray:

@@ -19,6 +19,8 @@ from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray, Nod
 KEPT_TIMES = 20_000
 #: Times of which those of pairs of frequencies are kept, which take far more room.
 KEPT_PAIRS = 1_000
+#: Items from which on products of matrices are fastest one lead after the other.
+FEW_ITEMS = 4
 
 Numbers: TypeAlias = IntArray | slice
 
@@ -74,8 +76,7 @@ class SortedTimes:
         """Those of pairs of frequencies at the times of a window."""
         if window in self._kept:
             return self._kept[window]
-        weights = laplace.pair_weights(self.weights[self.first[window] : self.first[window + 1]])
-        real = np.conj(weights).reshape(len(weights), -1).view(np.float64)
+        real = real_pair_weights(self.weights[self.first[window] : self.first[window + 1]])
         if self.place.size <= KEPT_PAIRS:
             self._kept[window] = real
         return real
@@ -112,17 +113,17 @@ def _layout(times: SortedTimes, rows: bytes) -> Layout:
         for number in range(count[one]):
             window = int(begin[one]) + number
             place = times.place[times.first[window] : times.first[window + 1]]
-            of_curves, of_times = _as_slice(curves), _as_slice(place)
+            of_curves, of_times = as_slice(curves), as_slice(place)
             if not (isinstance(of_curves, slice) or isinstance(of_times, slice)):
                 of_curves = curves[:, None]
-            parts.append((window, _as_slice(start[curves] + number), (slice(None), of_curves, of_times)))
+            parts.append((window, as_slice(start[curves] + number), (slice(None), of_curves, of_times)))
     return Layout(curve, np.arange(curve.size) - start[curve] + begin[row[curve]], row.size, parts)
 
 
 _layout_before = lru_cache(maxsize=64)(_layout)
 
 
-def _as_slice(numbers: IntArray) -> Numbers:
+def as_slice(numbers: IntArray) -> Numbers:
     """A slice, which takes no time to look up, where numbers are evenly spaced."""
     step = int(numbers[1] - numbers[0]) if numbers.size > 1 else 1
     if step > 0 and (np.diff(numbers) == step).all():
@@ -180,12 +181,25 @@ def invert_pairs(
     values = np.zeros((0, layout.curves, columns))
     for window, items, where in layout.parts:
         weights = times.real_pair_weights(window)
-        own = np.ascontiguousarray(transform(items)).view(np.float64)
-        inverse = own.reshape(-1, weights.shape[1]) @ weights.T
+        inverse = inverse_of_pairs(transform(items), weights)
         if not len(values):
-            values = np.zeros((len(own), *values.shape[1:]))
-        values[where] = inverse.reshape(len(own), -1, len(weights))
+            values = np.zeros((len(inverse), *values.shape[1:]))
+        values[where] = inverse
     return values
+
+
+def real_pair_weights(weights: ComplexArray) -> FloatArray:
+    """Weights (time, part) of pairs of frequencies, of real and imaginary parts in turn, from those of one frequency."""
+    pairs = laplace.pair_weights(weights)
+    return np.conj(pairs).reshape(len(pairs), -1).view(np.float64)
+
+
+def inverse_of_pairs(transform: ComplexArray, weights: FloatArray) -> FloatArray:
+    """Inverse (lead, item, time) of a transform (lead, item, 2, pair); ``weights`` as `real_pair_weights` gives them."""
+    parts = np.ascontiguousarray(transform).view(np.float64).reshape(*transform.shape[:2], -1)
+    if parts.shape[1] >= FEW_ITEMS:
+        return parts @ weights.T
+    return np.asarray((parts.reshape(-1, parts.shape[2]) @ weights.T).reshape(*transform.shape[:2], -1))
 
 
 def equivalents(
