@@ -8,7 +8,7 @@ from scalingeq.theory.spectrum import ComplexArray, FloatArray
 
 
 def slopes(
-    fields: ComplexArray,
+    fields: tuple[ComplexArray, ...],
     per_width: FloatArray,
     per_sample: FloatArray,
     eigenvalue: FloatArray,
@@ -18,7 +18,7 @@ def slopes(
 ) -> None:  # pragma: no cover (coverage does not see compiled code)
     """Derivatives of one-point equivalents, as `scalingeq.theory.sensitivities.one_point_slopes` has them.
 
-    ``fields`` (7, frequency) are kappa2, kappa1 and degrees, and the slopes and curvatures of degrees and power;
+    ``fields``, each (frequency,), are kappa2, kappa1 and degrees, and the slopes and curvatures of degrees and power;
     ``weights`` (2, 2, parameter, node) the changes and the moves, of trace and target, at the nodes; ``trace``
     (parameter,) the changes of the whole trace. ``out`` (5 or 7, parameter + 3, frequency) takes the fields of
     `OnePointSlopes`, the last two only where it has room for them.
@@ -41,9 +41,9 @@ def slopes(
         used = np.flatnonzero(own)
         begin[k] = np.uint64(used[0] // 16 * 16 if used.size else nodes)
     at_fixed = np.zeros((2, 2, parameters + 3), dtype=np.complex128)
-    for f in range(fields.shape[1]):
+    for f in range(fields[0].size):
         p, q = per_width[f], per_sample[f]
-        kappa, kappa1, d = fields[0, f], fields[1, f], fields[2, f]
+        kappa, kappa1, d = fields[0][f], fields[1][f], fields[2][f]
         x0, y = kappa.real, kappa.imag
         for i in range(nodes):
             x = x0 + eigen[i]
@@ -59,12 +59,10 @@ def slopes(
                 for i in range(begin[k], end):
                     a0 += plain[k, i] * inverse[i]
                     b0 += moment[k, i] * inverse[i]
+                    a1 += plain[k, i] * square[i]
+                    b1 += moment[k, i] * square[i]
                 total = b0 + conjugate * a0
-                if pairs:
-                    for i in range(begin[k], end):
-                        a1 += plain[k, i] * square[i]
-                        b1 += moment[k, i] * square[i]
-                    slope = -a0 - turn * (b1 + conjugate * a1)
+                slope = -a0 - turn * (b1 + conjugate * a1)
             k += 2 * parameters
             if begin[k] < end:
                 a0 = a1 = b1 = a2 = b2 = 0.0
@@ -72,19 +70,17 @@ def slopes(
                     a0 += plain[k, i] * inverse[i]
                     a1 += plain[k, i] * square[i]
                     b1 += moment[k, i] * square[i]
+                    a2 += plain[k, i] * cube[i]
+                    b2 += moment[k, i] * cube[i]
                 mixed = b1 + conjugate * a1
                 second = a0 + turn * mixed
+                third = mixed + turn * (a1 + turn * (b2 + conjugate * a2))
                 total += kappa * second
-                if pairs:
-                    for i in range(begin[k], end):
-                        a2 += plain[k, i] * cube[i]
-                        b2 += moment[k, i] * cube[i]
-                    third = mixed + turn * (a1 + turn * (b2 + conjugate * a2))
-                    slope += second - 2 * kappa * third
+                slope += second - 2 * kappa * third
             at_fixed[0, j, n], at_fixed[1, j, n] = total, slope
         a, b = 1 - d * p, 1 - d * q
         by_degrees = -kappa * (b * p + a * q)
-        unit = 1 / (a * b + by_degrees * fields[3, f])
+        unit = 1 / (a * b + by_degrees * fields[3][f])
         over = 1 / b
         for n in range(parameters + 3):
             change = complex(1.0)
@@ -95,17 +91,17 @@ def slopes(
             elif n == parameters + 1:
                 change = kappa * d * a
             moved = change * unit
-            degrees = at_fixed[0, 0, n] + moved * fields[3, f]
+            degrees = at_fixed[0, 0, n] + moved * fields[3][f]
             out[0, n, f] = moved
             out[2, n, f] = degrees
-            out[3, n, f] = at_fixed[0, 1, n] + moved * fields[4, f]
+            out[3, n, f] = at_fixed[0, 1, n] + moved * fields[4][f]
             squares = -(moved * d + kappa * degrees)
             if n < parameters:
                 squares += trace[n]
             out[4, n, f] = squares
             if pairs:
-                out[5, n, f] = at_fixed[1, 0, n] + moved * fields[5, f]
-                out[6, n, f] = at_fixed[1, 1, n] + moved * fields[6, f]
+                out[5, n, f] = at_fixed[1, 0, n] + moved * fields[5][f]
+                out[6, n, f] = at_fixed[1, 1, n] + moved * fields[6][f]
             if p >= q:
                 total = kappa1 * degrees * q
                 if n == parameters + 1:

@@ -19,10 +19,10 @@ from scalingeq.theory.two_frequency import Model, flow_test_kernel, kernel_terms
 from scalingeq.theory.volterra import Exponentials, check_kernel_norm
 from scalingeq.theory.windows import invert_one, of_one_problem
 
-#: Problems, pairs of width and samples, that are solved together, without derivatives and with them, so that arrays stay
-#: in the processor's cache: those of one frequency, and those of pairs of frequencies; and curves of the latter. Arrays of
-#: 4 MB and more are slower by far: NumPy asks for large pages for them, which are cleared each time.
-PROBLEMS, PROBLEMS_OF_PAIRS, CURVES_OF_PAIRS = (64, 16), (16, 16), 48
+#: Problems, pairs of width and samples, of one frequency that are solved together, without derivatives and with them, so
+#: that arrays stay in the processor's cache; problems of pairs of frequencies, and curves of these. Arrays of 4 MB and more
+#: are slower by far: NumPy asks for large pages for them, which are cleared each time.
+PROBLEMS, PROBLEMS_OF_PAIRS, CURVES_OF_PAIRS = (64, 16), 16, 48
 #: Times of a curve from which on they are interpolated, from panels of this width in the logarithm of time.
 DENSE, DENSE_WIDTH = 4096, 0.5
 #: Time, in units of one over the trace, at which derivatives at the start are taken.
@@ -168,7 +168,7 @@ def _losses(curves: Curves, spectrum: AnySpectrum, kind: Kind, parameters: tuple
     one = (curves.per_sample == 0) | (kind == "train")
     for chosen, solve, most, most_curves in (
         (one, one_frequency_loss, PROBLEMS[bool(parameters)], curves.which.size),
-        (~one, two_frequency_loss, PROBLEMS_OF_PAIRS[bool(parameters)], CURVES_OF_PAIRS),
+        (~one, two_frequency_loss, PROBLEMS_OF_PAIRS, CURVES_OF_PAIRS),
     ):
         for group in _groups(np.flatnonzero(chosen), curves, most, most_curves):
             if group.size == curves.which.size:

@@ -15,18 +15,9 @@ import numpy as np
 from scalingeq.theory import laplace
 from scalingeq.theory.compiled import loops
 from scalingeq.theory.curves import Curves, IntArray
-from scalingeq.theory.equivalents import (
-    OnePoint,
-    forcing_one_point,
-    kernel_one_point,
-)
+from scalingeq.theory.equivalents import OnePoint, forcing_one_point, kernel_one_point
 from scalingeq.theory.scratch import scratch
-from scalingeq.theory.sensitivities import (
-    OnePointSlopes,
-    node_slopes,
-    one_point_slopes,
-    two_points,
-)
+from scalingeq.theory.sensitivities import OnePointSlopes, node_slopes, one_point_slopes, two_points
 from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray
 from scalingeq.theory.stability import edge_bound
 from scalingeq.theory.two_frequency import KernelGrids, kernel_grids
@@ -41,9 +32,9 @@ from scalingeq.theory.windows import (
     sort_times,
 )
 
-#: Curves whose transforms are worked on at once, and those with derivatives, so that they stay in the processor's cache.
-CURVES_AT_ONCE, CURVES_WITH_DERIVATIVES = 16, 8
-#: Rows whose pairs of frequencies are worked on at once, for the same end.
+#: Curves whose transforms are worked on at once, so that they stay in the processor's cache.
+CURVES_AT_ONCE = 32
+#: Rows whose pairs of frequencies are worked on at once, unless more have the same end of their window.
 PAIRS_AT_ONCE = 8
 
 
@@ -78,9 +69,8 @@ def one_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) ->
     of, row = _equivalents(end, curves.per_width[whose], curves.per_sample[whose], spectrum, jacobian, polish=False)
     values = np.zeros((1 + of.parameters, curves.which.size, curves.grid.shape[1]))
     # Curves may share their equivalents; their transforms and derivatives would not fit into the cache together.
-    together = CURVES_WITH_DERIVATIVES if jacobian else CURVES_AT_ONCE
-    for first in range(0, curves.which.size, together):
-        own = curves.which[first : first + together]
+    for first in range(0, curves.which.size, CURVES_AT_ONCE):
+        own = curves.which[first : first + CURVES_AT_ONCE]
         items = slice(*np.searchsorted(whose, (first, first + own.size)))
         train = _train_loss(of, row[items], curves, whose[items])
         invert(times, times.curves(own), train, values, first)
@@ -231,8 +221,8 @@ def _equivalents(
     polish: bool = True,
 ) -> tuple[Equivalents, IntArray]:
     """Equivalents of windows with ``end`` (item,), and the row of each item."""
-    # Rows with the same end of their window follow each other.
-    order = np.argsort(-end, kind="stable")
+    # Pairs of frequencies are worked on in blocks of rows with the same end of their window.
+    order = np.argsort(-end, kind="stable") if polish else slice(None)
     point, ordered, nodes = equivalents(end[order], per_width[order], per_sample[order], spectrum, polish=polish)
     row = np.empty_like(ordered)
     row[order] = ordered
@@ -251,7 +241,7 @@ def _train_loss(of: Equivalents, row: IntArray, curves: Curves, whose: IntArray)
         moved = [np.empty((0, *point.s.shape), dtype=np.complex128)] * 5
         if slopes is not None:
             moved = [field[:-1] for field in slopes[1:6]]
-        out = np.empty((1 + of.parameters, row.size, point.s.shape[1]), dtype=np.complex128)
+        out = scratch("train losses", (1 + of.parameters, row.size, point.s.shape[1]))
         compiled.train(
             *point[:6], *point[-2:], *moved, of.power, row, curves.noise_variance[whose], curves.noise_rate[whose], out
         )
@@ -263,7 +253,7 @@ def _train_loss(of: Equivalents, row: IntArray, curves: Curves, whose: IntArray)
     if slopes is None:
         return loss[None]
     resolved = 1 / (1 - rate / 2 * kernel)
-    out = np.empty((1 + of.parameters, *loss.shape), dtype=np.complex128)
+    out = scratch("train losses", (1 + of.parameters, *loss.shape))
     kappa2, kappa1, degrees, power, squares = (field[:-1] for field in slopes[1:6])
     out[0] = loss
     forced = (kappa2 * point.power + point.kappa2 * power) / point.kappa1

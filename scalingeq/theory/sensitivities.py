@@ -198,9 +198,11 @@ def one_point_slopes(point: OnePoint, nodes: Nodes, slopes: NodeSlopes, pairs: b
     shares = slopes.trace.sum(axis=1)
     compiled = loops()
     if compiled is not None:
-        fields = np.stack([kappa, point.kappa1, degrees, *point[6:10]]).reshape(7, -1)
-        per_width, per_sample = (np.broadcast_to(size, shape).ravel() for size in point[-2:])
+        fields = tuple(field.ravel() for field in (kappa, point.kappa1, degrees, *point[6:10]))
+        sizes = np.empty((2, *shape))
+        sizes[0], sizes[1] = point.per_width, point.per_sample
         out = np.empty((7 if pairs else 5, count + 3, kappa.size), dtype=np.complex128)
+        per_width, per_sample = sizes.reshape(2, -1)
         compiled.slopes(fields, per_width, per_sample, nodes.eigenvalue, slopes.weights, shares, out)
         found = list(out.reshape(*out.shape[:2], *shape))
         return OnePointSlopes(names, *found, *[np.zeros_like(found[0])] * (7 - len(found)))
@@ -326,20 +328,19 @@ def _pair_slopes(
     left, right = (moved[3:, :, row, frequency[number]] for frequency in laplace.pairs())
     near_cross, near_target = (left + np.where(half, right.conj(), right)) / -2
     near_target = near_target * by_target[near]
-    for n in range(moved.shape[1]):
-        (kappa_left, degrees_left, power_left), (kappa_right, degrees_right, power_right) = at_pairs(moved[:3, n])
+    for n, moves in enumerate(moved[0, :, 0, 0] != 0):
+        # What leaves the renormalised frequency where it is moves the target alone.
+        left, right = at_pairs(moved[0 if moves else 2 : 3 if signals else 2, n])
         out[0, n] = 0
         if signals:
-            np.multiply(power_right, features, out=out[1, n])
-            out[1, n] += (power_left - power_right) * by_power
+            np.multiply(right[-1], features, out=out[1, n])
+            out[1, n] += (left[-1] - right[-1]) * by_power
             out[1, n][near] += near_target[n]
-        # What leaves the renormalised frequency where it is moves the target alone.
-        if moved[0, n, 0, 0]:
-            changes = kappa_left, kappa_right - kappa_left, degrees_left - degrees_right, degrees_right
-            for slope, coefficients in zip(out[:, n], by, strict=True):
+        if moves:
+            changes = left[0], right[0] - left[0], left[1] - right[1], right[1]
+            for slope, coefficients, near_coefficient in zip(out[:, n], by, near_by_cross, strict=True):
                 for change, coefficient in zip(changes, coefficients, strict=True):
                     slope += change * coefficient
-        for slope, coefficient in zip(out[:, n], near_by_cross, strict=True):
-            slope[near] += near_cross[n] * coefficient
+                slope[near] += near_cross[n] * near_coefficient
     for slope, coefficient in zip(out[:, -2], by_width, strict=True):
         slope += unit * coefficient

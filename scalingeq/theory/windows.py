@@ -19,8 +19,9 @@ from scalingeq.theory.spectrum import AnySpectrum, ComplexArray, FloatArray, Nod
 KEPT_TIMES = 20_000
 #: Times of which those of pairs of frequencies are kept, which take far more room.
 KEPT_PAIRS = 1_000
-#: Items from which on products of matrices are fastest one lead after the other.
-FEW_ITEMS = 4
+#: Items from which on products of matrices are fastest one lead after the other, and their rows from which on they are
+#: faster than a loop.
+FEW_ITEMS, MANY_ROWS = 4, 64
 
 Numbers: TypeAlias = IntArray | slice
 
@@ -160,14 +161,12 @@ def invert(times: SortedTimes, layout: Layout, transform: ComplexArray, values: 
     """Add the inverse of ``transform`` (lead, item, frequency) to ``values`` (lead, curve, time) from a curve on."""
     flat, weights = transform.view(np.float64), times.real_weights
     compiled = loops()
-    if compiled is not None:
+    if compiled is not None and len(flat) * layout.curves < MANY_ROWS:
         compiled.invert(flat, layout.curve, layout.window, times.first, times.place, weights, first, values)
         return
     own_values = values[:, first : first + layout.curves]
     for window, items, where in layout.parts:
-        own = weights[times.first[window] : times.first[window + 1]]
-        inverse = flat[:, items].reshape(-1, flat.shape[-1]) @ own.T
-        own_values[where] += inverse.reshape(len(flat), -1, len(own))
+        own_values[where] += _product(flat[:, items], weights[times.first[window] : times.first[window + 1]])
 
 
 def invert_pairs(
@@ -196,10 +195,14 @@ def real_pair_weights(weights: ComplexArray) -> FloatArray:
 
 def inverse_of_pairs(transform: ComplexArray, weights: FloatArray) -> FloatArray:
     """Inverse (lead, item, time) of a transform (lead, item, 2, pair); ``weights`` as `real_pair_weights` gives them."""
-    parts = np.ascontiguousarray(transform).view(np.float64).reshape(*transform.shape[:2], -1)
+    return _product(transform.view(np.float64).reshape(*transform.shape[:2], -1), weights)
+
+
+def _product(parts: FloatArray, weights: FloatArray) -> FloatArray:
+    """Product (lead, item, time) of transforms (lead, item, part) and weights (time, part)."""
     if parts.shape[1] >= FEW_ITEMS:
         return parts @ weights.T
-    return np.asarray((parts.reshape(-1, parts.shape[2]) @ weights.T).reshape(*transform.shape[:2], -1))
+    return np.asarray((parts.reshape(-1, parts.shape[2]) @ weights.T).reshape(*parts.shape[:2], -1))
 
 
 def equivalents(

@@ -109,6 +109,19 @@ def test_jacobian_of_flow_loss_is_central_differences(changes, kind):
         np.testing.assert_allclose(slope, expected, rtol=1e-6, atol=1e-7 * loss.min() / x)
 
 
+@pytest.mark.usefixtures("loops")
+@pytest.mark.parametrize("noise_rate", [0.0, 0.3])
+def test_jacobian_does_not_hang_on_the_other_times(noise_rate):
+    # The kernel is taken at early times, too, where none are asked for.
+    parameters = BASE | {"noise_rate": noise_rate}
+    loss, jacobian = flow(parameters, "test", jacobian=True)
+    rest = {name: value for name, value in parameters.items() if name not in ("alpha", "r")}
+    late, late_jacobian = flow_loss(TIMES[5:7], PowerLaw(1.5, 0.4, 1e9), **rest, jacobian=True)
+    np.testing.assert_allclose(late, loss[5:7], rtol=1e-7)
+    for name, slope in late_jacobian.items():
+        np.testing.assert_allclose(slope, jacobian[name][5:7], rtol=1e-6, atol=1e-7 * np.abs(jacobian[name]).max())
+
+
 def test_jacobian_without_noise_and_at_the_start():
     spectrum = PowerLaw(1.5, 0.4)
     for sizes in ({}, {"samples": 100}, {"width": 30, "samples": 100}):
