@@ -66,7 +66,9 @@ def one_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) ->
     times = sort_times(2 * curves.grid)
     layout = times.curves(curves.which)
     end, whose = times.end[layout.window], layout.curve
-    of, row = _equivalents(end, curves.per_width[whose], curves.per_sample[whose], spectrum, jacobian, polish=False)
+    of, row = _equivalents(
+        end, curves.per_width[whose], curves.per_sample[whose], spectrum, end.size if jacobian else 0, polish=False
+    )
     values = np.zeros((1 + of.parameters, curves.which.size, curves.grid.shape[1]))
     # Curves may share their equivalents; their transforms and derivatives would not fit into the cache together.
     for first in range(0, curves.which.size, CURVES_AT_ONCE):
@@ -94,15 +96,15 @@ def two_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) ->
     problems, windows = np.divmod(np.arange(len(sizes) * grids.end.size), grids.end.size)
     end = np.concatenate([times.end[forced.window], grids.end[windows], times.end[driven.window]])
     per_width, per_sample = sizes[np.concatenate([problem[forced.curve], problems, problem[driven.curve]])].T
-    of, row = _equivalents(end, per_width, per_sample, spectrum, jacobian)
-    row_forced, row_fed, row_driven = np.split(row, [forced.curve.size, row.size - driven.curve.size])
-    row_fed = row_fed.reshape(len(sizes), -1)
     # Without noise, derivatives of the kernel and of the train loss are not felt.
+    moving = end.size if noisy else forced.curve.size
+    of, row = _equivalents(end, per_width, per_sample, spectrum, moving if jacobian else 0)
     moved = of if noisy else of._replace(slopes=None)
+    row_forced, row_driven = row[: forced.curve.size], row[row.size - driven.curve.size :]
+    row_fed = row[forced.curve.size : row.size - driven.curve.size].reshape(len(sizes), -1)
     loss = np.zeros((of.parameters or 1, curves.which.size, curves.grid.shape[1]))
     kernel = np.empty((max(1, moved.parameters - 2), *row_fed.shape, grids.phase.size))
-    signals, count = int(row_forced.max()) + 1, len(of.point.s)
-    blocks = _blocks(of.point, signals, count if noisy else signals)
+    blocks = _blocks(of.point, int(row_forced.max()) + 1, int(row[:moving].max()) + 1)
     for rows, pairs in two_points(of.point, of.slopes, blocks):
         _forcing_at(rows, pairs, of, row_forced, times, forced, curves, loss)
         _kernel_at(rows, pairs[0, : len(kernel)], of, row_fed, grids, kernel)
@@ -141,9 +143,9 @@ def forcing_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) -> Float
     """What `two_frequency_loss` gives without noise, for which the derivative with respect to its rate is left 0."""
     times = sort_times(curves.grid)
     layout = times.curves(curves.which)
-    whose = layout.curve
+    end, whose = times.end[layout.window], layout.curve
     of, row = _equivalents(
-        times.end[layout.window], curves.per_width[whose], curves.per_sample[whose], spectrum, jacobian
+        end, curves.per_width[whose], curves.per_sample[whose], spectrum, end.size if jacobian else 0
     )
     loss = np.zeros((of.parameters or 1, curves.which.size, curves.grid.shape[1]))
     for rows, pairs in two_points(of.point, of.slopes, _blocks(of.point, len(of.point.s), len(of.point.s))):
@@ -156,9 +158,8 @@ def test_kernel_amplitudes(
 ) -> FloatArray:
     """Amplitudes (1 + parameter of spectrum and sizes, problem, term) of test kernels as sums of exponentials."""
     windows = grids.end.size
-    of, row = _equivalents(
-        np.tile(grids.end, per_width.size), per_width.repeat(windows), per_sample.repeat(windows), spectrum, True
-    )
+    end = np.tile(grids.end, per_width.size)
+    of, row = _equivalents(end, per_width.repeat(windows), per_sample.repeat(windows), spectrum, end.size)
     row = row.reshape(per_width.size, windows)
     kernel = np.empty((of.parameters - 2, *row.shape, grids.phase.size))
     for rows, pairs in two_points(of.point, of.slopes, _blocks(of.point, 0, len(of.point.s))):
@@ -173,8 +174,8 @@ def _with_noise_rate(forced: FloatArray) -> FloatArray:
 
 def _blocks(point: OnePoint, forced: int, moved: int) -> Iterator[tuple[slice, bool, bool]]:
     """Blocks for `two_points` of whole windows; signals are wanted up to row ``forced``, derivatives up to ``moved``."""
-    count, end = len(point.s), point.s[:, 0].real
-    begin, windows = 0, [*(np.flatnonzero(np.diff(end)) + 1).tolist(), count]
+    end, count = point.s[:, 0].real.tolist(), len(point.s)
+    begin, windows = 0, [row for row in range(1, count) if end[row] != end[row - 1]] + [count]
     for window, following in zip(windows, [*windows[1:], count + PAIRS_AT_ONCE], strict=True):
         if window in (forced, moved) or following - begin > PAIRS_AT_ONCE:
             yield slice(begin, window), begin < forced, begin < moved
@@ -217,19 +218,23 @@ def _equivalents(
     per_width: FloatArray,
     per_sample: FloatArray,
     spectrum: AnySpectrum,
-    jacobian: bool,
+    moving: int,
     polish: bool = True,
 ) -> tuple[Equivalents, IntArray]:
-    """Equivalents of windows with ``end`` (item,), and the row of each item."""
+    """Equivalents of windows with ``end`` (item,), and the row of each item.
+
+    There are derivatives for the rows up to the last of the first ``moving`` items, of which there may be none.
+    """
     # Pairs of frequencies are worked on in blocks of rows with the same end of their window.
     order = np.argsort(-end, kind="stable") if polish else slice(None)
     point, ordered, nodes = equivalents(end[order], per_width[order], per_sample[order], spectrum, polish=polish)
     row = np.empty_like(ordered)
     row[order] = ordered
     slopes = None
-    if jacobian:
+    if moving:
         of_nodes = node_slopes(spectrum, float(np.abs(point.s).min()))
-        slopes = one_point_slopes(point, nodes, of_nodes, pairs=polish)
+        some = OnePoint._make(field[: row[:moving].max() + 1] for field in point)
+        slopes = one_point_slopes(some, nodes, of_nodes, pairs=polish)
     return Equivalents(point, slopes, spectrum.nodes(1.0).power), row
 
 

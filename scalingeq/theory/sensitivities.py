@@ -205,7 +205,7 @@ def one_point_slopes(point: OnePoint, nodes: Nodes, slopes: NodeSlopes, pairs: b
         per_width, per_sample = sizes.reshape(2, -1)
         compiled.slopes(fields, per_width, per_sample, nodes.eigenvalue, slopes.weights, shares, out)
         found = list(out.reshape(*out.shape[:2], *shape))
-        return OnePointSlopes(names, *found, *[np.zeros_like(found[0])] * (7 - len(found)))
+        return OnePointSlopes(names, *found, *([] if pairs else [np.zeros_like(found[0])] * 2))
     flat = slopes.weights.reshape(-1, nodes.eigenvalue.size)
     needed = flat.any(axis=1)
     powers = 3 if pairs else 2
