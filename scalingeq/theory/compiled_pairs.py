@@ -13,7 +13,8 @@ SIGNAL, VARIANCE, DIVISOR, CROSS, TARGET, RESOLVED, FEATURES, UNIT = range(7, 15
 BY_KAPPA, BY_APART, BY_DEGREES, BY_SECOND_DEGREES, BY_POWER, BY_CROSS, BY_TARGET, BY_WIDTH = range(15, 23)
 VARIANCE_BY_KAPPA, VARIANCE_BY_APART, VARIANCE_BY_DEGREES, VARIANCE_BY_SECOND = range(23, 27)
 VARIANCE_BY_CROSS, VARIANCE_BY_WIDTH, KEPT = range(27, 30)
-#: Second frequencies and their conjugates, in turn, of at most half as many frequencies on the upper half of a contour.
+#: Room for the second frequencies and, in the opposite order, their conjugates: those of the pairs of frequency i are then
+#: side by side, from i on and as far from the end. A multiple of 8.
 MOST = 56
 
 
@@ -146,6 +147,7 @@ def pair(
                     c, pair_number = 2 * count - 1 - j, number + j - i
                     out[1, 0, place, 0, pair_number] = complex(w[SIGNAL, 0, j], w[SIGNAL, 1, j])
                     out[1, 0, place, 1, pair_number] = complex(w[SIGNAL, 0, c], w[SIGNAL, 1, c])
+            # Pairs of frequencies that are all but equal have no divisor, and are few.
             nears = 0
             if parameters:
                 for c in range(i, 2 * count - i):
