@@ -72,10 +72,9 @@ def resolvent_sums(
     return sums
 
 
-def sums_at(kappa: ComplexArray, eigenvalue: FloatArray, weights: FloatArray, powers: int) -> ComplexArray:
-    """Sums (power, row, weight) of ``weights`` (weight, node) over the first 2 or 3 powers of eigenvalue + kappa."""
-    columns = with_moments(weights, eigenvalue)
-    sums = np.empty((powers, kappa.size, len(weights)), dtype=np.complex128)
+def sums_at(kappa: ComplexArray, eigenvalue: FloatArray, columns: FloatArray, powers: int) -> ComplexArray:
+    """What `resolvent_sums` gives, of many frequencies."""
+    sums = np.empty((powers, kappa.size, columns.shape[1] // 2), dtype=np.complex128)
     step = min(max(1, CHUNK // eigenvalue.size), max(kappa.size, 1))
     work = np.empty(powers * step * eigenvalue.size)
     for i in range(0, kappa.size, step):
@@ -325,8 +324,7 @@ def _walk_together(
         if point == 1:
             history[0] = history[2].conj()
     if polish:
-        for i in range(points):
-            powers[:, i] = resolvent_sums(kappa[i], nodes.eigenvalue, columns, 3, work)
+        powers = sums_at(kappa.ravel(), nodes.eigenvalue, columns, 3).reshape(powers.shape)
         steps = _step(kappa, path.T, powers[..., 0], per_width, per_sample, data)[0]
         kappa += steps
     # Series about where the sums were taken.

@@ -23,7 +23,7 @@ from scalingeq.theory.equivalents import (
     cross_sums,
     two_point,
 )
-from scalingeq.theory.following import sums_at
+from scalingeq.theory.following import sums_at, with_moments
 from scalingeq.theory.scratch import scratch
 from scalingeq.theory.spectrum import (
     TAIL_NODES,
@@ -210,7 +210,8 @@ def one_point_slopes(point: OnePoint, nodes: Nodes, slopes: NodeSlopes, pairs: b
     needed = flat.any(axis=1)
     powers = 3 if pairs else 2
     sums = np.zeros((powers, flat.shape[0], kappa.size), dtype=np.complex128)
-    sums[:, needed] = np.moveaxis(sums_at(kappa.ravel(), nodes.eigenvalue, flat[needed], powers), -1, 1)
+    columns = with_moments(flat[needed], nodes.eigenvalue)
+    sums[:, needed] = np.moveaxis(sums_at(kappa.ravel(), nodes.eigenvalue, columns, powers), -1, 1)
     by_changes, by_moves = sums.reshape(powers, 2, 2, count, *shape).swapaxes(0, 1)
     explicit = np.zeros((2, 2, count + 3, *shape), dtype=np.complex128)
     # The sums themselves, and their derivatives with respect to kappa2.
