@@ -7,12 +7,10 @@ from numpy.typing import NDArray
 
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
 
-#: What `pair` keeps of each second frequency, after the seven fields there: the signal and the variance, what they are made
-#: of, and what their derivatives are made of.
-SIGNAL, VARIANCE, DIVISOR, CROSS, TARGET, RESOLVED, FEATURES, UNIT = range(7, 15)
-BY_KAPPA, BY_APART, BY_DEGREES, BY_SECOND_DEGREES, BY_POWER, BY_CROSS, BY_TARGET, BY_WIDTH = range(15, 23)
-VARIANCE_BY_KAPPA, VARIANCE_BY_APART, VARIANCE_BY_DEGREES, VARIANCE_BY_SECOND = range(23, 27)
-VARIANCE_BY_CROSS, VARIANCE_BY_WIDTH, KEPT = range(27, 30)
+#: What `pair` keeps of each second frequency, after the seven fields there, for the variance and the signal together.
+DIVISOR, CROSS, TARGET, RESOLVED, FEATURES, UNIT, BY_POWER, BY_TARGET, KEPT = range(7, 16)
+#: What it keeps for each of the two: its value, and what its derivatives are made of.
+VALUE, BY_KAPPA, BY_APART, BY_DEGREES, BY_SECOND_DEGREES, BY_CROSS, BY_WIDTH, PARTS = range(8)
 #: Room for the second frequencies and, in the opposite order, their conjugates: those of the pairs of frequency i are then
 #: side by side, from i on and as far from the end. A multiple of 8.
 MOST = 56
@@ -34,10 +32,10 @@ def pair(
     the width next to last of the parameters. ``out`` (1 or 2, 1 + parameter, row, 2, pair) takes the variance, and after
     it the signal where it has room for that, of the rows from ``first_row`` on.
     """
-    signals, parameters, rows, count = out.shape[0] == 2, out.shape[1] - 1, out.shape[2], fields[0].shape[1]
-    # Real and imaginary parts apart, in one array whose shape is known when it is compiled, let eight pairs fill the
-    # processor's vectors; what the array is filled up with is computed in vain.
-    w, moved = np.ones((KEPT, 2, MOST)), np.ones((parameters, 3, 2, MOST))
+    kinds, parameters, rows, count = out.shape[0], out.shape[1] - 1, out.shape[2], fields[0].shape[1]
+    # Real and imaginary parts apart, in arrays whose shapes are known when they are compiled, let eight pairs fill the
+    # processor's vectors; what the arrays are filled up with is computed in vain.
+    w, parts, moved = np.ones((KEPT, 2, MOST)), np.ones((2, PARTS, 2, MOST)), np.ones((parameters, 3, 2, MOST))
     near_at = np.empty(MOST, dtype=np.int64)
     for place in range(rows):
         row = first_row + place
@@ -86,67 +84,46 @@ def pair(
                 unit = product * cross * resolved
                 features = unit * size
                 signal, variance = product * target + features * target_squares, squares + features * cross
-                w[SIGNAL, 0, c], w[SIGNAL, 1, c] = signal.real, signal.imag
-                w[VARIANCE, 0, c], w[VARIANCE, 1, c] = variance.real, variance.imag
+                parts[1, VALUE, 0, c], parts[1, VALUE, 1, c] = signal.real, signal.imag
+                parts[0, VALUE, 0, c], parts[0, VALUE, 1, c] = variance.real, variance.imag
                 w[DIVISOR, 0, c], w[DIVISOR, 1, c] = divisor.real, divisor.imag
                 w[CROSS, 0, c], w[CROSS, 1, c] = cross.real, cross.imag
                 w[TARGET, 0, c], w[TARGET, 1, c] = target.real, target.imag
                 w[RESOLVED, 0, c], w[RESOLVED, 1, c] = resolved.real, resolved.imag
                 w[FEATURES, 0, c], w[FEATURES, 1, c] = features.real, features.imag
                 w[UNIT, 0, c], w[UNIT, 1, c] = unit.real, unit.imag
-            if parameters:
-                for c in range(start, stop):
-                    k_, cross = complex(w[0, 0, c], w[0, 1, c]), complex(w[CROSS, 0, c], w[CROSS, 1, c])
-                    features = complex(w[FEATURES, 0, c], w[FEATURES, 1, c])
-                    divisor = complex(w[DIVISOR, 0, c], w[DIVISOR, 1, c])
-                    by_width = cross * complex(w[RESOLVED, 0, c], w[RESOLVED, 1, c])
-                    weight, by_target = size * by_width, k * (k_ - features)
-                    product, second = weight * cross, 1 + weight * features
-                    by_cross = features - k + weight * by_target
-                    degrees = by_cross * divisor
-                    apart = k * product - cross * degrees
-                    kappa = (k + k_) * product - cross * second
-                    w[BY_TARGET, 0, c], w[BY_TARGET, 1, c] = by_target.real, by_target.imag
-                    w[VARIANCE_BY_KAPPA, 0, c], w[VARIANCE_BY_KAPPA, 1, c] = kappa.real, kappa.imag
-                    w[VARIANCE_BY_APART, 0, c], w[VARIANCE_BY_APART, 1, c] = apart.real, apart.imag
-                    w[VARIANCE_BY_DEGREES, 0, c], w[VARIANCE_BY_DEGREES, 1, c] = degrees.real, degrees.imag
-                    w[VARIANCE_BY_SECOND, 0, c], w[VARIANCE_BY_SECOND, 1, c] = second.real, second.imag
-                    w[VARIANCE_BY_CROSS, 0, c], w[VARIANCE_BY_CROSS, 1, c] = by_cross.real, by_cross.imag
-                    w[VARIANCE_BY_WIDTH, 0, c], w[VARIANCE_BY_WIDTH, 1, c] = by_width.real, by_width.imag
-            if parameters and signals:
+            for kind in range(kinds if parameters else 0):
+                # Each has terms that the other lacks.
+                own, is_signal, is_variance = parts[kind], float(kind), 1.0 - kind
                 for c in range(start, stop):
                     k_, cross = complex(w[0, 0, c], w[0, 1, c]), complex(w[CROSS, 0, c], w[CROSS, 1, c])
                     target, features = (
                         complex(w[TARGET, 0, c], w[TARGET, 1, c]),
                         complex(w[FEATURES, 0, c], w[FEATURES, 1, c]),
                     )
-                    divisor, by_target = (
-                        complex(w[DIVISOR, 0, c], w[DIVISOR, 1, c]),
-                        complex(w[BY_TARGET, 0, c], w[BY_TARGET, 1, c]),
-                    )
-                    target_squares = complex(w[2, 0, c], w[2, 1, c]) - k * target
-                    by_width = target_squares * complex(w[RESOLVED, 0, c], w[RESOLVED, 1, c])
-                    weight = size * by_width
-                    product, second, by_cross = target + weight * cross, weight * features, weight * by_target
+                    divisor, p_ = complex(w[DIVISOR, 0, c], w[DIVISOR, 1, c]), complex(w[2, 0, c], w[2, 1, c])
+                    share = is_variance * cross + is_signal * (p_ - k * target)
+                    by_width = share * complex(w[RESOLVED, 0, c], w[RESOLVED, 1, c])
+                    weight, plain, by_target = size * by_width, is_signal * target, k * (k_ - features)
+                    product, second = plain + weight * cross, is_variance + weight * features
+                    by_cross = is_variance * (features - k) + weight * by_target
                     degrees, power = by_cross * divisor, by_target * divisor
-                    apart = k * product - cross * degrees - target * power
-                    kappa = (k + k_) * product - features * target - cross * second
-                    w[BY_KAPPA, 0, c], w[BY_KAPPA, 1, c] = kappa.real, kappa.imag
-                    w[BY_APART, 0, c], w[BY_APART, 1, c] = apart.real, apart.imag
-                    w[BY_DEGREES, 0, c], w[BY_DEGREES, 1, c] = degrees.real, degrees.imag
-                    w[BY_SECOND_DEGREES, 0, c], w[BY_SECOND_DEGREES, 1, c] = second.real, second.imag
+                    apart = k * product - cross * degrees - plain * power
+                    kappa = (k + k_) * product - cross * second - plain * features
                     w[BY_POWER, 0, c], w[BY_POWER, 1, c] = power.real, power.imag
-                    w[BY_CROSS, 0, c], w[BY_CROSS, 1, c] = by_cross.real, by_cross.imag
-                    w[BY_WIDTH, 0, c], w[BY_WIDTH, 1, c] = by_width.real, by_width.imag
-            for j in range(i, count):
-                c, pair_number = 2 * count - 1 - j, number + j - i
-                out[0, 0, place, 0, pair_number] = complex(w[VARIANCE, 0, j], w[VARIANCE, 1, j])
-                out[0, 0, place, 1, pair_number] = complex(w[VARIANCE, 0, c], w[VARIANCE, 1, c])
-            if signals:
+                    w[BY_TARGET, 0, c], w[BY_TARGET, 1, c] = by_target.real, by_target.imag
+                    own[BY_KAPPA, 0, c], own[BY_KAPPA, 1, c] = kappa.real, kappa.imag
+                    own[BY_APART, 0, c], own[BY_APART, 1, c] = apart.real, apart.imag
+                    own[BY_DEGREES, 0, c], own[BY_DEGREES, 1, c] = degrees.real, degrees.imag
+                    own[BY_SECOND_DEGREES, 0, c], own[BY_SECOND_DEGREES, 1, c] = second.real, second.imag
+                    own[BY_CROSS, 0, c], own[BY_CROSS, 1, c] = by_cross.real, by_cross.imag
+                    own[BY_WIDTH, 0, c], own[BY_WIDTH, 1, c] = by_width.real, by_width.imag
+            for kind in range(kinds):
+                own = parts[kind]
                 for j in range(i, count):
-                    c, pair_number = 2 * count - 1 - j, number + j - i
-                    out[1, 0, place, 0, pair_number] = complex(w[SIGNAL, 0, j], w[SIGNAL, 1, j])
-                    out[1, 0, place, 1, pair_number] = complex(w[SIGNAL, 0, c], w[SIGNAL, 1, c])
+                    c = 2 * count - 1 - j
+                    out[kind, 0, place, 0, number + j - i] = complex(own[VALUE, 0, j], own[VALUE, 1, j])
+                    out[kind, 0, place, 1, number + j - i] = complex(own[VALUE, 0, c], own[VALUE, 1, c])
             # Pairs of frequencies that are all but equal have no divisor, and are few.
             nears = 0
             if parameters:
@@ -157,75 +134,51 @@ def pair(
             for n in range(parameters):
                 dk, dd, dp = slopes[0][n, row, i], slopes[1][n, row, i], slopes[2][n, row, i]
                 dd1, dp1 = slopes[3][n, row, i], slopes[4][n, row, i]
-                # What leaves the renormalised frequency where it is moves the target alone.
-                moves, is_width = dk != 0, n == parameters - 2
-                for c in range(start, stop):
-                    w[VARIANCE, 0, c], w[VARIANCE, 1, c] = 0.0, 0.0
-                if moves:
-                    for c in range(start, stop):
-                        dk_, dd_ = (
-                            complex(moved[n, 0, 0, c], moved[n, 0, 1, c]),
-                            complex(moved[n, 1, 0, c], moved[n, 1, 1, c]),
-                        )
-                        variance = dk * complex(w[VARIANCE_BY_KAPPA, 0, c], w[VARIANCE_BY_KAPPA, 1, c])
-                        variance += (dk_ - dk) * complex(w[VARIANCE_BY_APART, 0, c], w[VARIANCE_BY_APART, 1, c])
-                        variance += (dd - dd_) * complex(w[VARIANCE_BY_DEGREES, 0, c], w[VARIANCE_BY_DEGREES, 1, c])
-                        variance += dd_ * complex(w[VARIANCE_BY_SECOND, 0, c], w[VARIANCE_BY_SECOND, 1, c])
-                        w[VARIANCE, 0, c], w[VARIANCE, 1, c] = variance.real, variance.imag
-                if signals:
-                    for c in range(start, stop):
-                        dp_ = complex(moved[n, 2, 0, c], moved[n, 2, 1, c])
-                        signal = (dp - dp_) * complex(w[BY_POWER, 0, c], w[BY_POWER, 1, c])
-                        signal += dp_ * complex(w[FEATURES, 0, c], w[FEATURES, 1, c])
-                        w[SIGNAL, 0, c], w[SIGNAL, 1, c] = signal.real, signal.imag
-                if signals and moves:
-                    for c in range(start, stop):
-                        dk_, dd_ = (
-                            complex(moved[n, 0, 0, c], moved[n, 0, 1, c]),
-                            complex(moved[n, 1, 0, c], moved[n, 1, 1, c]),
-                        )
-                        signal = complex(w[SIGNAL, 0, c], w[SIGNAL, 1, c])
-                        signal += dk * complex(w[BY_KAPPA, 0, c], w[BY_KAPPA, 1, c])
-                        signal += (dk_ - dk) * complex(w[BY_APART, 0, c], w[BY_APART, 1, c])
-                        signal += (dd - dd_) * complex(w[BY_DEGREES, 0, c], w[BY_DEGREES, 1, c])
-                        signal += dd_ * complex(w[BY_SECOND_DEGREES, 0, c], w[BY_SECOND_DEGREES, 1, c])
-                        w[SIGNAL, 0, c], w[SIGNAL, 1, c] = signal.real, signal.imag
-                if is_width:
-                    for c in range(start, stop):
-                        unit = complex(w[UNIT, 0, c], w[UNIT, 1, c])
-                        variance = unit * complex(w[VARIANCE_BY_WIDTH, 0, c], w[VARIANCE_BY_WIDTH, 1, c])
-                        w[VARIANCE, 0, c] += variance.real
-                        w[VARIANCE, 1, c] += variance.imag
-                if signals and is_width:
-                    for c in range(start, stop):
-                        unit = complex(w[UNIT, 0, c], w[UNIT, 1, c])
-                        signal = unit * complex(w[BY_WIDTH, 0, c], w[BY_WIDTH, 1, c])
-                        w[SIGNAL, 0, c] += signal.real
-                        w[SIGNAL, 1, c] += signal.imag
-                for m in range(nears):
-                    c = near_at[m]
-                    j = c if c < count else 2 * count - 1 - c
-                    dd1_, dp1_ = slopes[3][n, row, j], slopes[4][n, row, j]
-                    if c >= count:
-                        dd1_, dp1_ = dd1_.conjugate(), dp1_.conjugate()
-                    dcross, dtarget = -0.5 * (dd1 + dd1_), -0.5 * (dp1 + dp1_)
-                    variance = dcross * complex(w[VARIANCE_BY_CROSS, 0, c], w[VARIANCE_BY_CROSS, 1, c])
-                    w[VARIANCE, 0, c] += variance.real
-                    w[VARIANCE, 1, c] += variance.imag
-                    if signals:
-                        signal = dcross * complex(w[BY_CROSS, 0, c], w[BY_CROSS, 1, c])
-                        signal += dtarget * complex(w[BY_TARGET, 0, c], w[BY_TARGET, 1, c])
-                        w[SIGNAL, 0, c] += signal.real
-                        w[SIGNAL, 1, c] += signal.imag
-                for j in range(i, count):
-                    c, pair_number = 2 * count - 1 - j, number + j - i
-                    out[0, 1 + n, place, 0, pair_number] = complex(w[VARIANCE, 0, j], w[VARIANCE, 1, j])
-                    out[0, 1 + n, place, 1, pair_number] = complex(w[VARIANCE, 0, c], w[VARIANCE, 1, c])
-                if signals:
+                for kind in range(kinds):
+                    own = parts[kind]
+                    if kind == 0:
+                        for c in range(start, stop):
+                            own[VALUE, 0, c], own[VALUE, 1, c] = 0.0, 0.0
+                    else:
+                        for c in range(start, stop):
+                            dp_ = complex(moved[n, 2, 0, c], moved[n, 2, 1, c])
+                            change = (dp - dp_) * complex(w[BY_POWER, 0, c], w[BY_POWER, 1, c])
+                            change += dp_ * complex(w[FEATURES, 0, c], w[FEATURES, 1, c])
+                            own[VALUE, 0, c], own[VALUE, 1, c] = change.real, change.imag
+                    # What leaves the renormalised frequency where it is moves the target alone.
+                    if dk != 0:
+                        for c in range(start, stop):
+                            dk_, dd_ = (
+                                complex(moved[n, 0, 0, c], moved[n, 0, 1, c]),
+                                complex(moved[n, 1, 0, c], moved[n, 1, 1, c]),
+                            )
+                            change = complex(own[VALUE, 0, c], own[VALUE, 1, c])
+                            change += dk * complex(own[BY_KAPPA, 0, c], own[BY_KAPPA, 1, c])
+                            change += (dk_ - dk) * complex(own[BY_APART, 0, c], own[BY_APART, 1, c])
+                            change += (dd - dd_) * complex(own[BY_DEGREES, 0, c], own[BY_DEGREES, 1, c])
+                            change += dd_ * complex(own[BY_SECOND_DEGREES, 0, c], own[BY_SECOND_DEGREES, 1, c])
+                            own[VALUE, 0, c], own[VALUE, 1, c] = change.real, change.imag
+                    if n == parameters - 2:
+                        for c in range(start, stop):
+                            change = complex(w[UNIT, 0, c], w[UNIT, 1, c])
+                            change *= complex(own[BY_WIDTH, 0, c], own[BY_WIDTH, 1, c])
+                            own[VALUE, 0, c] += change.real
+                            own[VALUE, 1, c] += change.imag
+                    for m in range(nears):
+                        c = near_at[m]
+                        j = c if c < count else 2 * count - 1 - c
+                        dd1_, dp1_ = slopes[3][n, row, j], slopes[4][n, row, j]
+                        if c >= count:
+                            dd1_, dp1_ = dd1_.conjugate(), dp1_.conjugate()
+                        change = (dd1 + dd1_) * complex(own[BY_CROSS, 0, c], own[BY_CROSS, 1, c])
+                        if kind == 1:
+                            change += (dp1 + dp1_) * complex(w[BY_TARGET, 0, c], w[BY_TARGET, 1, c])
+                        own[VALUE, 0, c] -= change.real * 0.5
+                        own[VALUE, 1, c] -= change.imag * 0.5
                     for j in range(i, count):
-                        c, pair_number = 2 * count - 1 - j, number + j - i
-                        out[1, 1 + n, place, 0, pair_number] = complex(w[SIGNAL, 0, j], w[SIGNAL, 1, j])
-                        out[1, 1 + n, place, 1, pair_number] = complex(w[SIGNAL, 0, c], w[SIGNAL, 1, c])
+                        c = 2 * count - 1 - j
+                        out[kind, 1 + n, place, 0, number + j - i] = complex(own[VALUE, 0, j], own[VALUE, 1, j])
+                        out[kind, 1 + n, place, 1, number + j - i] = complex(own[VALUE, 0, c], own[VALUE, 1, c])
             number += count - i
 
 
