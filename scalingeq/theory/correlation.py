@@ -119,13 +119,16 @@ def correlation(
         raise ParameterError(
             f"time has shape {times[0].shape}, time_prime {times[1].shape}: pass shapes that broadcast"
         ) from error
+    # Each pair of times once, whichever of them came first: that they are the same number is the symmetry.
+    distinct, where = np.unique(np.stack([early.ravel(), late.ravel()]), axis=1, return_inverse=True)
+    where = where.reshape(early.shape)
     if kind == "train" or math.isinf(samples):
-        middle = ((early + late) / 2).ravel()
+        middle = distinct.mean(axis=0)
         loss = flow_loss(middle, spectrum, width=width, samples=samples, noise_variance=noise_variance, kind=kind)
-        return loss.reshape(early.shape)
+        return loss[where]
     if early.size == 0:
         return np.empty(early.shape)
-    both, times_of_both, point = _windows(np.stack([early.ravel(), late.ravel()]), spectrum, width, samples)
+    both, times_of_both, point = _windows(distinct, spectrum, width, samples)
     end, window = times_of_both.end, times_of_both.window_of_times.reshape(2, -1)
     phase = both.reshape(2, -1) / end[window]
     windows, pair = np.unique(window, axis=1, return_inverse=True)
@@ -135,13 +138,13 @@ def correlation(
         forcing_from(equivalents, noise_variance) / product
         for equivalents, product in two_point_along(first, second, nodes)
     )
-    values = np.empty(early.size)
+    values = np.empty(distinct.shape[1])
     for number, (one, prime) in enumerate(windows.T):
         at = pair.reshape(-1) == number
         values[at] = laplace.inverse_two(
             phase[0, at], float(end[one]), same[number], mirrored[number], prime=(phase[1, at], float(end[prime]))
         )
-    return values.reshape(early.shape)
+    return values[where]
 
 
 def response(
