@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scalingeq.theory.compiled_losses import invert, train
+from scalingeq.theory.compiled_losses import invert, product, train
 from scalingeq.theory.compiled_march import at_times, decay, march, march_tangents
 from scalingeq.theory.compiled_pairs import forcing, kernel, pair
 from scalingeq.theory.compiled_panels import breaks, noise_in, time_at, totals
@@ -35,7 +35,7 @@ class Loops(NamedTuple):
         Those of `scalingeq.theory.compiled_pairs`.
     slopes : callable
         That of `scalingeq.theory.compiled_slopes`.
-    train, invert : callable
+    train, invert, product : callable
         Those of `scalingeq.theory.compiled_losses`.
     decay, march, march_tangents, at_times : callable
         Those of `scalingeq.theory.compiled_march`.
@@ -50,6 +50,7 @@ class Loops(NamedTuple):
     slopes: Callable[..., None]
     train: Callable[..., None]
     invert: Callable[..., None]
+    product: Callable[..., None]
     decay: Callable[..., None]
     march: Callable[..., None]
     march_tangents: Callable[..., None]
@@ -74,8 +75,8 @@ def loops() -> Loops | None:
         cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"}
     )
     own = (
-        walk, pair, forcing, kernel, slopes, train, invert, decay, march, march_tangents, at_times, totals, time_at,
-        breaks, noise_in,
+        walk, pair, forcing, kernel, slopes, train, invert, product, decay, march, march_tangents, at_times, totals,
+        time_at, breaks, noise_in,
     )  # fmt: skip
     return Loops(*(compile_(loop) for loop in own))
 
@@ -102,7 +103,7 @@ def walk(
     rows, points = path.shape
     # Filled up with nodes of no weight, so that the processor's vectors hold all of them.
     nodes = (eigenvalue.size + 15) // 16 * 16
-    eigen, columns = np.ones(nodes), np.zeros((5, nodes))
+    eigen, inverse, columns = np.ones(nodes), np.empty(nodes), np.zeros((5, nodes))
     for i in range(eigenvalue.size):
         eigen[i] = eigenvalue[i]
         columns[0, i] = modes[i] * eigenvalue[i]
@@ -122,9 +123,9 @@ def walk(
         for _ in range(200):
             degrees, slope = 0.0, 0.0
             for i in range(nodes):
-                inverse = 1.0 / (root + eigen[i])
-                degrees += columns[0, i] * inverse
-                slope += columns[0, i] * inverse * inverse
+                one = 1.0 / (root + eigen[i])
+                degrees += columns[0, i] * one
+                slope += columns[0, i] * one * one
             a, b = 1 - p * degrees, 1 - q * degrees
             value = root * a * b
             if value < goal or a < 0 or b < 0:
@@ -164,28 +165,31 @@ def walk(
                 a0 = b0 = c0 = d0 = e0 = 0.0
                 a1 = b1 = c1 = d1 = 0.0
                 a2 = b2 = c2 = d2 = 0.0
+                # Two loops, whose sums fit into the processor's registers.
                 for i in range(nodes):
                     x = x0 + eigen[i]
-                    inverse = 1.0 / (x * x + yy)
-                    square = inverse * inverse
-                    cube = square * inverse
+                    one = 1.0 / (x * x + yy)
+                    inverse[i] = one
+                    a0 += columns[0, i] * one
+                    b0 += columns[1, i] * one
+                    c0 += columns[2, i] * one
+                    d0 += columns[3, i] * one
+                    e0 += columns[4, i] * one
+                for i in range(nodes):
+                    square = inverse[i] * inverse[i]
+                    cube = square * inverse[i]
                     w = columns[0, i]
-                    a0 += w * inverse
                     a1 += w * square
                     a2 += w * cube
                     w = columns[1, i]
-                    b0 += w * inverse
                     b1 += w * square
                     b2 += w * cube
                     w = columns[2, i]
-                    c0 += w * inverse
                     c1 += w * square
                     c2 += w * cube
                     w = columns[3, i]
-                    d0 += w * inverse
                     d1 += w * square
                     d2 += w * cube
-                    e0 += columns[4, i] * inverse
                 turn, conjugate = complex(0.0, -2 * y), complex(x0, -y)
                 for i, plain0, plain1, plain2, moment0, moment1, moment2 in (
                     (0, a0, a1, a2, c0, c1, c2),
@@ -205,13 +209,13 @@ def walk(
                 product = left * right
                 derivative = guess * both * drop + product
                 second = guess * (drop * drop * (p * q) - curvature * both) + both * drop
-                # A product with the reciprocal takes less time than two quotients.
-                over = derivative.conjugate() / (derivative.real**2 + derivative.imag**2)
+                # Quotients of complex numbers take far more time than products, by a real number too.
+                over = derivative.conjugate() * (1 / (derivative.real**2 + derivative.imag**2))
                 newton = (s - guess * product) * over
                 step = newton * (1 - newton * second * over)
                 guess = guess + step
                 steep = guess * (derivative + 2 * step * second)
-                slope_of_root = s * steep.conjugate() / (steep.real**2 + steep.imag**2)
+                slope_of_root = s * steep.conjugate() * (1 / (steep.real**2 + steep.imag**2))
             for i in range(3):
                 total = power[0, i] - step * (power[1, i] - step * power[2, i])
                 fields[2 + i, row, point] = total
@@ -221,7 +225,7 @@ def walk(
             fields[0, row, point] = guess
             if p >= q:
                 left = 1 - fields[2, row, point] * q
-                fields[1, row, point] = s * left.conjugate() / (left.real**2 + left.imag**2)
+                fields[1, row, point] = s * left.conjugate() * (1 / (left.real**2 + left.imag**2))
             else:
                 fields[1, row, point] = guess * (1 - fields[2, row, point] * p)
             # Square roots take a third of the time of moduli.
@@ -233,9 +237,9 @@ def walk(
                 and s.imag * guess.real - s.real * guess.imag >= np.sqrt(s.real**2 + s.imag**2) * slack
             )
             # The series of the logarithm, where the guess was as good as it is but for the first points.
-            moved = (guess - start) * start.conjugate() / (start.real**2 + start.imag**2)
+            moved = (guess - start) * start.conjugate() * (1 / (start.real**2 + start.imag**2))
             if abs(moved.real) + abs(moved.imag) < 1e-3:
-                log += moved * (1 - moved * (1 / 2 - moved * (1 / 3 - moved * (1 / 4 - moved / 5))))
+                log += moved * (1 - moved * (1 / 2 - moved * (1 / 3 - moved * (1 / 4 - moved * (1 / 5)))))
             else:
                 log = np.log(guess)
             history[point + 1, 0] = log

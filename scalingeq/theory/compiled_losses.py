@@ -43,7 +43,7 @@ def train(
             a, b = d * p, d * q
             kernel[r, f] = squares[r, f] + k * d * (a + b - a * b)
             one = kappa1[r, f]
-            over[r, f] = one.conjugate() / (one.real**2 + one.imag**2)
+            over[r, f] = one.conjugate() * (1 / (one.real**2 + one.imag**2))
             signal[r, f] = k * power[r, f]
         for n in range(parameters):
             for f in range(count):
@@ -56,7 +56,7 @@ def train(
         r, noise, half = row[item], noise_variance[item], noise_rate[item] / 2
         for f in range(count):
             left = 1 - half * kernel[r, f]
-            resolved[f] = left.conjugate() / (left.real**2 + left.imag**2)
+            resolved[f] = left.conjugate() * (1 / (left.real**2 + left.imag**2))
             forced[f] = (signal[r, f] + noise) * over[r, f]
             out[0, item, f] = forced[f] * resolved[f]
         if parameters:
@@ -70,7 +70,7 @@ def train(
             for f in range(count):
                 loss = out[0, item, f]
                 out[-3, item, f] = resolved[f] * over[r, f]
-                out[-2, item, f] = loss * kernel[r, f] / 2 * resolved[f]
+                out[-2, item, f] = 0.5 * loss * kernel[r, f] * resolved[f]
                 out[-1, item, f] = 2 * (s[r, f] * loss - untrained - noise)
 
 
@@ -111,3 +111,36 @@ def invert(
                     out[place[t2]] += c
                 if t + 3 < end:
                     out[place[t3]] += d
+
+
+def product(
+    parts: FloatArray, weights: FloatArray, values: FloatArray
+) -> None:  # pragma: no cover (coverage does not see compiled code)
+    """Product of ``parts`` (row, part) and ``weights`` (time, part); the last argument (row, time) takes it."""
+    last, end = parts.shape[0] - 1, weights.shape[0] - 1
+    # Four rows by three times, as many sums as the processor has registers for; at the ends some are taken again.
+    for m in range(0, last + 1, 4):
+        m1, m2, m3 = min(m + 1, last), min(m + 2, last), min(m + 3, last)
+        x, x1, x2, x3 = parts[m], parts[m1], parts[m2], parts[m3]
+        for t in range(0, end + 1, 3):
+            t1, t2 = min(t + 1, end), min(t + 2, end)
+            w, w1, w2 = weights[t], weights[t1], weights[t2]
+            a = b = c = a1 = b1 = c1 = 0.0
+            a2 = b2 = c2 = a3 = b3 = c3 = 0.0
+            for i in range(w.size):
+                a += x[i] * w[i]
+                b += x[i] * w1[i]
+                c += x[i] * w2[i]
+                a1 += x1[i] * w[i]
+                b1 += x1[i] * w1[i]
+                c1 += x1[i] * w2[i]
+                a2 += x2[i] * w[i]
+                b2 += x2[i] * w1[i]
+                c2 += x2[i] * w2[i]
+                a3 += x3[i] * w[i]
+                b3 += x3[i] * w1[i]
+                c3 += x3[i] * w2[i]
+            values[m, t], values[m, t1], values[m, t2] = a, b, c
+            values[m1, t], values[m1, t1], values[m1, t2] = a1, b1, c1
+            values[m2, t], values[m2, t1], values[m2, t2] = a2, b2, c2
+            values[m3, t], values[m3, t1], values[m3, t2] = a3, b3, c3

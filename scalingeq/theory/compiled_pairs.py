@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
 
 #: What `pair` keeps of each second frequency, after the seven fields there, for the variance and the signal together.
-DIVISOR, CROSS, TARGET, RESOLVED, FEATURES, UNIT, BY_POWER, BY_TARGET, KEPT = range(7, 16)
-#: What it keeps for each of the two: its value, and what its derivatives are made of.
-VALUE, BY_KAPPA, BY_APART, BY_DEGREES, BY_SECOND_DEGREES, BY_CROSS, BY_WIDTH, PARTS = range(8)
+VARIANCE, SIGNAL, DIVISOR, CROSS, TARGET, RESOLVED, FEATURES, UNIT, BY_POWER, BY_TARGET, KEPT = range(7, 18)
+#: What it keeps for one of the two: a derivative, and what derivatives are made of.
+SLOPE, BY_KAPPA, BY_APART, BY_DEGREES, BY_SECOND_DEGREES, BY_CROSS, BY_WIDTH, PARTS = range(8)
 #: Room for the second frequencies and, in the opposite order, their conjugates: those of the pairs of frequency i are then
 #: side by side, from i on and as far from the end. A multiple of 8.
 MOST = 56
@@ -20,6 +20,7 @@ def pair(
     fields: tuple[ComplexArray, ...],
     per_width: FloatArray,
     slopes: tuple[ComplexArray, ...],
+    ends: NDArray[np.int64],
     first_row: int,
     near_value: float,
     near_slope: float,
@@ -29,13 +30,14 @@ def pair(
 
     ``fields``, each (row, frequency), are kappa2, degrees and power, their two slopes and their two curvatures, and
     ``per_width`` (row, 1); ``slopes``, each (parameter or more, row, frequency), derivatives of the first five, one over
-    the width next to last of the parameters. ``out`` (1 or 2, 1 + parameter, row, 2, pair) takes the variance, and after
+    the width next to last of the parameters; the second frequencies of each first one are those from itself up to its one
+    of ``ends`` (first,). ``out`` (1 or 2, 1 + parameter, row, 2, pair) takes the variance, and after
     it the signal where it has room for that, of the rows from ``first_row`` on.
     """
     kinds, parameters, rows, count = out.shape[0], out.shape[1] - 1, out.shape[2], fields[0].shape[1]
     # Real and imaginary parts apart, in arrays whose shapes are known when they are compiled, let eight pairs fill the
     # processor's vectors; what the arrays are filled up with is computed in vain.
-    w, parts, moved = np.ones((KEPT, 2, MOST)), np.ones((2, PARTS, 2, MOST)), np.ones((parameters, 3, 2, MOST))
+    w, own, moved = np.ones((KEPT, 2, MOST)), np.ones((PARTS, 2, MOST)), np.ones((parameters, 3, 2, MOST))
     near_at = np.empty(MOST, dtype=np.int64)
     for place in range(rows):
         row = first_row + place
@@ -50,7 +52,7 @@ def pair(
                         one = slopes[q][n, row, j]
                         moved[n, q, 0, c], moved[n, q, 1, c] = one.real, sign * one.imag
         number = 0
-        for i in range(count):
+        for i in range(ends.size):
             k, d, p = fields[0][row, i], fields[1][row, i], fields[2][row, i]
             d1, p1, d2, p2 = fields[3][row, i], fields[4][row, i], fields[5][row, i], fields[6][row, i]
             scale = k.real**2 + k.imag**2
@@ -84,17 +86,31 @@ def pair(
                 unit = product * cross * resolved
                 features = unit * size
                 signal, variance = product * target + features * target_squares, squares + features * cross
-                parts[1, VALUE, 0, c], parts[1, VALUE, 1, c] = signal.real, signal.imag
-                parts[0, VALUE, 0, c], parts[0, VALUE, 1, c] = variance.real, variance.imag
+                w[VARIANCE, 0, c], w[VARIANCE, 1, c] = variance.real, variance.imag
+                w[SIGNAL, 0, c], w[SIGNAL, 1, c] = signal.real, signal.imag
                 w[DIVISOR, 0, c], w[DIVISOR, 1, c] = divisor.real, divisor.imag
                 w[CROSS, 0, c], w[CROSS, 1, c] = cross.real, cross.imag
                 w[TARGET, 0, c], w[TARGET, 1, c] = target.real, target.imag
                 w[RESOLVED, 0, c], w[RESOLVED, 1, c] = resolved.real, resolved.imag
                 w[FEATURES, 0, c], w[FEATURES, 1, c] = features.real, features.imag
                 w[UNIT, 0, c], w[UNIT, 1, c] = unit.real, unit.imag
-            for kind in range(kinds if parameters else 0):
+            # Pairs of frequencies that are all but equal have no divisor, and are few.
+            nears = 0
+            if parameters:
+                for c in range(i, 2 * count - i):
+                    if w[DIVISOR, 0, c] == 0 and w[DIVISOR, 1, c] == 0:
+                        near_at[nears] = c
+                        nears += 1
+            for kind in range(kinds):
+                value = w[VARIANCE + kind]
+                for j in range(i, ends[i]):
+                    c = 2 * count - 1 - j
+                    out[kind, 0, place, 0, number + j - i] = complex(value[0, j], value[1, j])
+                    out[kind, 0, place, 1, number + j - i] = complex(value[0, c], value[1, c])
+                if parameters == 0:
+                    continue
                 # Each has terms that the other lacks.
-                own, is_signal, is_variance = parts[kind], float(kind), 1.0 - kind
+                is_signal, is_variance = float(kind), 1.0 - kind
                 for c in range(start, stop):
                     k_, cross = complex(w[0, 0, c], w[0, 1, c]), complex(w[CROSS, 0, c], w[CROSS, 1, c])
                     target, features = (
@@ -118,33 +134,18 @@ def pair(
                     own[BY_SECOND_DEGREES, 0, c], own[BY_SECOND_DEGREES, 1, c] = second.real, second.imag
                     own[BY_CROSS, 0, c], own[BY_CROSS, 1, c] = by_cross.real, by_cross.imag
                     own[BY_WIDTH, 0, c], own[BY_WIDTH, 1, c] = by_width.real, by_width.imag
-            for kind in range(kinds):
-                own = parts[kind]
-                for j in range(i, count):
-                    c = 2 * count - 1 - j
-                    out[kind, 0, place, 0, number + j - i] = complex(own[VALUE, 0, j], own[VALUE, 1, j])
-                    out[kind, 0, place, 1, number + j - i] = complex(own[VALUE, 0, c], own[VALUE, 1, c])
-            # Pairs of frequencies that are all but equal have no divisor, and are few.
-            nears = 0
-            if parameters:
-                for c in range(i, 2 * count - i):
-                    if w[DIVISOR, 0, c] == 0 and w[DIVISOR, 1, c] == 0:
-                        near_at[nears] = c
-                        nears += 1
-            for n in range(parameters):
-                dk, dd, dp = slopes[0][n, row, i], slopes[1][n, row, i], slopes[2][n, row, i]
-                dd1, dp1 = slopes[3][n, row, i], slopes[4][n, row, i]
-                for kind in range(kinds):
-                    own = parts[kind]
+                for n in range(parameters):
+                    dk, dd, dp = slopes[0][n, row, i], slopes[1][n, row, i], slopes[2][n, row, i]
+                    dd1, dp1 = slopes[3][n, row, i], slopes[4][n, row, i]
                     if kind == 0:
                         for c in range(start, stop):
-                            own[VALUE, 0, c], own[VALUE, 1, c] = 0.0, 0.0
+                            own[SLOPE, 0, c], own[SLOPE, 1, c] = 0.0, 0.0
                     else:
                         for c in range(start, stop):
                             dp_ = complex(moved[n, 2, 0, c], moved[n, 2, 1, c])
                             change = (dp - dp_) * complex(w[BY_POWER, 0, c], w[BY_POWER, 1, c])
                             change += dp_ * complex(w[FEATURES, 0, c], w[FEATURES, 1, c])
-                            own[VALUE, 0, c], own[VALUE, 1, c] = change.real, change.imag
+                            own[SLOPE, 0, c], own[SLOPE, 1, c] = change.real, change.imag
                     # What leaves the renormalised frequency where it is moves the target alone.
                     if dk != 0:
                         for c in range(start, stop):
@@ -152,18 +153,18 @@ def pair(
                                 complex(moved[n, 0, 0, c], moved[n, 0, 1, c]),
                                 complex(moved[n, 1, 0, c], moved[n, 1, 1, c]),
                             )
-                            change = complex(own[VALUE, 0, c], own[VALUE, 1, c])
+                            change = complex(own[SLOPE, 0, c], own[SLOPE, 1, c])
                             change += dk * complex(own[BY_KAPPA, 0, c], own[BY_KAPPA, 1, c])
                             change += (dk_ - dk) * complex(own[BY_APART, 0, c], own[BY_APART, 1, c])
                             change += (dd - dd_) * complex(own[BY_DEGREES, 0, c], own[BY_DEGREES, 1, c])
                             change += dd_ * complex(own[BY_SECOND_DEGREES, 0, c], own[BY_SECOND_DEGREES, 1, c])
-                            own[VALUE, 0, c], own[VALUE, 1, c] = change.real, change.imag
+                            own[SLOPE, 0, c], own[SLOPE, 1, c] = change.real, change.imag
                     if n == parameters - 2:
                         for c in range(start, stop):
                             change = complex(w[UNIT, 0, c], w[UNIT, 1, c])
                             change *= complex(own[BY_WIDTH, 0, c], own[BY_WIDTH, 1, c])
-                            own[VALUE, 0, c] += change.real
-                            own[VALUE, 1, c] += change.imag
+                            own[SLOPE, 0, c] += change.real
+                            own[SLOPE, 1, c] += change.imag
                     for m in range(nears):
                         c = near_at[m]
                         j = c if c < count else 2 * count - 1 - c
@@ -173,13 +174,13 @@ def pair(
                         change = (dd1 + dd1_) * complex(own[BY_CROSS, 0, c], own[BY_CROSS, 1, c])
                         if kind == 1:
                             change += (dp1 + dp1_) * complex(w[BY_TARGET, 0, c], w[BY_TARGET, 1, c])
-                        own[VALUE, 0, c] -= change.real * 0.5
-                        own[VALUE, 1, c] -= change.imag * 0.5
-                    for j in range(i, count):
+                        own[SLOPE, 0, c] -= change.real * 0.5
+                        own[SLOPE, 1, c] -= change.imag * 0.5
+                    for j in range(i, ends[i]):
                         c = 2 * count - 1 - j
-                        out[kind, 1 + n, place, 0, number + j - i] = complex(own[VALUE, 0, j], own[VALUE, 1, j])
-                        out[kind, 1 + n, place, 1, number + j - i] = complex(own[VALUE, 0, c], own[VALUE, 1, c])
-            number += count - i
+                        out[kind, 1 + n, place, 0, number + j - i] = complex(own[SLOPE, 0, j], own[SLOPE, 1, j])
+                        out[kind, 1 + n, place, 1, number + j - i] = complex(own[SLOPE, 0, c], own[SLOPE, 1, c])
+            number += ends[i] - i
 
 
 def forcing(
@@ -190,19 +191,22 @@ def forcing(
     noise_variance: FloatArray,
     total: ComplexArray,
     over: ComplexArray,
+    end: float,
     out: ComplexArray,
 ) -> None:  # pragma: no cover (coverage does not see compiled code)
     """Transform of the test forcing and its derivatives, as `scalingeq.theory.flow` has them.
 
     ``pairs`` (2, 1 or 1 + parameter, row, 2, pair) are the variance and the signal, ``total`` and ``over`` (2, pair)
-    s + s' and 1/(s s'); ``out`` (..., item, 2, pair) takes the results at the ``row`` of each item.
+    s + s' and 1/(s s') of a window that ends at 1, not at ``end``; ``out`` (..., item, 2, pair) takes the results at the
+    ``row`` of each item.
     """
     parameters, count = pairs.shape[1] - 1, over.shape[1]
     # Few arrays in a loop, or it is not vectorised.
     resolved, unit, ratio = np.empty((3, count), dtype=np.complex128)
+    rate, square = 1 / end, end * end
     for item in range(row.size):
         r, noise = row[item], noise_variance[item]
-        q = per_sample[r, 0]
+        q, jump = per_sample[r, 0], (untrained + noise) * square
         for half in range(2):
             share, signal, value, factor = pairs[0, 0, r, half], pairs[1, 0, r, half], out[0, item, half], over[half]
             for n in range(count):
@@ -210,7 +214,7 @@ def forcing(
                 norm = 1 / (left.real**2 + left.imag**2)
                 resolved[n] = complex(left.real * norm, -left.imag * norm)
             for n in range(count):
-                unit[n] = resolved[n] * factor[n]
+                unit[n] = resolved[n] * factor[n] * square
             for n in range(count):
                 value[n] = (signal[n] + noise) * unit[n]
             if parameters:
@@ -231,16 +235,20 @@ def forcing(
                 for n in range(count):
                     by_noise[n] = unit[n]
                 for n in range(count):
-                    by_time[n] = both[n] * (value[n] - (untrained + noise) * factor[n])
+                    by_time[n] = both[n] * rate * (value[n] - jump * factor[n])
 
 
 def kernel(
-    variance: ComplexArray, per_sample: FloatArray, row: NDArray[np.int64], out: ComplexArray
+    variance: ComplexArray,
+    numbers: NDArray[np.int64],
+    per_sample: FloatArray,
+    row: NDArray[np.int64],
+    out: ComplexArray,
 ) -> None:  # pragma: no cover (coverage does not see compiled code)
     """Transform of the test kernel and its derivatives, as `scalingeq.theory.flow` has them.
 
-    ``variance`` (1 or 1 + parameter, row, 2, pair) is that of `pair`; ``out`` (1 or 1 + parameter, item, 2, pair) takes
-    the results at the ``row`` of each item.
+    ``variance`` (1 or 1 + parameter, row, 2, pair) is that of `pair`, of which the value and derivatives with ``numbers``
+    are used; ``out`` (number, item, 2, pair) takes the results at the ``row`` of each item.
     """
     parameters, count = out.shape[0] - 1, variance.shape[3]
     square = np.empty(count, dtype=np.complex128)
@@ -256,7 +264,7 @@ def kernel(
                 value[n] = share[n] * resolved
                 square[n] = resolved * resolved
             for m in range(1, parameters + 1):
-                d_share, slope = variance[m, r, half], out[m, item, half]
+                d_share, slope = variance[numbers[m], r, half], out[m, item, half]
                 for n in range(count):
                     slope[n] = d_share[n] * square[n]
             if parameters:

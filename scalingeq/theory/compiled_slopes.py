@@ -49,29 +49,42 @@ def slopes(
             x = x0 + eigen[i]
             inverse[i] = 1.0 / (x * x + y * y)
             square[i] = inverse[i] * inverse[i]
-            cube[i] = square[i] * inverse[i]
+        if pairs:
+            for i in range(nodes):
+                cube[i] = square[i] * inverse[i]
         turn, conjugate = complex(0.0, -2 * y), complex(x0, -y)
         for k in range(2 * parameters):
             j, n = k // parameters, k % parameters
             total, slope = complex(0.0), complex(0.0)
             if begin[k] < end:
                 a0 = b0 = a1 = b1 = 0.0
-                for i in range(begin[k], end):
-                    a0 += plain[k, i] * inverse[i]
-                    b0 += moment[k, i] * inverse[i]
-                    a1 += plain[k, i] * square[i]
-                    b1 += moment[k, i] * square[i]
+                if pairs:
+                    for i in range(begin[k], end):
+                        a0 += plain[k, i] * inverse[i]
+                        b0 += moment[k, i] * inverse[i]
+                        a1 += plain[k, i] * square[i]
+                        b1 += moment[k, i] * square[i]
+                else:
+                    for i in range(begin[k], end):
+                        a0 += plain[k, i] * inverse[i]
+                        b0 += moment[k, i] * inverse[i]
                 total = b0 + conjugate * a0
                 slope = -a0 - turn * (b1 + conjugate * a1)
             k += 2 * parameters
             if begin[k] < end:
                 a0 = a1 = b1 = a2 = b2 = 0.0
-                for i in range(begin[k], end):
-                    a0 += plain[k, i] * inverse[i]
-                    a1 += plain[k, i] * square[i]
-                    b1 += moment[k, i] * square[i]
-                    a2 += plain[k, i] * cube[i]
-                    b2 += moment[k, i] * cube[i]
+                if pairs:
+                    for i in range(begin[k], end):
+                        a0 += plain[k, i] * inverse[i]
+                        a1 += plain[k, i] * square[i]
+                        b1 += moment[k, i] * square[i]
+                        a2 += plain[k, i] * cube[i]
+                        b2 += moment[k, i] * cube[i]
+                else:
+                    for i in range(begin[k], end):
+                        a0 += plain[k, i] * inverse[i]
+                        a1 += plain[k, i] * square[i]
+                        b1 += moment[k, i] * square[i]
                 mixed = b1 + conjugate * a1
                 second = a0 + turn * mixed
                 third = mixed + turn * (a1 + turn * (b2 + conjugate * a2))
@@ -80,8 +93,9 @@ def slopes(
             at_fixed[0, j, n], at_fixed[1, j, n] = total, slope
         a, b = 1 - d * p, 1 - d * q
         by_degrees = -kappa * (b * p + a * q)
-        unit = 1 / (a * b + by_degrees * fields[3][f])
-        over = 1 / b
+        steep = a * b + by_degrees * fields[3][f]
+        unit = steep.conjugate() * (1 / (steep.real**2 + steep.imag**2))
+        over = b.conjugate() * (1 / (b.real**2 + b.imag**2))
         for n in range(parameters + 3):
             change = complex(1.0)
             if n < parameters:

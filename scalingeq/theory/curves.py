@@ -83,16 +83,12 @@ def broadcast(
     times = np.asarray(time, dtype=np.float64)
     per_curve = {"noise_rate": noise_rate, "width": width, "samples": samples, "noise_variance": noise_variance}
     arrays = {name: np.asarray(value, dtype=np.float64) for name, value in per_curve.items()}
-    sizes, others = (arrays["width"], arrays["samples"]), (times, arrays["noise_rate"], arrays["noise_variance"])
-    # One look at all numbers, and more only where something is wrong: most of a short evaluation would be checks. Times
-    # may be many; what compares false with all is not a number.
-    together, more = (np.concatenate([value.ravel() for value in values]) for values in (sizes, others[1:]))
-    fine = times.min(initial=0.0) >= 0 and times.max(initial=0.0) < math.inf
-    if not (fine and (together > 0).all() and ((more >= 0) & (more < math.inf)).all()):
-        problems = problems + size_problems(dict(zip(("width", "samples"), sizes, strict=True)))
-        for name, value in zip((time_name, "noise_rate", "noise_variance"), others, strict=True):
-            if (bad := ~((value >= 0) & (value < math.inf))).any():
-                problems.append(f"{name} contains {float(value[bad].flat[0])!r}: pass finite numbers, none negative")
+    problems = problems + size_problems({name: arrays[name] for name in ("width", "samples")})
+    # The two ends tell most of the time that nothing is wrong; what compares false with all is not a number.
+    for name, value in {time_name: times, **{name: arrays[name] for name in ("noise_rate", "noise_variance")}}.items():
+        if not (value.min(initial=0.0) >= 0 and value.max(initial=0.0) < math.inf):
+            bad = ~((value >= 0) & (value < math.inf))
+            problems.append(f"{name} contains {float(value[bad].flat[0])!r}: pass finite numbers, none negative")
     if times.ndim == 0:
         problems = [
             *problems,
@@ -114,8 +110,9 @@ def broadcast(
         rows[number] = value
     rate, widths, counts, variance = rows.reshape(4, -1)
     grid = times.reshape(math.prod(times.shape[:-1]), times.shape[-1])
-    which = np.full(leading, np.arange(len(grid)).reshape(times.shape[:-1])).ravel()
+    which = np.zeros(rate.size, dtype=np.int64)
     if len(grid) > 1:
+        which = np.full(leading, np.arange(len(grid)).reshape(times.shape[:-1])).ravel()
         # Rows of times that are alike are one.
         numbers: dict[bytes, int] = {}
         alike = np.array([numbers.setdefault(row.tobytes(), len(numbers)) for row in grid])

@@ -159,18 +159,19 @@ def _losses(curves: Curves, spectrum: AnySpectrum, kind: Kind, parameters: tuple
     check_kernel_norm(curves.noise_rate, total.trace)
     if curves.grid.shape[1] > DENSE and curves.grid.any():
         return _interpolated(curves, spectrum, kind, parameters)
-    at_start, start = curves.grid == 0, total.power + curves.noise_variance
-    starts = at_start.any()
-    if parameters and starts:
-        # Derivatives at the start are those just after it.
-        curves = curves._replace(grid=np.where(at_start, EARLIEST / total.trace, curves.grid))
+    starts = curves.grid.min(initial=math.inf) == 0
+    if starts:
+        at_start, start = curves.grid == 0, total.power + curves.noise_variance
+        if parameters:
+            # Derivatives at the start are those just after it.
+            curves = curves._replace(grid=np.where(at_start, EARLIEST / total.trace, curves.grid))
     values = np.zeros((1 + len(parameters or ()), curves.which.size, curves.grid.shape[1]))
     one = (curves.per_sample == 0) | (kind == "train")
     for chosen, solve, most, most_curves in (
         (one, one_frequency_loss, PROBLEMS[bool(parameters)], curves.which.size),
         (~one, two_frequency_loss, PROBLEMS_OF_PAIRS, CURVES_OF_PAIRS),
     ):
-        for group in _groups(np.flatnonzero(chosen), curves, most, most_curves):
+        for group in _groups(np.flatnonzero(chosen), curves, most, most_curves) if chosen.any() else []:
             if group.size == curves.which.size:
                 values = solve(curves, spectrum, parameters is not None) if curves.grid.any() else values
             elif (some := curves.select(group)).grid.any():
@@ -194,7 +195,7 @@ def _interpolated(curves: Curves, spectrum: AnySpectrum, kind: Kind, parameters:
 def _groups(chosen: IntArray, curves: Curves, most: int, most_curves: int) -> list[IntArray]:
     """Numbers of ``chosen`` curves in groups of so many problems and curves at most."""
     if chosen.size <= most:
-        return [chosen] if chosen.size else []
+        return [chosen]
     problem = curves.select(chosen).problem
     order = np.argsort(problem, kind="stable")
     groups = np.split(chosen[order], np.searchsorted(problem[order], np.arange(most, problem.max() + 1, most)))

@@ -192,7 +192,12 @@ def one_point(
 
 
 def one_point_along(
-    path: ComplexArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray, polish: bool = False
+    path: ComplexArray,
+    nodes: Nodes,
+    per_width: FloatArray,
+    per_sample: FloatArray,
+    polish: bool = False,
+    copies: bool = False,
 ) -> OnePoint:
     """Renormalised frequencies and sums along paths that leave the positive real axis in even steps.
 
@@ -207,6 +212,8 @@ def one_point_along(
         One over the width and one over the number of samples.
     polish : bool
         Whether derivatives, too, are wanted to the last digits: pairs of frequencies need them.
+    copies : bool
+        Whether the paths are scaled copies of one, which takes less time.
 
     Returns
     -------
@@ -218,7 +225,7 @@ def one_point_along(
     ConvergenceError
         Where Newton's method fails.
     """
-    fields = follow(path, nodes, per_width, per_sample, polish)
+    fields = follow(path, nodes, per_width, per_sample, polish, copies)
     return OnePoint._make([path, *fields, per_width[:, None], per_sample[:, None]])
 
 
@@ -428,7 +435,9 @@ def compiled_pairs(
     two; there may be none.
     """
     fields = (point.kappa2, point.degrees, point.power, *point[6:10])
-    compiled.pair(fields, point.per_width, slopes or NO_SLOPES, first_row, NEAR, near_slope, out)
+    compiled.pair(
+        fields, point.per_width, slopes or NO_SLOPES, laplace.seconds_of_pairs(), first_row, NEAR, near_slope, out
+    )
 
 
 def both_of_pairs(point: OnePoint) -> tuple[OnePoint, OnePoint]:
@@ -723,7 +732,7 @@ def size_problems(sizes: dict[str, ArrayLike]) -> list[str]:
     return [
         f"{name} is {np.asarray(value)[~(np.asarray(value) > 0)].flat[0]!r}: pass positive numbers, or infinity"
         for name, value in sizes.items()
-        if not (np.asarray(value) > 0).all()
+        if not np.asarray(value, dtype=np.float64).min(initial=math.inf) > 0
     ]
 
 

@@ -60,6 +60,15 @@ class Equivalents(NamedTuple):
         """Number of derivatives of a loss."""
         return 0 if self.slopes is None else len(self.slopes.names) + 2
 
+    @property
+    def of_kernels(self) -> list[int]:
+        """Numbers of the value and of those derivatives that test kernels have.
+
+        What leaves the renormalised frequency where it is moves the target alone.
+        """
+        moves = [] if self.slopes is None else np.flatnonzero(self.slopes.kappa2[:-1, 0, 0]).tolist()
+        return [0, *(1 + number for number in moves)]
+
 
 def one_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) -> FloatArray:
     """Train loss, or that of one pass, (1 or 1 + parameter, curve, time) at positive times, and 0 at times 0."""
@@ -88,10 +97,11 @@ def two_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) ->
     if not (noisy or jacobian):
         return forcing_loss(curves, spectrum, jacobian)
     problem, sizes = curves.problems
-    # One set of windows serves the forcing, the kernel, and the train loss, which is wanted at twice the times.
-    wanted = np.concatenate([curves.grid, 2 * curves.grid])
+    # One set of windows serves the forcing, the kernel, and the train loss, which is wanted at twice the times. Without
+    # noise they are those of `forcing_loss`.
+    wanted, last = np.concatenate([curves.grid, 2 * curves.grid]), (1 + noisy) * float(curves.grid.max())
     bound = edge_bound(spectrum, curves.per_width.max(), curves.per_sample.max())
-    times, grids = sort_times(wanted), kernel_grids(float(wanted.max()), bound)
+    times, grids = sort_times(wanted, last), kernel_grids(last, bound)
     forced, driven = times.curves(curves.which), times.curves(curves.which + len(curves.grid))
     problems, windows = np.divmod(np.arange(len(sizes) * grids.end.size), grids.end.size)
     end = np.concatenate([times.end[forced.window], grids.end[windows], times.end[driven.window]])
@@ -102,13 +112,13 @@ def two_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) ->
     moved = of if noisy else of._replace(slopes=None)
     row_forced, row_driven = row[: forced.curve.size], row[row.size - driven.curve.size :]
     row_fed = row[forced.curve.size : row.size - driven.curve.size].reshape(len(sizes), -1)
-    loss = np.zeros((of.parameters or 1, curves.which.size, curves.grid.shape[1]))
-    kernel = np.empty((max(1, moved.parameters - 2), *row_fed.shape, grids.phase.size))
-    blocks = _blocks(of.point, int(row_forced.max()) + 1, int(row[:moving].max()) + 1)
+    values = np.zeros((1 + of.parameters, curves.which.size, curves.grid.shape[1]))
+    kernel = np.zeros((max(1, moved.parameters - 2), *row_fed.shape, grids.phase.size))
+    blocks = _blocks(of.point, int(row_forced.min()), int(row_forced.max()) + 1, int(row[:moving].max()) + 1)
     for rows, pairs in two_points(of.point, of.slopes, blocks):
-        _forcing_at(rows, pairs, of, row_forced, times, forced, curves, loss)
-        _kernel_at(rows, pairs[0, : len(kernel)], of, row_fed, grids, kernel)
-    values = _with_noise_rate(loss)
+        _forcing_at(rows, pairs, of, row_forced, times, forced, curves, values)
+        _kernel_at(rows, pairs[0], moved, row_fed, grids, kernel)
+    _with_noise_rate(values)
     train = _train_loss(moved, row_driven, curves, driven.curve)
     window = driven.window - driven.window.min()
     p, resolvent = _resolvents(times.end[driven.window.min() :].tobytes(), grids.rate.tobytes())
@@ -147,10 +157,11 @@ def forcing_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) -> Float
     of, row = _equivalents(
         end, curves.per_width[whose], curves.per_sample[whose], spectrum, end.size if jacobian else 0
     )
-    loss = np.zeros((of.parameters or 1, curves.which.size, curves.grid.shape[1]))
-    for rows, pairs in two_points(of.point, of.slopes, _blocks(of.point, len(of.point.s), len(of.point.s))):
-        _forcing_at(rows, pairs, of, row, times, layout, curves, loss)
-    return _with_noise_rate(loss)
+    values = np.zeros((1 + of.parameters, curves.which.size, curves.grid.shape[1]))
+    for rows, pairs in two_points(of.point, of.slopes, _blocks(of.point, 0, len(of.point.s), len(of.point.s))):
+        _forcing_at(rows, pairs, of, row, times, layout, curves, values)
+    _with_noise_rate(values)
+    return values
 
 
 def test_kernel_amplitudes(
@@ -161,21 +172,26 @@ def test_kernel_amplitudes(
     end = np.tile(grids.end, per_width.size)
     of, row = _equivalents(end, per_width.repeat(windows), per_sample.repeat(windows), spectrum, end.size)
     row = row.reshape(per_width.size, windows)
-    kernel = np.empty((of.parameters - 2, *row.shape, grids.phase.size))
-    for rows, pairs in two_points(of.point, of.slopes, _blocks(of.point, 0, len(of.point.s))):
+    kernel = np.zeros((of.parameters - 2, *row.shape, grids.phase.size))
+    for rows, pairs in two_points(of.point, of.slopes, _blocks(of.point, 0, 0, len(of.point.s))):
         _kernel_at(rows, pairs[0], of, row, grids, kernel)
     return grids.amplitudes(kernel.reshape(*kernel.shape[:2], -1))
 
 
-def _with_noise_rate(forced: FloatArray) -> FloatArray:
-    """Add the derivatives of losses without noise with respect to its rate, which are 0, where there are derivatives."""
-    return forced if len(forced) == 1 else np.concatenate([forced[:-1], np.zeros_like(forced[:1]), forced[-1:]])
+def _with_noise_rate(values: FloatArray) -> None:
+    """Put the derivative with respect to the noise rate, which is 0 without noise, before that with respect to time."""
+    if len(values) > 1:
+        values[-1] = values[-2]
+        values[-2] = 0.0
 
 
-def _blocks(point: OnePoint, forced: int, moved: int) -> Iterator[tuple[slice, bool, bool]]:
-    """Blocks for `two_points` of whole windows; signals are wanted up to row ``forced``, derivatives up to ``moved``."""
+def _blocks(point: OnePoint, begin: int, forced: int, moved: int) -> Iterator[tuple[slice, bool, bool]]:
+    """Blocks for `two_points` of whole windows, from row ``begin`` on.
+
+    Signals are wanted up to row ``forced``, derivatives up to row ``moved``.
+    """
     end, count = point.s[:, 0].real.tolist(), len(point.s)
-    begin, windows = 0, [row for row in range(1, count) if end[row] != end[row - 1]] + [count]
+    windows = [row for row in range(begin + 1, count) if end[row] != end[row - 1]] + [count]
     for window, following in zip(windows, [*windows[1:], count + PAIRS_AT_ONCE], strict=True):
         if window in (forced, moved) or following - begin > PAIRS_AT_ONCE:
             yield slice(begin, window), begin < forced, begin < moved
@@ -190,9 +206,13 @@ def _forcing_at(
     times: SortedTimes,
     layout: Layout,
     curves: Curves,
-    loss: FloatArray,
+    values: FloatArray,
 ) -> None:
-    """Test loss without noise (1 or parameter, curve, time) at the times of windows, the noise rate left out."""
+    """Test loss without noise, and its derivatives but that with respect to the noise rate, at the times of windows.
+
+    They become the first of ``values`` (1 or 1 + parameter, curve, time).
+    """
+    loss = values[: of.parameters or 1]
     for window, items, where in layout.parts:
         own = row[items]
         if rows.start <= own[0] < rows.stop:
@@ -204,13 +224,17 @@ def _forcing_at(
 def _kernel_at(
     rows: slice, variance: ComplexArray, of: Equivalents, row: IntArray, grids: KernelGrids, kernel: FloatArray
 ) -> None:
-    """Test kernel (1 or 1 + parameter of spectrum and sizes, problem, window, phase) at the times of its grid."""
-    some = slice(*np.searchsorted(row[0], (rows.start, rows.stop)))
+    """Test kernel (1 or 1 + parameter of spectrum and sizes, problem, window, phase) at the times of its grid.
+
+    ``variance`` is that of `two_points` of ``rows``; derivatives that the kernel has none of are left as they are.
+    """
+    some = slice(*row[0].searchsorted((rows.start, rows.stop)))
     own = row[:, some]
     if own.size:
-        transform = _kernel(of, rows, variance, own.ravel())
+        numbers = of.of_kernels
+        transform = _kernel(of, rows, variance, numbers, own.ravel())
         inverse = inverse_of_pairs(transform, grids.weights)
-        kernel[:, :, some] = inverse.reshape(len(inverse), *own.shape, -1) / grids.end[some, None] ** 2
+        kernel[numbers, :, some] = inverse.reshape(len(inverse), *own.shape, -1) / grids.end[some, None] ** 2
 
 
 def _equivalents(
@@ -281,13 +305,13 @@ def _forcing(
     parameters.
     """
     parameters, (total, over) = pairs.shape[1] - 1, laplace.pair_factors()
-    total, over = total / end, over * end**2
     own, per_sample = row - rows.start, of.point.per_sample[rows]
     out = scratch("losses of pairs", (3 + parameters if parameters else 1, row.size, *over.shape))
     compiled = loops()
     if compiled is not None:
-        compiled.forcing(pairs, per_sample, of.power, own, noise_variance, total, over, out)
+        compiled.forcing(pairs, per_sample, of.power, own, noise_variance, total, over, end, out)
         return out
+    total, over = total / end, over * end**2
     noise, per_sample = noise_variance[:, None, None], per_sample[own, :, None]
     variance, signal = pairs[:, :, as_slice(own)]
     resolved = 1 / (1 - variance[0] * per_sample)
@@ -306,22 +330,25 @@ def _forcing(
     return out
 
 
-def _kernel(of: Equivalents, rows: slice, variance: ComplexArray, row: IntArray) -> ComplexArray:
-    """Transform (1 or 1 + parameter of spectrum and sizes, item, 2, pair) of the test kernel at the ``row`` of items.
+def _kernel(of: Equivalents, rows: slice, variance: ComplexArray, numbers: list[int], row: IntArray) -> ComplexArray:
+    """Transform (number, item, 2, pair) of the test kernel, and its derivatives with ``numbers``, at the ``row`` of items.
 
-    ``variance`` is that of `two_points` of ``rows``, among which are those of the items.
+    ``variance`` is that of `two_points` of ``rows``, among which are those of the items. The last of several derivatives
+    is that with respect to one over the number of samples.
     """
     own, per_sample = row - rows.start, of.point.per_sample[rows]
-    out = scratch("losses of pairs", (len(variance), row.size, *variance.shape[2:]))
+    out = scratch("losses of pairs", (len(numbers), row.size, *variance.shape[2:]))
     compiled = loops()
     if compiled is not None:
-        compiled.kernel(variance, per_sample, own, out)
+        compiled.kernel(variance, np.array(numbers), per_sample, own, out)
         return out
     variance = variance[:, as_slice(own)]
     resolved = 1 / (1 - variance[0] * per_sample[own, :, None])
     value = variance[0] * resolved
     out[0] = value
     if len(out) > 1:
-        np.multiply(variance[1:], resolved * resolved, out=out[1:])
+        square = resolved * resolved
+        for slope, number in zip(out[1:], numbers[1:], strict=True):
+            np.multiply(variance[number], square, out=slope)
         out[-1] += value * value
     return out

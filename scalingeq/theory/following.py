@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from scalingeq.errors import ConvergenceError
 from scalingeq.theory.compiled import loops
+from scalingeq.theory.scratch import scratch
 from scalingeq.theory.spectrum import ComplexArray, FloatArray, Nodes, Number
 
 #: Elements of the arrays (frequency, node) that one pass works on, so that they stay in the processor's cache.
@@ -76,7 +77,7 @@ def sums_at(kappa: ComplexArray, eigenvalue: FloatArray, columns: FloatArray, po
     """What `resolvent_sums` gives, of many frequencies."""
     sums = np.empty((powers, kappa.size, columns.shape[1] // 2), dtype=np.complex128)
     step = min(max(1, CHUNK // eigenvalue.size), max(kappa.size, 1))
-    work = np.empty(powers * step * eigenvalue.size)
+    work = scratch("powers of resolvents", (powers * step * eigenvalue.size // 2 + 1,)).view(np.float64)
     for i in range(0, kappa.size, step):
         sums[:, i : i + step] = resolvent_sums(kappa[i : i + step], eigenvalue, columns, powers, work)
     return sums
@@ -145,7 +146,12 @@ def residual(
 
 
 def follow(
-    path: ComplexArray, nodes: Nodes, per_width: FloatArray, per_sample: FloatArray, polish: bool = False
+    path: ComplexArray,
+    nodes: Nodes,
+    per_width: FloatArray,
+    per_sample: FloatArray,
+    polish: bool = False,
+    copies: bool = False,
 ) -> ComplexArray:
     """Follow the renormalised frequency along paths.
 
@@ -160,6 +166,8 @@ def follow(
         One over the width and one over the number of samples.
     polish : bool
         Whether derivatives, too, are wanted to the last digits, for one more pass over the nodes.
+    copies : bool
+        Whether the paths are scaled copies of one.
 
     Returns
     -------
@@ -171,7 +179,7 @@ def follow(
     ConvergenceError
         Where Newton's method fails.
     """
-    fields, found = _walk(path, nodes, per_width, per_sample, polish=polish)
+    fields, found = _walk(path, nodes, per_width, per_sample, polish=polish, copies=copies)
     if not found.all():
         row, point = np.nonzero(~found)
         fields[:, row, point] = follow_to(path[row, point], nodes, per_width[row], per_sample[row], CAREFUL_STEPS)
@@ -251,14 +259,14 @@ def _walk(
     per_sample: FloatArray,
     passes: int = 1,
     polish: bool = False,
+    copies: bool = False,
 ) -> tuple[ComplexArray, NDArray[np.bool_]]:
     """Frequencies and sums (FIELDS, path, point), and whether they are found (path, point)."""
-    ratio = path / path[:, :1]
-    if (np.abs(ratio - ratio[:1]) < 1e-9).all():
-        # Scaled copies of one path, of which there are few: rounding makes them recognisable.
-        log, prediction = _continued(ratio[0].astype(np.complex64).tobytes())
+    if copies:
+        # Those of few paths: rounding makes them recognisable.
+        log, prediction = _continued((path[0] / path[0, 0]).astype(np.complex64).tobytes())
     else:
-        log = np.log(ratio)
+        log = np.log(path / path[:, :1])
         prediction = predictors(log)
     fields, found = np.empty((FIELDS, *path.shape), dtype=np.complex128), np.empty(path.shape, dtype=np.bool_)
     compiled = loops()
@@ -270,7 +278,7 @@ def _walk(
         return fields, found
     columns = with_moments(weights_of(nodes), nodes.eigenvalue)
     together = min(max(1, CHUNK // nodes.eigenvalue.size), len(path))
-    work = np.empty(3 * together * nodes.eigenvalue.size)
+    work = scratch("powers of resolvents", (3 * together * nodes.eigenvalue.size // 2 + 1,)).view(np.float64)
     for i in range(0, len(path), together):
         rows = slice(i, i + together)
         own_log, own_prediction = (part if len(part) == 1 else part[rows] for part in (log, prediction))
@@ -300,7 +308,7 @@ def _walk_together(
     data = bool(per_sample.any())
     kappa = np.empty((points, rows), dtype=np.complex128)
     steps = np.empty((points, rows), dtype=np.complex128)
-    powers = np.empty((3, points, rows, 3), dtype=np.complex128)
+    powers = scratch("sums of walks", (3, points, rows, 3))
     # Values and slopes of log kappa against log s, from the mirror image of the second point on.
     history = np.zeros((points + 1, 2, rows), dtype=np.complex128)
     # Copies of one path have one prediction: what sums products takes half the time of what multiplies and adds.

@@ -13,6 +13,8 @@ from scalingeq.theory.spectrum import ComplexArray, FloatArray
 #: One contour serves all times of a window [end / WINDOW, end], with NODES frequencies on its upper half.
 WINDOW = 10.0
 NODES = 26
+#: Pairs of frequencies that never count for more than this, in units of s s' times the transform there, are left out.
+NEGLIGIBLE = 3e-13
 
 
 class Contour(NamedTuple):
@@ -78,9 +80,21 @@ def propagate(phase: FloatArray) -> ComplexArray:
 
 @lru_cache(maxsize=1)
 def pairs() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Numbers (pair,) of the first and second frequencies of all pairs on a contour, each pair once."""
+    """Numbers (pair,) of the first and second frequencies of the pairs on a contour that count, each pair once.
+
+    Each first frequency has all second ones from itself up to some last one.
+    """
     first, second = np.triu_indices(NODES)
-    return first, second
+    size = np.abs(propagate(np.geomspace(1 / WINDOW, 1, 25)) / hyperbola().frequency)
+    count = (size[:, first] * size[:, second]).max(axis=0) > NEGLIGIBLE
+    return first[count], second[count]
+
+
+@lru_cache(maxsize=1)
+def seconds_of_pairs() -> NDArray[np.int64]:
+    """One more than the number of the last second frequency, of each first frequency (first,) of `pairs`."""
+    first, second = pairs()
+    return np.asarray(second[np.append(np.flatnonzero(np.diff(first)), -1)] + 1)
 
 
 @lru_cache(maxsize=1)

@@ -294,7 +294,7 @@ def on_closed_contour(contour: ClosedContour, models: list[Model]) -> OnePoint:
     nodes = spectrum.nodes(float(np.abs(contour.s).min()))
     # The contour leaves the positive real axis right before its first node.
     path = np.append(abs(contour.s[0]), contour.s)
-    point = one_point_along(np.tile(path, (len(models), 1)), nodes, per_width, per_sample)
+    point = one_point_along(np.tile(path, (len(models), 1)), nodes, per_width, per_sample, copies=True)
     return OnePoint._make([*(field[:, 1:] for field in point[:-2]), point.per_width, point.per_sample])
 
 

@@ -42,6 +42,8 @@ from scalingeq.theory.spectrum import (
 NEAR = 1e-4
 #: Contours whose pairs are worked on at once, so that arrays stay in the processor's cache.
 CONTOURS = 4
+#: Frequencies whose derivatives are worked on at once, for the same reason.
+FREQUENCIES = 800
 
 
 class NodeSlopes(NamedTuple):
@@ -193,52 +195,70 @@ def one_point_slopes(point: OnePoint, nodes: Nodes, slopes: NodeSlopes, pairs: b
     >>> dict(zip(slopes.names, slopes.kappa2.real.round(6).tolist()))
     {'alpha': -0.009053, 'r': 0.0, 'per_width': 0.324626, 'per_sample': 0.204894, 's': 1.388805}
     """
-    count, shape = len(slopes.names), point.kappa2.shape
-    kappa, degrees, names = point.kappa2, point.degrees, (*slopes.names, "per_width", "per_sample", "s")
+    count, shape, powers = len(slopes.names), point.kappa2.shape, 3 if pairs else 2
+    fields = tuple(field.ravel() for field in (point.kappa2, point.kappa1, point.degrees, *point[6:10]))
+    sizes = np.empty((2, *shape))
+    sizes[0], sizes[1] = point.per_width, point.per_sample
+    sizes = sizes.reshape(2, -1)
     shares = slopes.trace.sum(axis=1)
+    out = np.empty((7 if pairs else 5, count + 3, fields[0].size), dtype=np.complex128)
     compiled = loops()
     if compiled is not None:
-        fields = tuple(field.ravel() for field in (kappa, point.kappa1, degrees, *point[6:10]))
-        sizes = np.empty((2, *shape))
-        sizes[0], sizes[1] = point.per_width, point.per_sample
-        out = np.empty((7 if pairs else 5, count + 3, kappa.size), dtype=np.complex128)
-        per_width, per_sample = sizes.reshape(2, -1)
-        compiled.slopes(fields, per_width, per_sample, nodes.eigenvalue, slopes.weights, shares, out)
-        found = list(out.reshape(*out.shape[:2], *shape))
-        return OnePointSlopes(names, *found, *([] if pairs else [np.zeros_like(found[0])] * 2))
-    flat = slopes.weights.reshape(-1, nodes.eigenvalue.size)
-    needed = flat.any(axis=1)
-    powers = 3 if pairs else 2
-    sums = np.zeros((powers, flat.shape[0], kappa.size), dtype=np.complex128)
-    columns = with_moments(flat[needed], nodes.eigenvalue)
-    sums[:, needed] = np.moveaxis(sums_at(kappa.ravel(), nodes.eigenvalue, columns, powers), -1, 1)
-    by_changes, by_moves = sums.reshape(powers, 2, 2, count, *shape).swapaxes(0, 1)
-    explicit = np.zeros((2, 2, count + 3, *shape), dtype=np.complex128)
-    # The sums themselves, and their derivatives with respect to kappa2.
-    explicit[0, :, :count] = by_changes[0] + kappa * by_moves[1]
-    if pairs:
-        explicit[1, :, :count] = by_moves[1] - by_changes[1] - 2 * kappa * by_moves[2]
-    by_kappa = np.stack([point[6:8], point[8:10]])
-    a, b = 1 - degrees * point.per_width, 1 - degrees * point.per_sample
-    by_degrees = -kappa * (b * point.per_width + a * point.per_sample)
+        compiled.slopes(fields, *sizes, nodes.eigenvalue, slopes.weights, shares, out)
+    else:
+        weights = slopes.weights.reshape(-1, nodes.eigenvalue.size)
+        needed = weights.any(axis=1)
+        columns = with_moments(weights[needed], nodes.eigenvalue)
+        for first in range(0, out.shape[2], FREQUENCIES):
+            some = slice(first, first + FREQUENCIES)
+            own = [field[some] for field in fields]
+            sums = np.zeros((powers, needed.size, own[0].size), dtype=np.complex128)
+            sums[:, needed] = np.moveaxis(sums_at(own[0], nodes.eigenvalue, columns, powers), -1, 1)
+            sums = sums.reshape(powers, 2, 2, count, own[0].size)
+            _slopes_from(sums, own, sizes[:, some], shares, out[..., some])
+    found = list(out.reshape(*out.shape[:2], *shape))
+    names = (*slopes.names, "per_width", "per_sample", "s")
+    return OnePointSlopes(names, *found, *([] if pairs else [np.zeros_like(found[0])] * 2))
+
+
+def _slopes_from(
+    sums: ComplexArray, fields: list[ComplexArray], sizes: FloatArray, shares: FloatArray, out: ComplexArray
+) -> None:
+    """Derivatives of one-point equivalents from ``sums`` (power, change or move, trace or target, parameter, frequency).
+
+    ``fields`` are kappa2, kappa1 and degrees, and the slopes and curvatures of degrees and power; ``sizes`` (2, frequency)
+    one over width and samples; ``shares`` the changes of the trace. The last argument (5 or 7, parameter + 3, frequency)
+    takes the fields of `OnePointSlopes`.
+    """
+    kappa, kappa1, degrees, *by_kappa = fields
+    per_width, per_sample = sizes
+    count = len(shares)
+    by_changes, by_moves = sums.swapaxes(0, 1)
+    # At fixed kappa2, the sums change by this much, and their derivatives with respect to kappa2.
+    explicit = list(by_changes[0] + kappa * by_moves[1])
+    if len(out) == 7:
+        explicit += list(by_moves[1] - by_changes[1] - 2 * kappa * by_moves[2])
+    a, b = 1 - degrees * per_width, 1 - degrees * per_sample
+    by_degrees = -kappa * (b * per_width + a * per_sample)
     # Minus the derivative of kappa2 a b - s with respect to each parameter, at fixed kappa2.
-    change = -by_degrees * explicit[0, 0]
-    change[count] = kappa * degrees * b
-    change[count + 1] = kappa * degrees * a
-    change[count + 2] = 1
-    kappa_slope = change / (a * b + by_degrees * by_kappa[0, 0])
-    (d_degrees, d_power), (d_degrees_slope, d_power_slope) = explicit + kappa_slope * by_kappa[:, :, None]
+    moved = out[0]
+    np.multiply(explicit[0], -by_degrees, out=moved[:count])
+    moved[count:] = kappa * degrees * b, kappa * degrees * a, np.ones_like(kappa)
+    moved /= a * b + by_degrees * by_kappa[0]
+    for place, slope, change in zip((2, 3, 5, 6), by_kappa, explicit, strict=False):
+        np.multiply(moved, slope, out=out[place])
+        out[place, :count] += change
+    d_degrees = out[2]
     # eigenvalue * g = 1 - kappa2 g
-    d_squares = -(kappa_slope * degrees + kappa * d_degrees)
-    d_squares[:count] += shares.reshape(-1, *(1,) * kappa.ndim)
+    out[4] = -(moved * degrees + kappa * d_degrees)
+    out[4, :count] += shares[:, None]
     # Of the two forms of kappa1 the one is taken that `one_point` takes.
-    through_width, through_data = d_degrees * point.per_width, d_degrees * point.per_sample
+    through_width, through_data = d_degrees * per_width, d_degrees * per_sample
     through_width[count] += degrees
     through_data[count + 1] += degrees
-    from_s = point.kappa1 * through_data / b
+    from_s = kappa1 * through_data / b
     from_s[count + 2] += 1 / b
-    kappa1 = np.where(point.per_width >= point.per_sample, from_s, kappa_slope * a - kappa * through_width)
-    return OnePointSlopes(names, kappa_slope, kappa1, d_degrees, d_power, d_squares, d_degrees_slope, d_power_slope)
+    out[1] = np.where(per_width >= per_sample, from_s, moved * a - kappa * through_width)
 
 
 def two_points(

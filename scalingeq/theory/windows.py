@@ -132,23 +132,27 @@ def as_slice(numbers: IntArray) -> Numbers:
     return numbers
 
 
-def sort_times(time: FloatArray) -> SortedTimes:
-    """Sort the positive ones of times (row, time) into windows; those of the last evaluations are remembered."""
+def sort_times(time: FloatArray, last: float | None = None) -> SortedTimes:
+    """Sort the positive ones of times (row, time) into windows; those of the last evaluations are remembered.
+
+    One of the windows ends at ``last``, which is the last of all times where it is not given: as few windows as can be
+    hold those up to there.
+    """
     time = np.ascontiguousarray(time)
-    return (_sorted_before if time.size <= KEPT_TIMES else _sorted)(time.tobytes(), time.shape[1])
+    last = float(time.max(initial=0.0)) if last is None else last
+    return (_sorted_before if time.size <= KEPT_TIMES else _sorted)(time.tobytes(), time.shape[1], last)
 
 
-def _sorted(content: bytes, columns: int) -> SortedTimes:
+def _sorted(content: bytes, columns: int, last: float) -> SortedTimes:
     time = np.frombuffer(content).reshape(-1, columns)
     row, place = np.nonzero(time)
     value = time[row, place]
-    last = value.max(initial=0.0)
-    # Counted from the last time down, so that as few windows as can be hold all.
-    number = np.maximum(np.ceil(np.log(last / value) / np.log(laplace.WINDOW) - 1e-9).astype(np.int64) - 1, 0)
-    key = row * 2048 + number  # there are far fewer windows in double precision
+    number = np.ceil(np.log(last / value) / np.log(laplace.WINDOW) - 1e-9).astype(np.int64) - 1
+    number = np.maximum(number, np.where(value > last, -1024, 0))
+    key = row * 2048 + number + 1024  # there are far fewer windows in double precision
     order = np.argsort(key, kind="stable")
     windows, first = np.unique(key[order], return_index=True)
-    end = last * laplace.WINDOW ** -(windows % 2048).astype(np.float64)
+    end = last * laplace.WINDOW ** (1024.0 - windows % 2048)
     ends = np.repeat(end, np.diff(np.append(first, key.size)))
     weights = laplace.propagate(value[order] / ends) / ends[:, None]
     return SortedTimes(end, windows // 2048, np.append(first, key.size), place[order], weights)
@@ -195,7 +199,13 @@ def real_pair_weights(weights: ComplexArray) -> FloatArray:
 
 def inverse_of_pairs(transform: ComplexArray, weights: FloatArray) -> FloatArray:
     """Inverse (lead, item, time) of a transform (lead, item, 2, pair); ``weights`` as `real_pair_weights` gives them."""
-    return _product(transform.view(np.float64).reshape(*transform.shape[:2], -1), weights)
+    parts = transform.view(np.float64).reshape(*transform.shape[:2], -1)
+    compiled = loops()
+    if compiled is None:
+        return _product(parts, weights)
+    values = np.empty((*parts.shape[:2], len(weights)))
+    compiled.product(np.ascontiguousarray(parts).reshape(-1, parts.shape[2]), weights, values.reshape(-1, len(weights)))
+    return values
 
 
 def _product(parts: FloatArray, weights: FloatArray) -> FloatArray:
@@ -216,10 +226,11 @@ def equivalents(
     rows: dict[tuple[float, float, float], int] = {}
     keys = zip(end.tolist(), per_width.tolist(), per_sample.tolist(), strict=True)
     row = [rows.setdefault(key, len(rows)) for key in keys]
-    ends, per_width, per_sample = np.array(list(rows)).T.copy()
-    path = ridge + laplace.hyperbola().frequency / ends[:, None]
+    if len(rows) < len(row):
+        end, per_width, per_sample = np.array(list(rows)).T.copy()
+    path = ridge + laplace.hyperbola().frequency / end[:, None]
     nodes = spectrum.nodes(float(np.abs(path).min()))
-    point = one_point_along(path, nodes, per_width, per_sample, polish)
+    point = one_point_along(path, nodes, per_width, per_sample, polish, copies=ridge == 0)
     return point, np.array(row), nodes
 
 
