@@ -73,6 +73,13 @@ class Schedule:
         schedule._set(StepRates(rate, noise_rate), {})
         return schedule
 
+    @classmethod
+    def of_constant(cls, rate: float, noise_rate: float, last: float) -> Schedule:
+        """Schedule of one rate and one noise rate, none negative, up to step ``last``, positive."""
+        schedule = cls.__new__(cls)
+        schedule._set(LinearRates(Knots(np.array([0.0, last]), np.full(2, rate), np.full(2, noise_rate))), {})
+        return schedule
+
     def scaled(self, rate: float = 1.0, noise: float = 1.0) -> Schedule:
         """Schedule with its learning rates, and its noise rates, multiplied by a number each.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from scalingeq.errors import ParameterError
 from scalingeq.theory.curves import Curves, Kind, broadcast, size_of
@@ -617,8 +617,7 @@ def _training(
         rate, batch, spectrum, momentum=momentum, ridge=ridge, sizes=[(size_of(n), size_of(p)) for n, p in sizes]
     )
     if rate.size == batch.size == 1:
-        end = max(math.ceil(last), 1)
-        schedule = Schedule([0, end], rate.repeat(2), (rate / batch).repeat(2))
+        schedule = Schedule.of_constant(rate[0], rate[0] / batch[0], max(math.ceil(last), 1))
     else:
         schedule = Schedule.of_steps(rate, rate / batch)
     # A train loss has no test inputs.
@@ -656,22 +655,25 @@ def _shift_problems(spectrum: AnySpectrum, test_spectrum: AnySpectrum | None) ->
 
 def _rates(name: str, value: ArrayLike, last: float) -> tuple[FloatArray, list[str]]:
     """Learning rates or batch sizes, one or as many as there are steps up to ``last``, and what is wrong with them."""
-    values = np.atleast_1d(np.asarray(value, dtype=np.float64))
+    given = np.asarray(value, dtype=np.float64)
+    dimensions, values = given.ndim, given.reshape(-1)
     problems = []
     batch = name == "batch_size"
-    bad: NDArray[np.bool_] = ~(values >= 1) if batch else ~((values >= 0) & (values < math.inf))
-    if np.ndim(value) > 1 or values.size == 0:
-        problems.append(f"{name} has shape {np.shape(value)}: pass one number, or one for every optimiser step")
-    elif bad.any():
-        where = f" at step {int(bad.argmax())}" if np.ndim(value) else ""
+    # What compares false with all is not a number.
+    smallest, largest = values.min(initial=math.inf), values.max(initial=-math.inf)
+    if dimensions > 1 or values.size == 0:
+        problems.append(f"{name} has shape {given.shape}: pass one number, or one for every optimiser step")
+    elif not (smallest >= 1 if batch else smallest >= 0 and largest < math.inf):
+        bad = ~(values >= 1) if batch else ~((values >= 0) & (values < math.inf))
+        where = f" at step {int(bad.argmax())}" if dimensions else ""
         what = "samples, at least one, or infinity" if batch else "finite numbers, none negative"
         problems.append(f"{name} is {float(values[bad.argmax()])!r}{where}: pass {what}")
-    elif np.ndim(value) == 0 and not batch and values[0] == 0:
+    elif dimensions == 0 and not batch and largest == 0:
         problems.append(f"{name} is {value!r}: pass a positive number")
-    elif np.ndim(value) == 1 and math.ceil(last) > values.size:
+    elif dimensions == 1 and math.ceil(last) > values.size:
         problems.append(
             f"{name} has {values.size} values and ends before the last of the steps, {last:g}: pass one for every step"
         )
-    if np.ndim(value) == 1:
+    if dimensions == 1:
         values = values[: max(math.ceil(last), 1)]
     return values, problems
