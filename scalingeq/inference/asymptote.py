@@ -105,7 +105,7 @@ def loss_floor(parameters: Mapping[str, float], learning_rate: float, batch_size
     1.0
     """
     rate = float(effective_rate(np.asarray(learning_rate), np.asarray(batch_size), parameters))
-    trace = PowerLaw(parameters["alpha"], parameters["r"]).nodes(1.0).trace
+    trace = PowerLaw(parameters["alpha"], parameters["r"]).trace
     return float(parameters["irreducible"] / (1 - parameters["noise_scale"] * rate / batch_size * trace / 2))
 
 

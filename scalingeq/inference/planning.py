@@ -209,7 +209,7 @@ class Planner:
             )
         )
         if values["noise_scale"] > 0:
-            noise = limits.stability * 2 / self.spectrum.nodes(1.0).trace / values["noise_scale"]
+            noise = limits.stability * 2 / self.spectrum.trace / values["noise_scale"]
             self.noise_limited = bool(np.log(noise) < high)
             high = max(min(high, np.log(noise)), low)
         else:

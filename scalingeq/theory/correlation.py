@@ -219,5 +219,5 @@ def _windows(
     time: FloatArray, spectrum: AnySpectrum, width: float, samples: float
 ) -> tuple[FloatArray, SortedTimes, OnePoint]:
     """Times of one problem in one row, also sorted into windows, and the equivalents of each window."""
-    positive = np.maximum(time, EARLIEST / spectrum.nodes(1.0).trace).ravel()
+    positive = np.maximum(time, EARLIEST / spectrum.trace).ravel()
     return positive, *of_one_problem(positive, spectrum, 1 / width, 1 / samples)

@@ -155,16 +155,15 @@ def _losses(curves: Curves, spectrum: AnySpectrum, kind: Kind, parameters: tuple
 
     Those with respect to width and samples are with respect to one over them.
     """
-    total = spectrum.nodes(1.0)
-    check_kernel_norm(curves.noise_rate, total.trace)
+    check_kernel_norm(curves.noise_rate, spectrum.trace)
     if curves.grid.shape[1] > DENSE and curves.grid.any():
         return _interpolated(curves, spectrum, kind, parameters)
     starts = curves.grid.min(initial=math.inf) == 0
     if starts:
-        at_start, start = curves.grid == 0, total.power + curves.noise_variance
+        at_start, start = curves.grid == 0, spectrum.power + curves.noise_variance
         if parameters:
             # Derivatives at the start are those just after it.
-            curves = curves._replace(grid=np.where(at_start, EARLIEST / total.trace, curves.grid))
+            curves = curves._replace(grid=np.where(at_start, EARLIEST / spectrum.trace, curves.grid))
     values = np.zeros((1 + len(parameters or ()), curves.which.size, curves.grid.shape[1]))
     one = (curves.per_sample == 0) | (kind == "train")
     for chosen, solve, most, most_curves in (
@@ -183,7 +182,7 @@ def _losses(curves: Curves, spectrum: AnySpectrum, kind: Kind, parameters: tuple
 
 def _interpolated(curves: Curves, spectrum: AnySpectrum, kind: Kind, parameters: tuple[str, ...] | None) -> FloatArray:
     """As :func:`_losses`, at many times from some hundreds."""
-    times = SmoothTimes(float(curves.grid.max()), 2 * spectrum.nodes(1.0).trace, DENSE_WIDTH)
+    times = SmoothTimes(float(curves.grid.max()), 2 * spectrum.trace, DENSE_WIDTH)
     few = _losses(curves._replace(grid=times.time[None], which=np.zeros_like(curves.which)), spectrum, kind, parameters)
     values = np.empty((len(few), curves.which.size, curves.grid.shape[1]))
     for row, grid in enumerate(curves.grid):

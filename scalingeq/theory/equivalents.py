@@ -714,7 +714,7 @@ def saturated_frequency(spectrum: AnySpectrum, size: float) -> float:
     check_sizes({"size": size})
     if size >= spectrum.rank:
         return 0.0
-    smallest = spectrum.nodes(1.0).trace
+    smallest = spectrum.trace
     # Go down until the root lies above: nodes that do not reach it cannot be trusted with it.
     while degrees_of_freedom(smallest, spectrum) < size:
         smallest *= 1e-3

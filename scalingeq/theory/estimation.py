@@ -129,7 +129,7 @@ def spectrum_from_features(features: ArrayLike, labels: ArrayLike, *, width: flo
     >>> rng = np.random.default_rng(0)
     >>> features = rng.standard_normal((4000, 2)) * [1.0, 0.5]
     >>> spectrum = spectrum_from_features(features, features @ [1.0, 2.0])
-    >>> print(round(spectrum.nodes(1.0).trace, 2), round(spectrum.nodes(1.0).power, 2))
+    >>> print(round(spectrum.trace, 2), round(spectrum.power, 2))
     1.27 1.94
     """
     matrix, target, problems = _check({"features": features}, labels, width)

@@ -259,7 +259,7 @@ def _equivalents(
         of_nodes = node_slopes(spectrum, float(np.abs(point.s).min()))
         some = OnePoint._make(field[: row[:moving].max() + 1] for field in point)
         slopes = one_point_slopes(some, nodes, of_nodes, pairs=polish)
-    return Equivalents(point, slopes, spectrum.nodes(1.0).power), row
+    return Equivalents(point, slopes, spectrum.power), row
 
 
 def _train_loss(of: Equivalents, row: IntArray, curves: Curves, whose: IntArray) -> ComplexArray:

@@ -363,7 +363,7 @@ class _Plan(NamedTuple):
 
     def noise_rate(self, spectrum: PowerLaw) -> float:
         """Learning rate over batch size."""
-        return 2 * self.kernel_norm / spectrum.nodes(1.0).trace
+        return 2 * self.kernel_norm / spectrum.trace
 
     def whole(self, size: FloatArray) -> FloatArray:
         """Sizes (...) near those given whose number of modes is whole."""
@@ -436,7 +436,7 @@ class _Plan(NamedTuple):
         for compute, size, loss in zip(np.exp(log_compute), np.exp(log_size), losses, strict=True):
             spectrum = self.spectrum(size)
             time = self.noise_rate(spectrum) * compute / size
-            if loss < LEAST_SIGNAL * FLOW_ERROR * spectrum.nodes(1.0).power / time:
+            if loss < LEAST_SIGNAL * FLOW_ERROR * spectrum.power / time:
                 raise ConvergenceError(
                     f"compute: at {compute:.3g} the loss {loss:.3g} is too near to the numerical error of the inverse "
                     "Laplace transform to give exponents; pass a smaller compute"

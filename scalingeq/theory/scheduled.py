@@ -237,7 +237,7 @@ def frame_of(curves: Curves, assigned: Assigned, model: Model, by_noise: bool = 
     np.maximum.at(last, which, curves.grid.max(axis=1, initial=0.0)[curves.which])
     ends = list(zip(schedules, last.tolist(), strict=True))
     highest = [schedule.highest_noise(end) for schedule, end in ends]
-    check_kernel_norm(np.array(highest), model.spectrum.nodes(1.0).trace)
+    check_kernel_norm(np.array(highest), model.spectrum.trace)
     # The narrowest model of the fewest samples has the largest eigenvalue.
     edge = largest_eigenvalue(
         model.spectrum, width=size_of(curves.per_width.max()), samples=size_of(curves.per_sample.max())

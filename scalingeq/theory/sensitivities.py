@@ -147,7 +147,7 @@ def _tail_slopes(
     last: float,
 ) -> tuple[FloatArray, FloatArray]:
     """Derivatives (parameter, measure, node) of the nodes and weights of tails' Gauss rules, those of their moments."""
-    node, weight = tail_rules(exponents, alpha, first, last)
+    node, weight = tail_rules(tuple(exponents.tolist()), alpha, first, last)
     node, weight = node * first**alpha, weight * first ** exponents[:, None]
     order = np.arange(2 * TAIL_NODES)
     # The moments are analytic in the exponent: a tiny imaginary step gives the derivative to the last digit.

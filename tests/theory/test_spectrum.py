@@ -23,8 +23,10 @@ def frequencies(smallest):
 def test_nodes_replace_the_modes(alpha, r, dim):
     k = np.arange(1.0, dim + 1)
     eigenvalue, power = k**-alpha, k ** -(2 * alpha * r + 1)
+    spectrum = PowerLaw(alpha, r, dim)
+    np.testing.assert_allclose((spectrum.trace, spectrum.power), (eigenvalue.sum(), power.sum()), rtol=1e-13)
     for smallest in (1e-2, 1e-6):
-        nodes = PowerLaw(alpha, r, dim).nodes(smallest)
+        nodes = spectrum.nodes(smallest)
         np.testing.assert_allclose(nodes.trace, eigenvalue.sum(), rtol=1e-10)
         np.testing.assert_allclose(nodes.power, power.sum(), rtol=1e-10)
         for kappa in frequencies(smallest).ravel():
@@ -36,9 +38,10 @@ def test_nodes_replace_the_modes(alpha, r, dim):
 
 @pytest.mark.parametrize("alpha", [1.02, 1.5, 4.0])
 def test_infinite_dimension_has_the_sums_of_the_zeta_function(alpha):
-    nodes = PowerLaw(alpha, 0.3).nodes(1e-9)
-    np.testing.assert_allclose(nodes.trace, float(mpmath.zeta(alpha)), rtol=1e-11)
-    np.testing.assert_allclose(nodes.power, float(mpmath.zeta(2 * alpha * 0.3 + 1)), rtol=1e-11)
+    spectrum, sums = PowerLaw(alpha, 0.3), [float(mpmath.zeta(alpha)), float(mpmath.zeta(2 * alpha * 0.3 + 1))]
+    np.testing.assert_allclose((spectrum.trace, spectrum.power), sums, rtol=1e-14)
+    nodes = spectrum.nodes(1e-9)
+    np.testing.assert_allclose((nodes.trace, nodes.power), sums, rtol=1e-11)
 
 
 def test_cost_is_flat_in_the_dimension():
@@ -92,7 +95,8 @@ def test_a_million_modes_with_zeros_take_seconds_at_most():
     np.testing.assert_allclose(
         degrees_of_freedom(1e-5, spectrum), degrees_of_freedom(1e-5, PowerLaw(1.5, 0.4, 1e6)), rtol=1e-9
     )
-    np.testing.assert_allclose(spectrum.nodes(1.0).power, 10 + (k**-2.2).sum(), rtol=1e-12)
+    np.testing.assert_allclose(spectrum.power, 10 + (k**-2.2).sum(), rtol=1e-12)
+    np.testing.assert_allclose(spectrum.trace, (k**-1.5).sum(), rtol=1e-12)
 
 
 def test_an_entry_may_stand_for_several_modes():
