@@ -20,6 +20,8 @@ from scalingeq.theory.spectrum import ComplexArray, FloatArray, Nodes, Number
 
 #: Elements of the arrays (frequency, node) that one pass works on, so that they stay in the processor's cache.
 CHUNK = 40_000
+#: Elements of such arrays up to which the number of steps counts, not the work in each.
+FEW = 4000
 #: Largest relative step after which values that are right to third order in it count as found.
 LAST_STEP = 1e-3
 #: Steps in which a frequency anywhere is reached from the positive real axis, at first and where they were too few.
@@ -42,16 +44,28 @@ def with_moments(weights: FloatArray, eigenvalue: FloatArray) -> FloatArray:
 
 
 def resolvent_sums(
-    kappa: ComplexArray, eigenvalue: FloatArray, columns: FloatArray, powers: int, work: FloatArray
+    kappa: ComplexArray,
+    eigenvalue: FloatArray,
+    columns: FloatArray | ComplexArray,
+    powers: int,
+    work: ComplexArray,
 ) -> ComplexArray:
     """Sums (power, row, weight) of ``weight / (eigenvalue + kappa)**power`` for powers up to 2 or 3.
 
-    With x + iy = eigenvalue + kappa they are sums of real powers of 1/(x**2 + y**2), which take half the time.
-    ``columns`` are those of `with_moments`; ``work`` is room for at least (powers, row, node) numbers.
+    ``columns`` are those of `with_moments`, or the weights (node, weight) as complex numbers, which take fewer steps but
+    each of more work; ``work`` is room for at least (powers, row, node) numbers.
     """
-    rows, count = kappa.size, columns.shape[1] // 2
-    x, y = kappa.real[:, None], kappa.imag[:, None]
-    inverse = work[: powers * rows * eigenvalue.size].reshape(powers, rows, eigenvalue.size)
+    rows, size = kappa.size, kappa.size * eigenvalue.size
+    if np.iscomplexobj(columns):
+        resolvent = work[: powers * size].reshape(powers, rows, -1)
+        np.add(kappa[:, None], eigenvalue, out=resolvent[0])
+        np.reciprocal(resolvent[0], out=resolvent[0])
+        for power in range(1, powers):
+            np.multiply(resolvent[power - 1], resolvent[0], out=resolvent[power])
+        return (resolvent.reshape(-1, eigenvalue.size) @ columns).reshape(powers, rows, -1)
+    # With x + iy = eigenvalue + kappa they are sums of real powers of 1/(x**2 + y**2).
+    count, x, y = columns.shape[1] // 2, kappa.real[:, None], kappa.imag[:, None]
+    inverse = work.view(np.float64)[: powers * size].reshape(powers, rows, -1)
     first = inverse[0]
     np.add(x, eigenvalue, out=first)
     np.multiply(first, first, out=first)
@@ -77,7 +91,7 @@ def sums_at(kappa: ComplexArray, eigenvalue: FloatArray, columns: FloatArray, po
     """What `resolvent_sums` gives, of many frequencies."""
     sums = np.empty((powers, kappa.size, columns.shape[1] // 2), dtype=np.complex128)
     step = min(max(1, CHUNK // eigenvalue.size), max(kappa.size, 1))
-    work = scratch("powers of resolvents", (powers * step * eigenvalue.size // 2 + 1,)).view(np.float64)
+    work = scratch("powers of resolvents", (powers * step * eigenvalue.size,))
     for i in range(0, kappa.size, step):
         sums[:, i : i + step] = resolvent_sums(kappa[i : i + step], eigenvalue, columns, powers, work)
     return sums
@@ -98,9 +112,10 @@ def real_root(
     weight = nodes.modes * nodes.eigenvalue
     top = float((s + nodes.trace * (per_width + per_sample)).max())
     decades = math.log10(max(top / bottom, 1.0))
-    grid = bottom * 10 ** np.linspace(0.0, decades + math.log10(2), 4 + int(4 * decades))
+    points = 4 + int(4 * decades)
+    grid = bottom * 10 ** (np.arange(points) * ((decades + math.log10(2)) / (points - 1)))
     degrees = (1 / (grid[:, None] + nodes.eigenvalue)) @ weight
-    a, b = 1 - np.outer(per_width, degrees), 1 - np.outer(per_sample, degrees)
+    a, b = 1 - per_width[:, None] * degrees, 1 - per_sample[:, None] * degrees
     value = np.where((a > 0) & (b > 0), grid * a * b, -1.0)
     # Above the root the left-hand side grows: the bracket ends where the last run of values above s starts.
     above = value >= s[:, None]
@@ -113,7 +128,7 @@ def real_root(
     inside = (at_low > 0) & (at_high > at_low) & (s > at_low) & (s < at_high)
     share = np.log(s[inside] / at_low[inside]) / np.log(at_high[inside] / at_low[inside])
     kappa[inside] = low[inside] * (high[inside] / low[inside]) ** share
-    columns = np.stack([weight], axis=1)
+    columns = weight.reshape(-1, 1)
     for _ in range(100):
         resolvent = 1 / (kappa[:, None] + nodes.eigenvalue)
         degrees = (resolvent @ columns)[:, 0]
@@ -278,7 +293,7 @@ def _walk(
         return fields, found
     columns = with_moments(weights_of(nodes), nodes.eigenvalue)
     together = min(max(1, CHUNK // nodes.eigenvalue.size), len(path))
-    work = scratch("powers of resolvents", (3 * together * nodes.eigenvalue.size // 2 + 1,)).view(np.float64)
+    work = scratch("powers of resolvents", (3 * together * nodes.eigenvalue.size,))
     for i in range(0, len(path), together):
         rows = slice(i, i + together)
         own_log, own_prediction = (part if len(part) == 1 else part[rows] for part in (log, prediction))
@@ -298,13 +313,14 @@ def _walk_together(
     per_sample: FloatArray,
     passes: int,
     polish: bool,
-    work: FloatArray,
+    work: ComplexArray,
 ) -> tuple[ComplexArray, NDArray[np.bool_]]:
     """What `_walk` gives, for as many paths as fit into the cache, all at one point at a time."""
     real = path[:, 0].real
     # The first point takes one more step, of third order.
     start = real_root(real, nodes, per_width, per_sample, float(real.min(initial=np.inf)), last_step=1e-5)
     rows, points = path.shape
+    at_points = columns if rows * nodes.eigenvalue.size > FEW else columns[:, :3].astype(np.complex128)
     data = bool(per_sample.any())
     kappa = np.empty((points, rows), dtype=np.complex128)
     steps = np.empty((points, rows), dtype=np.complex128)
@@ -323,7 +339,7 @@ def _walk_together(
         s = path[:, point]
         # Only the first step off the axis is not predicted, and takes one more.
         for _ in range(passes + (point == 1)):
-            powers[:, point] = resolvent_sums(guess, nodes.eigenvalue, columns, 3, work)
+            powers[:, point] = resolvent_sums(guess, nodes.eigenvalue, at_points, 3, work)
             step, derivative = _step(guess, s, powers[:, point, :, 0], per_width, per_sample, data)
             guess = guess + step
         kappa[point], steps[point] = guess, step
@@ -360,14 +376,14 @@ def _step(
 
     Without finite ``data`` half of the work is not there.
     """
-    degrees, drop, curvature = powers
     if data:
+        degrees, drop, curvature = powers
         a, b = 1 - degrees * per_width, 1 - degrees * per_sample
         both, value = a * per_sample + b * per_width, a * b
-        bent = curvature * both - drop * drop * (per_width * per_sample)
+        fall, bent = both * drop, curvature * both - drop * drop * (per_width * per_sample)
     else:
-        both, value, bent = per_width, 1 - degrees * per_width, curvature * per_width
-    fall = both * drop
+        value, fall, bent = powers * per_width
+        value = 1 - value
     derivative = kappa * fall + value
     # Half the second derivative.
     second = fall - kappa * bent
