@@ -56,7 +56,7 @@ def resolvent_sums(
     each of more work; ``work`` is room for at least (powers, row, node) numbers.
     """
     rows, size = kappa.size, kappa.size * eigenvalue.size
-    if np.iscomplexobj(columns):
+    if columns.dtype.kind == "c":
         resolvent = work[: powers * size].reshape(powers, rows, -1)
         np.add(kappa[:, None], eigenvalue, out=resolvent[0])
         np.reciprocal(resolvent[0], out=resolvent[0])
@@ -319,6 +319,8 @@ def _walk_together(
     real = path[:, 0].real
     # The first point takes one more step, of third order.
     start = real_root(real, nodes, per_width, per_sample, float(real.min(initial=np.inf)), last_step=1e-5)
+    # Numbers of two kinds take NumPy longer than complex ones alone.
+    sizes = per_width.astype(np.complex128), per_sample.astype(np.complex128)
     rows, points = path.shape
     at_points = columns if rows * nodes.eigenvalue.size > FEW else columns[:, :3].astype(np.complex128)
     data = bool(per_sample.any())
@@ -340,7 +342,7 @@ def _walk_together(
         # Only the first step off the axis is not predicted, and takes one more.
         for _ in range(passes + (point == 1)):
             powers[:, point] = resolvent_sums(guess, nodes.eigenvalue, at_points, 3, work)
-            step, derivative = _step(guess, s, powers[:, point, :, 0], per_width, per_sample, data)
+            step, derivative = _step(guess, s, powers[:, point, :, 0], *sizes, data)
             guess = guess + step
         kappa[point], steps[point] = guess, step
         history[point + 1, 0] = np.log(guess)
@@ -349,7 +351,7 @@ def _walk_together(
             history[0] = history[2].conj()
     if polish:
         powers = sums_at(kappa.ravel(), nodes.eigenvalue, columns, 3).reshape(powers.shape)
-        steps = _step(kappa, path.T, powers[..., 0], per_width, per_sample, data)[0]
+        steps = _step(kappa, path.T, powers[..., 0], *sizes, data)[0]
         kappa += steps
     # Series about where the sums were taken.
     kappa, step, powers = kappa.T, steps.T, powers.transpose(3, 0, 2, 1)
@@ -368,8 +370,8 @@ def _step(
     kappa: ComplexArray,
     s: ComplexArray,
     powers: ComplexArray,
-    per_width: FloatArray,
-    per_sample: FloatArray,
+    per_width: ComplexArray,
+    per_sample: ComplexArray,
     data: bool,
 ) -> tuple[ComplexArray, ComplexArray]:
     """Step to the root, exact to third order, and the derivative of s there; ``powers`` are those of the trace.

@@ -12,8 +12,9 @@ from scalingeq.theory import compiled
 GUARD = 3
 
 
-def measure_unit(repeats: int = 41) -> float:
-    """Median seconds of the least arithmetic that one loss curve needs: the sums over its resolvents.
+@pytest.fixture
+def unit():
+    """The least arithmetic that one loss curve needs, the sums over its resolvents, as a function to be timed.
 
     A curve of 200 times over seven decades takes some 140 complex frequencies times 170 spectral nodes; at each one
     reciprocal, and two sums each of it and of its square.
@@ -23,24 +24,16 @@ def measure_unit(repeats: int = 41) -> float:
     eigenvalue = np.geomspace(1, 1e-13, 170)
     weights = np.column_stack([eigenvalue, eigenvalue**1.5]).astype(complex)
 
-    def seconds() -> float:
-        start = time.process_time()
+    def work():
         resolvent = 1 / (kappa + eigenvalue)
-        resolvent @ weights
-        (resolvent * resolvent) @ weights
-        return time.process_time() - start
+        return resolvent @ weights, (resolvent * resolvent) @ weights
 
-    return statistics.median(seconds() for _ in range(repeats))
+    return work
 
 
 @pytest.fixture
 def guard() -> float:
     return GUARD
-
-
-@pytest.fixture
-def unit() -> float:
-    return measure_unit()
 
 
 def take_turns(functions, rounds):
@@ -68,6 +61,20 @@ def turns(benchmark):
 
 
 @pytest.fixture
+def in_units(turns, unit, guard, record_property):
+    """Time a function in turn with the least arithmetic of a curve; record how many times as long it takes for each."""
+
+    def run(case, function, *, curves=1, target=None, rounds=15):
+        units, seconds = turns(unit, function, rounds=rounds)
+        low, middle, high = np.quantile(seconds / units / curves, (0.25, 0.5, 0.75))
+        times = {"ms": 1e3 * np.median(seconds) / curves, "unit_ms": 1e3 * np.median(units)}
+        record_property("in_units", {case: {"units": middle, "low": low, "high": high, "target": target} | times})
+        assert target is None or middle < guard * target
+
+    return run
+
+
+@pytest.fixture
 def compare(turns, unit, record_property):
     """Time two functions in turn; record how many times as long the other takes, and return it.
 
@@ -75,12 +82,11 @@ def compare(turns, unit, record_property):
     """
 
     def run(case, ours, other, *, target=None, most=None, rounds=15, scale=1.0):
-        seconds = turns(ours, other, rounds=rounds)
-        ratio = scale * seconds[1] / seconds[0]
-        low, middle, high = np.quantile(ratio, (0.25, 0.5, 0.75))
-        median = float(np.median(seconds[0]))
-        row = {"ratio": middle, "low": low, "high": high, "target": target, "units": median / unit, "ms": 1e3 * median}
-        record_property("comparisons", {case: row | {"most": most}})
+        seconds, others, units = turns(ours, other, unit, rounds=rounds)
+        low, middle, high = np.quantile(scale * others / seconds, (0.25, 0.5, 0.75))
+        row = {"ratio": middle, "low": low, "high": high, "target": target}
+        row |= {"units": np.median(seconds / units), "most": most, "ms": 1e3 * np.median(seconds)}
+        record_property("comparisons", {case: row})
         return middle
 
     return run

@@ -1,14 +1,9 @@
 """Speed and accuracy of losses under schedules, in units of the least arithmetic that one curve needs (conftest)."""
 
-import time
-
 import numpy as np
 import pytest
 
 from scalingeq.theory import PowerLaw, loss_curve, panels
-
-#: Time of this process alone, whatever else the machine does.
-pytestmark = pytest.mark.benchmark(timer=time.process_time)
 
 SPECTRUM, STEPS = PowerLaw(1.5, 0.4, 1e9), 20_000
 SIZES = {"finite width": {"width": 1e4}, "finite width and data": {"width": 1e4, "samples": 3e4}}
@@ -35,17 +30,10 @@ def rates(name, steps):
 
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("name", ["cosine", "plateau and decay"])
-def test_twenty_thousand_steps(benchmark, unit, guard, loops, name, sizes):
+def test_twenty_thousand_steps(in_units, loops, name, sizes):
     """The loss after every one of the steps."""
-    settings = rates(name, STEPS) | SIZES[sizes]
-    benchmark.pedantic(loss_curve, (np.arange(1.0, STEPS + 1), SPECTRUM), settings, rounds=15, warmup_rounds=2)
-    ratio = benchmark.stats.stats.median / unit
     target = TARGETS[loops] if sizes == "finite width" else None
-    benchmark.extra_info.update(
-        case=f"{name}, 20,000 steps, {sizes}, {loops}", unit_ms=unit * 1e3, units_per_curve=ratio,
-        milliseconds_per_curve=ratio * unit * 1e3, target=target,
-    )  # fmt: skip
-    assert target is None or ratio < guard * target
+    in_units(f"{name}, 20,000 steps, {sizes}, {loops}", curve(rates(name, STEPS) | SIZES[sizes]), target=target)
 
 
 def curve(settings):

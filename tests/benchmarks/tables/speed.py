@@ -31,17 +31,15 @@ def comparisons(cases, comparisons, agreement=None):
     return lines
 
 
-def speed(cases, peak_mb, ratios):
+def speed(cases, in_units, peak_mb, ratios):
     """Curves in units of their least arithmetic."""
     lines = [
         "",
         "## One curve",
         "",
-        "200 log-spaced times over 7 decades; medians of 15 rounds.",
+        "200 log-spaced times over 7 decades.",
         "",
-        "| case | units a curve | limit | ms a curve | unit, ms |",
-        "|---|---|---|---|---|",
-        *_in_units(cases),
+        *_in_units(in_units),
         "",
         "| case | peak of what is allocated, MB | limit |",
         "|---|---|---|",
@@ -54,15 +52,21 @@ def speed(cases, peak_mb, ratios):
 
 
 def _in_units(cases):
+    """Table of times of curves, in turn with the unit."""
     return [
-        f"| {row['case']} | {row['units_per_curve']:.2f} | {verdict(row['units_per_curve'], row['target'])} "
-        f"| {row['milliseconds_per_curve']:.2f} | {row['unit_ms']:.3f} |"
-        for row in cases
-        if "units_per_curve" in row
+        "In turn with the unit: median of 15 rounds, and their quartiles.",
+        "",
+        "| case | units a curve | quartiles | limit | ms a curve | unit, ms |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {case} | {row['units']:.2f} | {row['low']:.2f} to {row['high']:.2f} | {verdict(row['units'], row['target'])} "
+            f"| {row['ms']:.2f} | {row['unit_ms']:.3f} |"
+            for case, row in cases.items()
+        ),
     ]
 
 
-def schedules(cases, growth, derivatives, accuracy):
+def schedules(cases, in_units, growth, derivatives, accuracy):
     """Curves under schedules."""
     lines = [
         "",
@@ -70,9 +74,7 @@ def schedules(cases, growth, derivatives, accuracy):
         "",
         "The loss after every step.",
         "",
-        "| case | units a curve | limit | ms a curve | unit, ms |",
-        "|---|---|---|---|---|",
-        *_in_units(cases),
+        *_in_units(in_units),
         "",
         "| schedule | time of 100,000 steps over that of 20,000 |",
         "|---|---|",
