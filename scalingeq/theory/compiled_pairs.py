@@ -30,9 +30,9 @@ def pair(
 
     ``fields``, each (row, frequency), are kappa2, degrees and power, their two slopes and their two curvatures, and
     ``per_width`` (row, 1); ``slopes``, each (parameter or more, row, frequency), derivatives of the first five, one over
-    the width next to last of the parameters; the second frequencies of each first one are those from itself up to its one
-    of ``ends`` (first,). ``out`` (1 or 2, 1 + parameter, row, 2, pair) takes the variance, and after
-    it the signal where it has room for that, of the rows from ``first_row`` on.
+    the width next to last of the parameters. The second frequencies of each first one are those from itself up to its one
+    of ``ends`` (first,). ``out`` (1 or 2, 1 + parameter, row, 2, pair) takes the variance, and after it the signal where it
+    has room for that, of the rows from ``first_row`` on.
     """
     kinds, parameters, rows, count = out.shape[0], out.shape[1] - 1, out.shape[2], fields[0].shape[1]
     # Real and imaginary parts apart, in arrays whose shapes are known when they are compiled, let eight pairs fill the

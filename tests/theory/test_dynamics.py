@@ -20,7 +20,8 @@ from scalingeq.theory import (
     static_loss,
 )
 from scalingeq.theory.compiled_pairs import MOST
-from scalingeq.theory.laplace import NODES, hyperbola, inverse_two, pair_weights, pairs, propagate
+from scalingeq.theory.laplace import NODES, hyperbola, inverse_two, pair_weights, pairs, propagate, seconds_of_pairs
+from scalingeq.theory.windows import sort_times
 
 TIMES = np.geomspace(1e-3, 1e6, 46)
 
@@ -302,6 +303,27 @@ def test_two_frequency_inversion_of_known_pairs():
     at_pairs = np.array([transform(s[first], q) for q in (s[second], s[second].conj())])
     values = (pair_weights(propagate(time)) * at_pairs).sum(axis=(1, 2)).real
     np.testing.assert_allclose(values, expected, rtol=1e-8)
+
+
+def test_pairs_that_are_left_out_never_count():
+    first, second = pairs()
+    ends = seconds_of_pairs()
+    np.testing.assert_array_equal(first, np.repeat(np.arange(ends.size), ends - np.arange(ends.size)))
+    np.testing.assert_array_equal(second, np.concatenate([np.arange(i, end) for i, end in enumerate(ends)]))
+    phase, s = np.geomspace(0.1, 1, 40), hyperbola().frequency
+    # What varies as slowly as losses do: the factor of 1/(s s') that the transforms of all of them have.
+    for power in (0.0, 0.3):
+        halves = [(s[:, None] * q) ** (power - 1) for q in (s, s.conj())]
+        at_pairs = np.array([half[first, second] for half in halves])
+        values = (pair_weights(propagate(phase)) * at_pairs).sum(axis=(1, 2)).real
+        np.testing.assert_allclose(values, inverse_two(phase, 1.0, *halves), rtol=1e-11)
+
+
+def test_windows_end_at_the_time_that_is_given():
+    times = sort_times(np.array([[1.0, 30.0, 100.0], [2.0, 60.0, 200.0]]), 100.0)
+    np.testing.assert_allclose(times.end, [100.0, 10.0, 1000.0, 100.0, 10.0])
+    np.testing.assert_array_equal(times.row, [0, 0, 1, 1, 1])
+    np.testing.assert_allclose(sort_times(np.array([[1.0, 30.0, 100.0]])).end, [100.0, 10.0])
 
 
 def test_compiled_pairs_have_room_for_the_contour():
