@@ -14,7 +14,7 @@ from scalingeq.theory.spectrum import ComplexArray, FloatArray
 WINDOW = 10.0
 NODES = 26
 #: Pairs of frequencies that never count for more than this, in units of s s' times the transform there, are left out.
-NEGLIGIBLE = 3e-13
+NEGLIGIBLE = 3e-14
 
 
 class Contour(NamedTuple):
