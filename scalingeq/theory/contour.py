@@ -106,22 +106,31 @@ def _gauss(points: int) -> tuple[FloatArray, FloatArray]:
 
 def _straight(first: float, last: float) -> tuple[ComplexArray, ComplexArray]:
     """Arc about the origin from the positive axis, and the straight part of the contour, from ``first`` to ``last``."""
-    # The arcs are halves of symmetric ones, so that nothing is lost where the contour meets its mirror image.
-    x, weight = (part[NODES_AT_ORIGIN:] for part in _gauss(2 * NODES_AT_ORIGIN))
-    arc = first * np.exp(1j * ANGLE * x)
+    arc, arc_weight = _arc(NODES_AT_ORIGIN, ANGLE)
     half = math.log(last / first) / 2
-    y, line_weight = _gauss(max(12, math.ceil(NODES_PER_DECADE * 2 * half / math.log(10))))
-    line = first * np.exp(half * (y + 1) + 1j * ANGLE)
-    weights = np.concatenate([arc * weight * ANGLE, line * line_weight * half / 1j])
-    return np.concatenate([arc, line]), np.asarray(weights / math.pi)
+    y, weight = _gauss(max(12, math.ceil(NODES_PER_DECADE * 2 * half / math.log(10))))
+    line = first * cmath.exp(1j * ANGLE) * np.exp(half * (y + 1))
+    weights = np.concatenate([first * arc_weight, line * weight * (half / 1j / math.pi)])
+    return np.concatenate([first * arc, line]), weights
+
+
+@lru_cache(maxsize=2)
+def _arc(nodes: int, angle: float) -> tuple[ComplexArray, ComplexArray]:
+    """Nodes and weights of an arc of the unit circle from the positive axis up to an angle.
+
+    It is half of a symmetric one, so that nothing is lost where a contour meets its mirror image.
+    """
+    x, weight = (part[nodes:] for part in _gauss(2 * nodes))
+    arc = np.exp(1j * angle * x)
+    return arc, arc * weight * (angle / math.pi)
 
 
 def _around(first: float, last: float) -> tuple[ComplexArray, ComplexArray]:
     """Close the straight part by an arc to the negative axis."""
     v, weight = _straight(min(first, last / 10), last)
-    x, arc_weight = (part[:NODES_AT_EDGE] for part in _gauss(2 * NODES_AT_EDGE))
-    arc = -last * np.exp(1j * (math.pi - ANGLE) * x)
-    return np.concatenate([v, arc]), np.concatenate([weight, arc * arc_weight * (math.pi - ANGLE) / math.pi])
+    # From the end of the straight part to the negative axis: the mirror image of an arc from the positive one.
+    arc, arc_weight = (-last * part[::-1].conj() for part in _arc(NODES_AT_EDGE, math.pi - ANGLE))
+    return np.concatenate([v, arc]), np.concatenate([weight, arc_weight])
 
 
 def _along_circle(

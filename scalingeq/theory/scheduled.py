@@ -265,19 +265,21 @@ class Modes:
 
     def forcing(self, time: FloatArray) -> FloatArray:
         """Train loss (problem, 2, time) of gradient flow without label noise, and per unit of it."""
-        residual = self.residual(time)
-        return np.asarray((self.target @ (residual * residual).T).real)
+        square = self.residual(time, 2)
+        # The real part of the product, at half of its work.
+        return np.asarray(self.target.conj().view(np.float64) @ square.view(np.float64).T)
 
-    def residual(self, time: FloatArray) -> ComplexArray:
-        """Residual (time, mode) of the modes."""
-        compiled = loops()
-        if compiled is not None and not self.ridge:
-            residual = np.empty((time.size, self.rate.size), dtype=np.complex128)
-            compiled.decay(time, self.rate, GONE, residual)
-            return residual
-        growth = np.multiply.outer(time, self.rate)
+    def residual(self, time: FloatArray, power: int = 1) -> ComplexArray:
+        """Residual (time, mode) of the modes, to a power."""
         if self.ridge:
-            return np.exp(growth) + self.ridge * np.expm1(growth) / self.rate
+            growth = np.multiply.outer(time, self.rate)
+            return (np.exp(growth) + self.ridge * np.expm1(growth) / self.rate) ** power
+        compiled = loops()
+        if compiled is not None:
+            residual = np.empty((time.size, self.rate.size), dtype=np.complex128)
+            compiled.decay(time, power * self.rate, power * GONE, residual)
+            return residual
+        growth = np.multiply.outer(time, power * self.rate)
         return np.exp(growth, out=growth)
 
     def drift(self, time: FloatArray) -> ComplexArray:

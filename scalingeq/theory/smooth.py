@@ -52,17 +52,26 @@ class SmoothTimes:
         place = np.log1p(self.rate * time.ravel()) / self.width
         bounds = [0, *np.searchsorted(place, np.arange(1, self.panels)), place.size]
         panel = np.repeat(np.arange(self.panels), np.diff(bounds))
-        shares = np.polynomial.chebyshev.chebvander(2 * (place - panel) - 1, POINTS - 1)
+        shares = _polynomials(2 * (place - panel) - 1)
         found = np.empty((*values.shape[:-1], place.size))
         for number in range(self.panels):
             part = slice(bounds[number], bounds[number + 1])
-            found[..., part] = series[..., number, :] @ shares[part].T
+            found[..., part] = series[..., number, :] @ shares[:, part]
         return found.reshape(*values.shape[:-1], *time.shape)
+
+
+def _polynomials(x: FloatArray) -> FloatArray:
+    """Chebyshev polynomials (degree, place), in half the time of NumPy's, whose degrees are not side by side."""
+    values, twice = np.empty((POINTS, x.size)), 2 * x
+    values[0], values[1] = 1, x
+    for degree in range(2, POINTS):
+        np.multiply(twice, values[degree - 1], out=values[degree])
+        values[degree] -= values[degree - 2]
+    return values
 
 
 @lru_cache(maxsize=1)
 def _chebyshev() -> tuple[FloatArray, FloatArray]:
     """Ascending Chebyshev points, and the matrix that takes values at them to the coefficients of their series."""
     points = -np.cos(np.pi * (np.arange(POINTS) + 0.5) / POINTS)
-    to_series = np.linalg.inv(np.polynomial.chebyshev.chebvander(points, POINTS - 1))
-    return points, np.asarray(to_series.T, dtype=np.float64)
+    return points, np.asarray(np.linalg.inv(_polynomials(points)), dtype=np.float64)
