@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scalingeq.errors import ParameterError, raise_problems
-from scalingeq.theory.equivalents import size_problems
+from scalingeq.theory.equivalents import ends_of, size_problems
 from scalingeq.theory.spectrum import FloatArray
 
 IntArray: TypeAlias = NDArray[np.int64]
@@ -86,7 +86,8 @@ def broadcast(
     problems = problems + size_problems({name: arrays[name] for name in ("width", "samples")})
     # The two ends tell most of the time that nothing is wrong; what compares false with all is not a number.
     for name, value in {time_name: times, **{name: arrays[name] for name in ("noise_rate", "noise_variance")}}.items():
-        if not (value.min(initial=0.0) >= 0 and value.max(initial=0.0) < math.inf):
+        smallest, largest = ends_of(value)
+        if value.size and not (smallest >= 0 and largest < math.inf):
             bad = ~((value >= 0) & (value < math.inf))
             problems.append(f"{name} contains {float(value[bad].flat[0])!r}: pass finite numbers, none negative")
     if times.ndim == 0:

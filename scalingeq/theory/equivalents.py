@@ -732,8 +732,15 @@ def size_problems(sizes: dict[str, ArrayLike]) -> list[str]:
     return [
         f"{name} is {np.asarray(value)[~(np.asarray(value) > 0)].flat[0]!r}: pass positive numbers, or infinity"
         for name, value in sizes.items()
-        if not np.asarray(value, dtype=np.float64).min(initial=math.inf) > 0
+        if not ends_of(np.asarray(value, dtype=np.float64))[0] > 0
     ]
+
+
+def ends_of(values: FloatArray) -> tuple[float, float]:
+    """Smallest and largest of some numbers, which are not numbers where one of them is not."""
+    if values.ndim == 0:  # as most arguments are, and NumPy takes long over one number
+        return values.item(), values.item()
+    return float(values.min(initial=math.inf)), float(values.max(initial=-math.inf))
 
 
 def _check_frequencies(frequencies: dict[str, NDArray[np.inexact]]) -> None:

@@ -139,12 +139,12 @@ def sort_times(time: FloatArray, last: float | None = None) -> SortedTimes:
     hold those up to there.
     """
     time = np.ascontiguousarray(time)
-    last = float(time.max(initial=0.0)) if last is None else last
     return (_sorted_before if time.size <= KEPT_TIMES else _sorted)(time.tobytes(), time.shape[1], last)
 
 
-def _sorted(content: bytes, columns: int, last: float) -> SortedTimes:
+def _sorted(content: bytes, columns: int, last: float | None) -> SortedTimes:
     time = np.frombuffer(content).reshape(-1, columns)
+    last = float(time.max(initial=0.0)) if last is None else last
     row, place = np.nonzero(time)
     value = time[row, place]
     number = np.ceil(np.log(last / value) / np.log(laplace.WINDOW) - 1e-9).astype(np.int64) - 1
