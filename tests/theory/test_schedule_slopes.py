@@ -135,10 +135,9 @@ def test_no_steps_and_no_rates():
         np.testing.assert_allclose(slopes[name], 0.0, atol=1e-7)
 
 
+@pytest.mark.parametrize("loops", ["compiled"], indirect=True)
 @pytest.mark.parametrize("samples", [math.inf, 300.0])
 def test_both_forms_give_the_same_numbers(loops, samples, monkeypatch):
-    if loops == "numpy":
-        pytest.skip("compared with the compiled form there")
     rate = 0.5 * (1 + np.cos(np.pi * np.arange(3000) / 3000)) / 2
     settings = {"learning_rate": rate, "batch_size": 8, "width": 200, "samples": samples, "noise_variance": 0.1}
     steps = np.array([1, 2, 5, 100, 1000, 2999, 3000])
