@@ -114,7 +114,7 @@ def _straight(first: float, last: float) -> tuple[ComplexArray, ComplexArray]:
     return np.concatenate([first * arc, line]), weights
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _arc(nodes: int, angle: float) -> tuple[ComplexArray, ComplexArray]:
     """Nodes and weights of an arc of the unit circle from the positive axis up to an angle.
 
@@ -157,8 +157,7 @@ def _along_circle(
     weights = [weight, np.tile(piece_weight, edges.size - 1) * half / math.pi + 0j]
     if around_end:
         # A quarter of a circle about the last mode; its mirror image is the way back.
-        x, arc_weight = (part[NODES_AT_EDGE:] for part in _gauss(2 * NODES_AT_EDGE))
-        arc = outside * np.exp(1j * math.pi / 2 * (1 - x))
+        arc, arc_weight = (1j * outside * part.conj() for part in _arc(NODES_AT_EDGE, math.pi / 2))
         parts.append(math.log(oscillating) + 1j * end + arc)
-        weights.append(arc * arc_weight / 2)
+        weights.append(arc_weight)
     return np.concatenate(parts), np.concatenate(weights)

@@ -85,9 +85,9 @@ def broadcast(
     arrays = {name: np.asarray(value, dtype=np.float64) for name, value in per_curve.items()}
     problems = problems + size_problems({name: arrays[name] for name in ("width", "samples")})
     # The two ends tell most of the time that nothing is wrong; what compares false with all is not a number.
-    for name, value in {time_name: times, **{name: arrays[name] for name in ("noise_rate", "noise_variance")}}.items():
+    for name, value in ((time_name, times), *((name, arrays[name]) for name in ("noise_rate", "noise_variance"))):
         smallest, largest = ends_of(value)
-        if value.size and not (smallest >= 0 and largest < math.inf):
+        if not (smallest >= 0 and largest < math.inf):
             bad = ~((value >= 0) & (value < math.inf))
             problems.append(f"{name} contains {float(value[bad].flat[0])!r}: pass finite numbers, none negative")
     if times.ndim == 0:

@@ -61,13 +61,13 @@ class Equivalents(NamedTuple):
         return 0 if self.slopes is None else len(self.slopes.names) + 2
 
     @property
-    def of_kernels(self) -> list[int]:
+    def of_kernels(self) -> IntArray:
         """Numbers of the value and of those derivatives that test kernels have.
 
         What leaves the renormalised frequency where it is moves the target alone.
         """
-        moves = [] if self.slopes is None else np.flatnonzero(self.slopes.kappa2[:-1, 0, 0]).tolist()
-        return [0, *(1 + number for number in moves)]
+        moves = () if self.slopes is None else self.slopes.kappa2[:-1, 0, 0] != 0
+        return np.flatnonzero([True, *moves])
 
 
 def one_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) -> FloatArray:
@@ -330,7 +330,7 @@ def _forcing(
     return out
 
 
-def _kernel(of: Equivalents, rows: slice, variance: ComplexArray, numbers: list[int], row: IntArray) -> ComplexArray:
+def _kernel(of: Equivalents, rows: slice, variance: ComplexArray, numbers: IntArray, row: IntArray) -> ComplexArray:
     """Transform (number, item, 2, pair) of the test kernel, and its derivatives with ``numbers``, at the ``row`` of items.
 
     ``variance`` is that of `two_points` of ``rows``, among which are those of the items. The last of several derivatives
@@ -340,7 +340,7 @@ def _kernel(of: Equivalents, rows: slice, variance: ComplexArray, numbers: list[
     out = scratch("losses of pairs", (len(numbers), row.size, *variance.shape[2:]))
     compiled = loops()
     if compiled is not None:
-        compiled.kernel(variance, np.array(numbers), per_sample, own, out)
+        compiled.kernel(variance, numbers, per_sample, own, out)
         return out
     variance = variance[:, as_slice(own)]
     resolved = 1 / (1 - variance[0] * per_sample[own, :, None])

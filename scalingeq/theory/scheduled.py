@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scalingeq.theory.collocation import STAGES, at_times, march, to_powers
+from scalingeq.theory.collocation import STAGES, at_times, march, real_product, to_powers
 from scalingeq.theory.compiled import loops
 from scalingeq.theory.contour import ClosedContour, closed_contour
 from scalingeq.theory.curves import Curves, IntArray, size_of
@@ -265,9 +265,7 @@ class Modes:
 
     def forcing(self, time: FloatArray) -> FloatArray:
         """Train loss (problem, 2, time) of gradient flow without label noise, and per unit of it."""
-        square = self.residual(time, 2)
-        # The real part of the product, at half of its work.
-        return np.asarray(self.target.conj().view(np.float64) @ square.view(np.float64).T)
+        return real_product(self.residual(time, 2), self.target).swapaxes(-1, -2)
 
     def residual(self, time: FloatArray, power: int = 1) -> ComplexArray:
         """Residual (time, mode) of the modes, to a power."""

@@ -13,7 +13,7 @@ from scalingeq.errors import ParameterError
 from scalingeq.theory.curves import Curves, Kind, broadcast, size_of
 from scalingeq.theory.discrete import Steps, discrete_parts
 from scalingeq.theory.dynamics import Jacobian, loss_and_jacobian, loss_of_curves
-from scalingeq.theory.equivalents import ONE_MODEL, Shared
+from scalingeq.theory.equivalents import ONE_MODEL, Shared, ends_of
 from scalingeq.theory.schedule import Schedule
 from scalingeq.theory.scheduled import Parts, scheduled_loss_of, scheduled_parts
 from scalingeq.theory.scheduled_slopes import scheduled_slopes
@@ -660,7 +660,7 @@ def _rates(name: str, value: ArrayLike, last: float) -> tuple[FloatArray, list[s
     problems = []
     batch = name == "batch_size"
     # What compares false with all is not a number.
-    smallest, largest = values.min(initial=math.inf), values.max(initial=-math.inf)
+    smallest, largest = ends_of(given)
     if dimensions > 1 or values.size == 0:
         problems.append(f"{name} has shape {given.shape}: pass one number, or one for every optimiser step")
     elif not (smallest >= 1 if batch else smallest >= 0 and largest < math.inf):
