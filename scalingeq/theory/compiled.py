@@ -91,6 +91,7 @@ def walk(
     per_width: FloatArray,
     per_sample: FloatArray,
     passes: int,
+    short: float,
     last_step: float,
     fields: ComplexArray,
     found: NDArray[np.bool_],
@@ -158,8 +159,7 @@ def walk(
                 guess = complex(growth * np.cos(log.imag), growth * np.sin(log.imag))
             s = path[row, point]
             start = guess
-            slope_of_root = complex(0.0)
-            for _ in range(passes + 1 if point == 1 else passes):
+            for _ in range(passes):
                 x0, y = guess.real, guess.imag
                 yy = y * y
                 a0 = b0 = c0 = d0 = e0 = 0.0
@@ -214,8 +214,10 @@ def walk(
                 newton = (s - guess * product) * over
                 step = newton * (1 - newton * second * over)
                 guess = guess + step
-                steep = guess * (derivative + 2 * step * second)
-                slope_of_root = s * steep.conjugate() * (1 / (steep.real**2 + steep.imag**2))
+                if step.real**2 + step.imag**2 <= short**2 * (s.real**2 + s.imag**2):
+                    break
+            steep = guess * (derivative + 2 * step * second)
+            slope_of_root = s * steep.conjugate() * (1 / (steep.real**2 + steep.imag**2))
             for i in range(3):
                 total = power[0, i] - step * (power[1, i] - step * power[2, i])
                 fields[2 + i, row, point] = total

@@ -13,14 +13,13 @@ VARIANCE, SIGNAL, DIVISOR, CROSS, TARGET, RESOLVED, FEATURES, UNIT, BY_POWER, BY
 SLOPE, BY_KAPPA, BY_APART, BY_DEGREES, BY_SECOND_DEGREES, BY_CROSS, BY_WIDTH, PARTS = range(8)
 #: Room for the second frequencies and, in the opposite order, their conjugates: those of the pairs of frequency i are then
 #: side by side, from i on and as far from the end. A multiple of 8.
-MOST = 56
+MOST = 32
 
 
 def pair(
     fields: tuple[ComplexArray, ...],
     per_width: FloatArray,
     slopes: tuple[ComplexArray, ...],
-    ends: NDArray[np.int64],
     first_row: int,
     near_value: float,
     near_slope: float,
@@ -30,9 +29,8 @@ def pair(
 
     ``fields``, each (row, frequency), are kappa2, degrees and power, their two slopes and their two curvatures, and
     ``per_width`` (row, 1); ``slopes``, each (parameter or more, row, frequency), derivatives of the first five, one over
-    the width next to last of the parameters. The second frequencies of each first one are those from itself up to its one
-    of ``ends`` (first,). ``out`` (1 or 2, 1 + parameter, row, 2, pair) takes the variance, and after it the signal where it
-    has room for that, of the rows from ``first_row`` on.
+    the width next to last of the parameters. ``out`` (1 or 2, 1 + parameter, row, 2, pair) takes the variance, and after it
+    the signal where it has room for that, of the rows from ``first_row`` on.
     """
     kinds, parameters, rows, count = out.shape[0], out.shape[1] - 1, out.shape[2], fields[0].shape[1]
     # Real and imaginary parts apart, in arrays whose shapes are known when they are compiled, let eight pairs fill the
@@ -52,7 +50,7 @@ def pair(
                         one = slopes[q][n, row, j]
                         moved[n, q, 0, c], moved[n, q, 1, c] = one.real, sign * one.imag
         number = 0
-        for i in range(ends.size):
+        for i in range(count):
             k, d, p = fields[0][row, i], fields[1][row, i], fields[2][row, i]
             d1, p1, d2, p2 = fields[3][row, i], fields[4][row, i], fields[5][row, i], fields[6][row, i]
             scale = k.real**2 + k.imag**2
@@ -103,7 +101,7 @@ def pair(
                         nears += 1
             for kind in range(kinds):
                 value = w[VARIANCE + kind]
-                for j in range(i, ends[i]):
+                for j in range(i, count):
                     c = 2 * count - 1 - j
                     out[kind, 0, place, 0, number + j - i] = complex(value[0, j], value[1, j])
                     out[kind, 0, place, 1, number + j - i] = complex(value[0, c], value[1, c])
@@ -176,11 +174,11 @@ def pair(
                             change += (dp1 + dp1_) * complex(w[BY_TARGET, 0, c], w[BY_TARGET, 1, c])
                         own[SLOPE, 0, c] -= change.real * 0.5
                         own[SLOPE, 1, c] -= change.imag * 0.5
-                    for j in range(i, ends[i]):
+                    for j in range(i, count):
                         c = 2 * count - 1 - j
                         out[kind, 1 + n, place, 0, number + j - i] = complex(own[SLOPE, 0, j], own[SLOPE, 1, j])
                         out[kind, 1 + n, place, 1, number + j - i] = complex(own[SLOPE, 0, c], own[SLOPE, 1, c])
-            number += ends[i] - i
+            number += count - i
 
 
 def forcing(

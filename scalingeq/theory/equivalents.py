@@ -362,12 +362,12 @@ def two_point(
 def two_point_along(
     first: OnePoint, second: OnePoint, nodes: Nodes | ShiftedNodes, shared: Shared = ONE_MODEL, ridge: float = 0.0
 ) -> list[tuple[TwoPoint, ComplexArray]]:
-    """Two-point equivalents on pairs of contours.
+    """Two-point equivalents at all pairs of frequencies of two windows.
 
     Parameters
     ----------
     first, second : OnePoint
-        Equivalents at s and at s', fields of shape (pair, frequency), on the upper halves of their contours.
+        Equivalents at s and at s', fields of shape (pair of windows, frequency).
     nodes : Nodes or ShiftedNodes
         Nodes of the spectrum, with those of the test spectrum where it is another one.
     shared : Shared
@@ -376,7 +376,7 @@ def two_point_along(
     Returns
     -------
     list of two (TwoPoint, ndarray of complex)
-        Equivalents and ``s s'``, each of shape (pair, frequency, frequency): at s and s', and at s and the conjugate
+        Equivalents and ``s s'``, each of shape (pair of windows, frequency, frequency): at s and s', and at s and the conjugate
         of s'.
     """
     row = OnePoint._make(field[..., :, None] for field in first)
@@ -398,7 +398,7 @@ def two_point_along(
 def two_point_of_pairs(
     point: OnePoint, nodes: ShiftedNodes | Nodes | None = None, shared: Shared = ONE_MODEL
 ) -> TwoPoint:
-    """Two-point equivalents (row, 2, pair) at the pairs of frequencies of each contour (`scalingeq.theory.laplace`).
+    """Two-point equivalents (row, 2, pair) at the pairs of frequencies of each window (`scalingeq.theory.laplace`).
 
     ``point`` is (row, frequency); ``nodes`` are those of a test spectrum, where it is another one.
     """
@@ -435,9 +435,7 @@ def compiled_pairs(
     two; there may be none.
     """
     fields = (point.kappa2, point.degrees, point.power, *point[6:10])
-    compiled.pair(
-        fields, point.per_width, slopes or NO_SLOPES, laplace.seconds_of_pairs(), first_row, NEAR, near_slope, out
-    )
+    compiled.pair(fields, point.per_width, slopes or NO_SLOPES, first_row, NEAR, near_slope, out)
 
 
 def both_of_pairs(point: OnePoint) -> tuple[OnePoint, OnePoint]:

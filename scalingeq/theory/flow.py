@@ -39,7 +39,7 @@ PAIRS_AT_ONCE = 8
 
 
 class Equivalents(NamedTuple):
-    """Equivalents on contours, and their derivatives where they are wanted.
+    """Equivalents at the frequencies of windows, and their derivatives where they are wanted.
 
     Attributes
     ----------
@@ -145,7 +145,7 @@ def _resolvents(ends: bytes, rates: bytes) -> tuple[ComplexArray, FloatArray]:
 
     The latter (term, window * frequency * 2) has real and imaginary parts in turn.
     """
-    p = 2 * laplace.hyperbola().frequency / np.frombuffer(ends)[:, None]
+    p = 2 * laplace.FREQUENCIES / np.frombuffer(ends)[:, None]
     return p, (1 / (np.frombuffer(rates)[:, None] + p.ravel())).view(np.float64)
 
 

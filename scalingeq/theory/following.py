@@ -22,7 +22,10 @@ from scalingeq.theory.spectrum import ComplexArray, FloatArray, Nodes, Number
 CHUNK = 40_000
 #: Elements of such arrays up to which the number of steps counts, not the work in each.
 FEW = 4000
-#: Largest relative step after which values that are right to third order in it count as found.
+#: Largest steps of Newton's method, in units of s, that no other follows, of so many at most: values are right to third
+#: order in the last, first derivatives to second, and second ones to first, where these, too, are wanted to the last digits.
+SHORT, SHORTEST, PASSES = 3e-5, 1e-10, 3
+#: Largest last step, in units of the renormalised frequency, after which it counts as found.
 LAST_STEP = 1e-3
 #: Steps in which a frequency anywhere is reached from the positive real axis, at first and where they were too few.
 STEPS, CAREFUL_STEPS = 14, 48
@@ -180,7 +183,7 @@ def follow(
     per_width, per_sample : ndarray, shape (path,)
         One over the width and one over the number of samples.
     polish : bool
-        Whether derivatives, too, are wanted to the last digits, for one more pass over the nodes.
+        Whether derivatives, too, are wanted to the last digits.
     copies : bool
         Whether the paths are scaled copies of one.
 
@@ -218,7 +221,7 @@ def follow_to(
         if rows.any():
             angle = np.angle(s[rows])[:, None] * np.linspace(0, 1, steps + 1)
             path = np.abs(s[rows])[:, None] * np.exp(1j * angle)
-            ends = _walk(path, nodes, per_width[rows], per_sample[rows], passes=6 if careful else 1)
+            ends = _walk(path, nodes, per_width[rows], per_sample[rows], polish=True)
             fields[:, rows], found[rows] = ends[0][:, :, -1], ends[1][:, -1]
     wrong = ~found
     if wrong.any():
@@ -272,7 +275,6 @@ def _walk(
     nodes: Nodes,
     per_width: FloatArray,
     per_sample: FloatArray,
-    passes: int = 1,
     polish: bool = False,
     copies: bool = False,
 ) -> tuple[ComplexArray, NDArray[np.bool_]]:
@@ -284,11 +286,11 @@ def _walk(
         log = np.log(path / path[:, :1])
         prediction = predictors(log)
     fields, found = np.empty((FIELDS, *path.shape), dtype=np.complex128), np.empty(path.shape, dtype=np.bool_)
-    compiled = loops()
+    short, compiled = SHORTEST if polish else SHORT, loops()
     if compiled is not None:
         first_step = log[:, min(1, path.shape[1] - 1)].copy()
         compiled.walk(
-            path, first_step, prediction, *nodes, per_width, per_sample, passes + polish, LAST_STEP, fields, found
+            path, first_step, prediction, *nodes, per_width, per_sample, PASSES, short, LAST_STEP, fields, found
         )
         return fields, found
     columns = with_moments(weights_of(nodes), nodes.eigenvalue)
@@ -298,7 +300,7 @@ def _walk(
         rows = slice(i, i + together)
         own_log, own_prediction = (part if len(part) == 1 else part[rows] for part in (log, prediction))
         fields[:, rows], found[rows] = _walk_together(
-            path[rows], own_log, own_prediction, nodes, columns, per_width[rows], per_sample[rows], passes, polish, work
+            path[rows], own_log, own_prediction, nodes, columns, per_width[rows], per_sample[rows], short, work
         )
     return fields, found
 
@@ -311,8 +313,7 @@ def _walk_together(
     columns: FloatArray,
     per_width: FloatArray,
     per_sample: FloatArray,
-    passes: int,
-    polish: bool,
+    short: float,
     work: ComplexArray,
 ) -> tuple[ComplexArray, NDArray[np.bool_]]:
     """What `_walk` gives, for as many paths as fit into the cache, all at one point at a time."""
@@ -340,7 +341,7 @@ def _walk_together(
             guess = np.exp(own @ before if own.ndim == 1 else (own * before).sum(axis=0))
         s = path[:, point]
         # Only the first step off the axis is not predicted, and takes one more.
-        for _ in range(passes + (point == 1)):
+        for _ in range(1 + (point == 1)):
             powers[:, point] = resolvent_sums(guess, nodes.eigenvalue, at_points, 3, work)
             step, derivative = _step(guess, s, powers[:, point, :, 0], *sizes, data)
             guess = guess + step
@@ -349,10 +350,14 @@ def _walk_together(
         history[point + 1, 1] = s / (guess * derivative)
         if point == 1:
             history[0] = history[2].conj()
-    if polish:
-        powers = sums_at(kappa.ravel(), nodes.eigenvalue, columns, 3).reshape(powers.shape)
-        steps = _step(kappa, path.T, powers[..., 0], *sizes, data)[0]
-        kappa += steps
+    for _ in range(1, PASSES):
+        late = np.abs(steps) > short * np.abs(path.T)
+        if not late.any():
+            break
+        p, q = (size[late.nonzero()[1]] for size in sizes)
+        powers[:, late] = sums_at(kappa[late], nodes.eigenvalue, columns, 3)
+        steps[late] = _step(kappa[late], path.T[late], powers[:, late, 0], p, q, data)[0]
+        kappa[late] += steps[late]
     # Series about where the sums were taken.
     kappa, step, powers = kappa.T, steps.T, powers.transpose(3, 0, 2, 1)
     fields = np.empty((FIELDS, rows, points), dtype=np.complex128)
@@ -361,8 +366,8 @@ def _walk_together(
     fields[5:7] = 2 * step * powers[:2, 2] - powers[:2, 1]
     fields[7:] = 2 * powers[:2, 2]
     # Of the two forms of kappa1 the one is taken whose factor does not vanish at s = 0.
-    p, q = per_width[:, None], per_sample[:, None]
-    fields[1] = np.where(p >= q, path / (1 - fields[2] * q), kappa * (1 - fields[2] * p))
+    through_width, through_data = fields[2] * per_width[:, None], fields[2] * per_sample[:, None]
+    fields[1] = np.where((per_width >= per_sample)[:, None], path / (1 - through_data), kappa * (1 - through_width))
     return fields, _is_found(path, kappa, step)
 
 

@@ -1,100 +1,96 @@
-"""Inverse Laplace transforms in one and two frequencies, on a hyperbola around the negative real axis."""
+"""Inverse Laplace transforms in one and two frequencies, from values at a few of them around the negative real axis.
+
+All that decays is a sum of exponentials, and its transform at s the same sum of 1/(s + rate). Weights that turn these at
+some frequencies into the exponential at a time, whatever the rate, turn every transform into its inverse.
+"""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
 
-#: One contour serves all times of a window [end / WINDOW, end], with NODES frequencies on its upper half.
+#: One set of frequencies, scaled by 1/end, serves all times of a window [end / WINDOW, end].
 WINDOW = 10.0
-NODES = 26
-#: Pairs of frequencies that never count for more than this, in units of s s' times the transform there, are left out.
-NEGLIGIBLE = 3e-14
+#: Those of a window that ends at 1, from the real axis on and above it; their mirror images belong to them. No others leave
+#: so small an error (``tests/benchmarks/frequencies.py`` finds them): on a hyperbola, with its own weights, it takes 26.
+FREQUENCIES: ComplexArray = np.array([
+    2.8551, 2.6762+1.1635j, 2.584+2.2707j, 2.4541+3.5948j, 2.336+5.7948j, 1.3906+8.6934j, -0.2896+12.078j,
+    -2.6454+16.076j, -5.6706+21.196j, -10.099+28.112j, -16.91+36.838j, -26.763+47.391j, -40.842+60.246j,
+    -61.228+75.475j, -90.958+93.119j, -136.99+113.87j,
+])  # fmt: skip
+NODES = FREQUENCIES.size
+#: Errors at a rate are counted in units of 1/(1 + (rate/FAST)**2), for losses fall from far higher values.
+FAST = 30.0
+#: What the weights, over their frequencies, count beside errors, lest they raise those of rounding.
+SMALL = 2e-12
 
 
-class Contour(NamedTuple):
-    """Upper half of the contour for times up to 1, starting on the real axis; scale ``frequency`` by 1/end.
+def design(frequencies: ComplexArray, rate: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """What weights of frequencies are fitted with: how much errors at rates count (rate, 1), and the matrix of the fit.
 
-    Attributes
-    ----------
-    frequency : ndarray of complex, shape (frequency,)
-        Laplace frequencies, in units of 1/end of the window.
-    weight : ndarray of complex, shape (frequency,)
-        The inverse transform at time t is ``Re sum(weight * exp(frequency * t) * transform)``.
+    The matrix (rate + part, part) turns real parts of weights, and imaginary parts of all but the first, into counted
+    inverses of 1/(s + rate), and into their own sizes.
     """
+    resolvent, counted = 1 / (rate[:, None] + frequencies), (1 + (rate / FAST) ** 2)[:, None]
+    size = SMALL * np.sqrt(rate.size) / np.abs(frequencies)
+    inverse = np.concatenate([resolvent.real, -resolvent.imag[:, 1:]], axis=1) * counted
+    return counted, np.concatenate([inverse, np.diag(np.concatenate([size, size[1:]]))])
 
-    frequency: ComplexArray
-    weight: ComplexArray
 
+@lru_cache(maxsize=1)
+def _inverse() -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Rates (rate,), and matrices (rate, part) and (part, part) that turn exponentials of them into weights.
 
-@lru_cache(maxsize=8)
-def hyperbola(window: float = WINDOW, nodes: int = NODES) -> Contour:
-    """Hyperbola contour of Weideman and Trefethen for the times [1/window, 1].
-
-    Parameters
-    ----------
-    window : float
-        Ratio of the last to the first time that the contour serves.
-    nodes : int
-        Number of frequencies on the upper half, the one on the real axis included.
-
-    Returns
-    -------
-    Contour
-        Frequencies and weights; they are shared, do not write into them.
-
-    Notes
-    -----
-    Weideman & Trefethen, Math. Comp. 76 (2007) 1341, section 4: the angle is the one of fastest convergence.
-
-    Examples
-    --------
-    >>> contour = hyperbola()
-    >>> t = 0.5
-    >>> value = (contour.weight * np.exp(contour.frequency * t) / contour.frequency**2).sum().real
-    >>> print(f"{value:.6f}")
-    0.500000
+    Least squares in the singular vectors: the product of both would lose what the large elements of the one cancel.
     """
-    angle = np.linspace(np.pi / 4, np.pi / 2, 2002)[1:-1]
-    reach = np.arccosh(((np.pi - 2 * angle) * window + 4 * angle - np.pi) / ((4 * angle - np.pi) * np.sin(angle)))
-    best = np.argmax((np.pi**2 - 2 * np.pi * angle) / reach)
-    phi, step = angle[best], reach[best] / nodes
-    scale = (4 * np.pi * phi - np.pi**2) / reach[best] * nodes
-    u = step * np.arange(nodes)
-    frequency = scale * (1 + np.sin(1j * u - phi))
-    weight = step / np.pi * scale * np.cos(1j * u - phi)
-    weight[0] /= 2  # the node on the real axis is its own mirror image
-    return Contour(frequency, weight)
+    rate = np.append(0.0, np.geomspace(1e-2, 1e5, 120))
+    counted, matrix = design(FREQUENCIES, rate)
+    scale = np.linalg.norm(matrix, axis=0)
+    left, singular, right = np.linalg.svd(matrix / scale, full_matrices=False)
+    felt = rate < 1e3  # exponentials of faster ones are 0
+    return rate[felt], (left[: rate.size] * counted)[felt], right / singular[:, None] / scale
 
 
 def propagate(phase: FloatArray) -> ComplexArray:
-    """Weights (time, frequency) that turn transforms on the contour into values at ``phase`` (time,)."""
-    contour = hyperbola()
-    return np.asarray(contour.weight * np.exp(np.multiply.outer(phase, contour.frequency)))
+    """Weights that turn transforms at `FREQUENCIES` into values at times of the window that ends at 1.
+
+    Parameters
+    ----------
+    phase : ndarray, shape (time,)
+        Times, in units of the end of their window.
+
+    Returns
+    -------
+    ndarray of complex, shape (time, frequency)
+        The inverse transform is ``Re sum(weight * transform)``; the error of an exponential is below 2e-11.
+
+    Notes
+    -----
+    Rational approximation in the place of a contour (Trefethen, Weideman & Schmelzer, BIT 46 (2006) 653), with one set of
+    poles for all times of a window, which variable projection finds (Golub & Pereyra, SIAM J. Numer. Anal. 10 (1973) 413).
+
+    Examples
+    --------
+    >>> time = np.array([0.2, 0.5])
+    >>> ((propagate(time) / (FREQUENCIES + 3)).sum(axis=1).real / np.exp(-3 * time)).round(9)
+    array([1., 1.])
+    """
+    rate, into_parts, into_weights = _inverse()
+    parts = (np.exp(-np.multiply.outer(phase, rate)) @ into_parts) @ into_weights
+    weights = parts[:, :NODES].astype(np.complex128)
+    weights[:, 1:] += 1j * parts[:, NODES:]
+    return weights
 
 
 @lru_cache(maxsize=1)
 def pairs() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Numbers (pair,) of the first and second frequencies of the pairs on a contour that count, each pair once.
-
-    Each first frequency has all second ones from itself up to some last one.
-    """
+    """Numbers (pair,) of the first and second frequencies of all pairs, each pair once."""
     first, second = np.triu_indices(NODES)
-    size = np.abs(propagate(np.geomspace(1 / WINDOW, 1, 25)) / hyperbola().frequency)
-    count = (size[:, first] * size[:, second]).max(axis=0) > NEGLIGIBLE
-    return first[count], second[count]
-
-
-@lru_cache(maxsize=1)
-def seconds_of_pairs() -> NDArray[np.int64]:
-    """One more than the number of the last second frequency, of each first frequency (first,) of `pairs`."""
-    first, second = pairs()
-    return np.asarray(second[np.append(np.flatnonzero(np.diff(first)), -1)] + 1)
+    return first, second
 
 
 @lru_cache(maxsize=1)
@@ -106,13 +102,12 @@ def ends_of_pairs() -> NDArray[np.int64]:
 
 @lru_cache(maxsize=1)
 def pair_factors() -> tuple[ComplexArray, ComplexArray]:
-    """Sum s + s' and 1/(s s') of frequencies on the contour for times up to 1, at all pairs (2, pair).
+    """Sum s + s' and 1/(s s') of `FREQUENCIES`, those of times up to 1, at all pairs (2, pair).
 
     They are at s and s', and at s and the conjugate of s'.
     """
     first, second = pairs()
-    s = hyperbola().frequency
-    left, right = s[first], np.stack([s[second], s[second].conj()])
+    left, right = FREQUENCIES[first], np.stack([FREQUENCIES[second], FREQUENCIES[second].conj()])
     return left + right, 1 / (left * right)
 
 
@@ -132,7 +127,7 @@ def inverse_two(
     end : float
         End of the window.
     same, mirrored : ndarray of complex, shape (frequency, frequency)
-        The transform at s and s' on the upper halves of the contours, and at s and the conjugate of s'.
+        The transform at s and s' at the frequencies of both windows, and at s and the conjugate of s'.
     prime : (ndarray of shape (time,), float), optional
         Phase and end of the window of the times t'; the times t themselves where it is not given.
 
@@ -143,7 +138,7 @@ def inverse_two(
     """
     weights = propagate(phase)
     second, second_end = (weights, end) if prime is None else (propagate(prime[0]), prime[1])
-    # Over the full contour the weights of the two halves are w/2 and its conjugate.
+    # The weights of the frequencies are w/2, and those of their mirror images its conjugate.
     inner = (weights @ same) * second + (weights @ mirrored) * second.conj()
     return np.asarray(inner.sum(axis=1).real / 2 / (end * second_end))
 

@@ -264,7 +264,7 @@ def _slopes_from(
 def two_points(
     point: OnePoint, slopes: OnePointSlopes | None, blocks: Iterable[tuple[slice, bool, bool]]
 ) -> Iterator[tuple[slice, ComplexArray]]:
-    """Two-point equivalents of one model at the pairs of frequencies of each contour, and their derivatives.
+    """Two-point equivalents of one model at the pairs of frequencies of each window, and their derivatives.
 
     They are many times as large as the one-point equivalents, so that they are asked for in blocks, each of which lasts
     until the next.

@@ -172,14 +172,14 @@ def _kernel_grids(steps: int) -> KernelGrids:
 
 
 def product_of_pairs(point: OnePoint, ridge: float = 0.0) -> ComplexArray:
-    """``s s'`` (row, 2, pair) at the pairs of frequencies on the contours of ``point`` (row, frequency)."""
+    """``s s'`` (row, 2, pair) at the pairs of frequencies of ``point`` (row, frequency)."""
     first, second = laplace.pairs()
     left, right = point.s[:, first] - ridge, point.s[:, second] - ridge
     return np.stack([left * right, left * right.conj()], axis=1)
 
 
 def _two_points(times: SortedTimes, model: Model) -> tuple[OnePoint, TwoPoint]:
-    """Equivalents (window, frequency) on the contour of each window, and those of its pairs (window, 2, pair)."""
+    """Equivalents (window, frequency) at the frequencies of each window, and those of its pairs (window, 2, pair)."""
     sizes = np.ones(times.end.size)
     point, row, _ = equivalents(
         times.end, sizes * model.per_width, sizes * model.per_sample, model.spectrum, ridge=model.ridge, polish=True

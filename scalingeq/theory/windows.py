@@ -1,4 +1,4 @@
-"""Times sorted into windows, each with a contour of its own, and the equivalents on these contours."""
+"""Times sorted into windows, each with frequencies of its own, and the equivalents at these frequencies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Numbers: TypeAlias = IntArray | slice
 
 @dataclass(frozen=True, eq=False)
 class SortedTimes:
-    """Positive times, in rows that are alike for all curves of a row, sorted into windows of one scaled contour.
+    """Positive times, in rows that are alike for all curves of a row, sorted into windows of frequencies that are scaled alike.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class SortedTimes:
     place : ndarray of int, shape (time,)
         Where in its row each time stood.
     weights : ndarray of complex, shape (time, frequency)
-        Weights that turn transforms on the contour of the window into values at the time.
+        Weights that turn transforms at the frequencies of the window into values at the time.
     """
 
     end: FloatArray
@@ -219,7 +219,7 @@ def equivalents(
     end: FloatArray, per_width: FloatArray, per_sample: FloatArray, spectrum: AnySpectrum, *, ridge: float = 0.0,
     polish: bool = False,
 ) -> tuple[OnePoint, IntArray, Nodes]:  # fmt: skip
-    """One-point equivalents (row, frequency) on the contours, moved by ``ridge``, of windows with ``end`` (item,).
+    """One-point equivalents (row, frequency) at the frequencies, moved by ``ridge``, of windows with ``end`` (item,).
 
     Windows and sizes that are alike share a row. Also the row of each item, and the nodes that serve them.
     """
@@ -228,7 +228,7 @@ def equivalents(
     row = [rows.setdefault(key, len(rows)) for key in keys]
     if len(rows) < len(row):
         end, per_width, per_sample = np.array(list(rows)).T.copy()
-    path = ridge + laplace.hyperbola().frequency / end[:, None]
+    path = ridge + laplace.FREQUENCIES / end[:, None]
     nodes = spectrum.nodes(float(np.abs(path).min()))
     point = one_point_along(path, nodes, per_width, per_sample, polish, copies=ridge == 0)
     return point, np.array(row), nodes

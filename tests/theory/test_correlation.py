@@ -18,7 +18,7 @@ from scalingeq.theory import (
     response,
     static_loss,
 )
-from scalingeq.theory.laplace import hyperbola, inverse_two
+from scalingeq.theory.laplace import FREQUENCIES, inverse_two
 
 MODES = 300
 SPECTRUM = PowerLaw(1.5, 0.4, MODES)
@@ -213,7 +213,7 @@ def test_late_times_end_at_the_static_loss():
 
 
 def test_inversion_at_times_of_unlike_windows():
-    s = hyperbola().frequency
+    s = FREQUENCIES
     time, prime, end, end_prime = np.array([0.02, 0.1]), np.array([30.0, 70.0]), 0.1, 100.0
     first = s[:, None] / end
     halves = [1 / ((first + 0.5) * np.sqrt(q)) for q in (s / end_prime, s.conj() / end_prime)]
