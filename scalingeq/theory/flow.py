@@ -35,7 +35,7 @@ from scalingeq.theory.windows import (
 #: Curves whose transforms are worked on at once, so that they stay in the processor's cache.
 CURVES_AT_ONCE = 32
 #: Rows whose pairs of frequencies are worked on at once, unless more have the same end of their window.
-PAIRS_AT_ONCE = 8
+PAIRS_AT_ONCE = 32
 
 
 class Equivalents(NamedTuple):

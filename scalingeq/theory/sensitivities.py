@@ -40,8 +40,8 @@ from scalingeq.theory.spectrum import (
 
 #: Relative distance of two frequencies below which derivatives of their divided differences are the mean at the ends.
 NEAR = 1e-4
-#: Contours whose pairs are worked on at once, so that arrays stay in the processor's cache.
-CONTOURS = 4
+#: Windows whose pairs are worked on at once, so that arrays stay in the processor's cache.
+WINDOWS = 8
 #: Frequencies whose derivatives are worked on at once, for the same reason.
 FREQUENCIES = 800
 
@@ -55,15 +55,22 @@ class NodeSlopes(NamedTuple):
         Parameters of the spectrum: ``alpha`` and ``r`` of a power law, none of a measured spectrum.
     trace, target : ndarray, shape (parameter, node)
         Derivatives of the nodes' shares ``modes * eigenvalue`` in the trace, and of their target power.
-    weights : ndarray, shape (2, 2, parameter, node)
+    moved : ndarray, shape (2, node)
+        Trace and target times the change of the logarithm of the eigenvalue with alpha.
+    shares : ndarray, shape (2, 2, parameter)
         With g = 1/(eigenvalue + kappa2) and e the relative change of the eigenvalue, the sum of w g, of trace and of
-        target, changes at fixed kappa2 by the sum of (dw - w e) g + kappa2 w e g**2: the two weights in it.
+        target, changes at fixed kappa2 by the sum of (dw - w e) g + kappa2 w e g**2: the two weights in it, in units of
+        ``moved``, for both sums.
+    tail : ndarray, shape (2, 2, parameter, tail node)
+        What the weights are beyond that at the last nodes, which stand for the tail.
     """
 
     names: tuple[str, ...]
     trace: FloatArray
     target: FloatArray
-    weights: FloatArray
+    moved: FloatArray
+    shares: FloatArray
+    tail: FloatArray
 
 
 class OnePointSlopes(NamedTuple):
@@ -114,7 +121,7 @@ def node_slopes(spectrum: AnySpectrum, smallest_frequency: float) -> NodeSlopes:
     nodes = spectrum.nodes(smallest_frequency)
     if not isinstance(spectrum, PowerLaw):
         none = np.empty((0, nodes.eigenvalue.size))
-        return NodeSlopes((), none, none, np.empty((2, 2, *none.shape)))
+        return NodeSlopes((), none, none, np.empty((2, 0)), np.empty((2, 2, 0)), np.empty((2, 2, 0, 0)))
     alpha, r, dim = spectrum.alpha, spectrum.r, spectrum.dim
     k, count, stop = counted_modes(alpha, dim, smallest_frequency)
     log = np.log(k)
@@ -132,10 +139,11 @@ def node_slopes(spectrum: AnySpectrum, smallest_frequency: float) -> NodeSlopes:
         parts[2] += [none, weight[:, 1]]
     of_eigenvalue, trace, target = (np.concatenate(part, axis=1) for part in parts)
     moved = np.stack([nodes.modes * nodes.eigenvalue, nodes.target])[:, None] * (of_eigenvalue / nodes.eigenvalue)
-    changed = np.stack([trace, target]) - moved
-    # The trace of a mode is its eigenvalue, which changes as much.
-    changed[0, :, : k.size] = 0
-    return NodeSlopes(("alpha", "r"), trace, target, np.stack([changed, moved]))
+    weights, moved = np.stack([np.stack([trace, target]) - moved, moved]), moved[:, 0]
+    # The trace of a mode is its eigenvalue, and its target a power of that; not so at the tail.
+    shares = np.array([[[0.0, 0.0], [2 * r - 1, 2 * alpha]], [[1.0, 0.0], [1.0, 0.0]]])
+    tail = (weights - shares[..., None] * moved[:, None])[..., k.size :]
+    return NodeSlopes(("alpha", "r"), trace, target, moved, shares, tail)
 
 
 def _tail_slopes(
@@ -204,17 +212,19 @@ def one_point_slopes(point: OnePoint, nodes: Nodes, slopes: NodeSlopes, pairs: b
     out = np.empty((7 if pairs else 5, count + 3, fields[0].size), dtype=np.complex128)
     compiled = loops()
     if compiled is not None:
-        compiled.slopes(fields, *sizes, nodes.eigenvalue, slopes.weights, shares, out)
+        compiled.slopes(fields, *sizes, nodes.eigenvalue, slopes.moved, slopes.shares, slopes.tail, shares, out)
     else:
-        weights = slopes.weights.reshape(-1, nodes.eigenvalue.size)
-        needed = weights.any(axis=1)
-        columns = with_moments(weights[needed], nodes.eigenvalue)
+        last = nodes.eigenvalue[nodes.eigenvalue.size - slopes.tail.shape[-1] :]
+        columns, of_tail = (
+            with_moments(slopes.moved, nodes.eigenvalue),
+            with_moments(slopes.tail.reshape(-1, last.size), last),
+        )
         for first in range(0, out.shape[2], FREQUENCIES):
             some = slice(first, first + FREQUENCIES)
             own = [field[some] for field in fields]
-            sums = np.zeros((powers, needed.size, own[0].size), dtype=np.complex128)
-            sums[:, needed] = np.moveaxis(sums_at(own[0], nodes.eigenvalue, columns, powers), -1, 1)
-            sums = sums.reshape(powers, 2, 2, count, own[0].size)
+            moved = sums_at(own[0], nodes.eigenvalue, columns, powers).swapaxes(1, 2)
+            sums = slopes.shares[..., None] * moved[:, None, :, None]
+            sums += sums_at(own[0], last, of_tail, powers).swapaxes(1, 2).reshape(sums.shape)
             _slopes_from(sums, own, sizes[:, some], shares, out[..., some])
     found = list(out.reshape(*out.shape[:2], *shape))
     names = (*slopes.names, "per_width", "per_sample", "s")
@@ -297,8 +307,8 @@ def two_points(
         if compiled is not None:
             compiled_pairs(compiled, point, rows.start, moved, NEAR, out)
         else:
-            for row in range(rows.start, rows.stop, CONTOURS):
-                some = slice(row, min(row + CONTOURS, rows.stop))
+            for row in range(rows.start, rows.stop, WINDOWS):
+                some = slice(row, min(row + WINDOWS, rows.stop))
                 own = out[:, :, some.start - rows.start : some.stop - rows.start]
                 first, second = both_of_pairs(OnePoint._make(field[some] for field in point))
                 cross, target = cross_sums(first, second)

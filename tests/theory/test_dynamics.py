@@ -38,7 +38,7 @@ def test_infinite_width_and_data_give_the_explicit_sum(alpha, r, kind):
     eigenvalue, power = modes(alpha, r, 1e5)
     expected = [(power * np.exp(-2 * eigenvalue * t)).sum() for t in TIMES]
     loss = flow_loss(TIMES, PowerLaw(alpha, r, 1e5), kind=kind)
-    # Losses that fall faster than 1/t sink into the quadrature error of the contour in the end.
+    # Losses that fall faster than 1/t sink into the error of the inversion in the end.
     assert np.all(np.abs(loss - expected) < 1e-8 * np.array(expected) + 1e-9 / (1 + TIMES))
 
 
@@ -323,7 +323,7 @@ def test_windows_end_at_the_time_that_is_given():
     np.testing.assert_allclose(sort_times(np.array([[1.0, 30.0, 100.0]])).end, [100.0, 10.0])
 
 
-def test_compiled_pairs_have_room_for_the_contour():
+def test_compiled_pairs_have_room_for_the_frequencies():
     assert 2 * NODES <= MOST
     assert MOST % 8 == 0
 
