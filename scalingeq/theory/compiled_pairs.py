@@ -29,7 +29,7 @@ def pair(
 
     ``fields``, each (row, frequency), are kappa2, degrees and power, their two slopes and their two curvatures, and
     ``per_width`` (row, 1); ``slopes``, each (parameter or more, row, frequency), derivatives of the first five, one over
-    the width next to last of the parameters. ``out`` (1 or 2, 1 + parameter, row, 2, pair) takes the variance, and after it
+    the width next to last of the parameters. ``out`` (1 or 2, 1 + parameter, row, pair) takes the variance, and after it
     the signal where it has room for that, of the rows from ``first_row`` on.
     """
     kinds, parameters, rows, count = out.shape[0], out.shape[1] - 1, out.shape[2], fields[0].shape[1]
@@ -101,10 +101,9 @@ def pair(
                         nears += 1
             for kind in range(kinds):
                 value = w[VARIANCE + kind]
-                for j in range(i, count):
-                    c = 2 * count - 1 - j
-                    out[kind, 0, place, 0, number + j - i] = complex(value[0, j], value[1, j])
-                    out[kind, 0, place, 1, number + j - i] = complex(value[0, c], value[1, c])
+                result = out[kind, 0, place, number : number + 2 * (count - i)]
+                for c in range(result.size):
+                    result[c] = complex(value[0, i + c], value[1, i + c])
                 if parameters == 0:
                     continue
                 # Each has terms that the other lacks.
@@ -174,11 +173,10 @@ def pair(
                             change += (dp1 + dp1_) * complex(w[BY_TARGET, 0, c], w[BY_TARGET, 1, c])
                         own[SLOPE, 0, c] -= change.real * 0.5
                         own[SLOPE, 1, c] -= change.imag * 0.5
-                    for j in range(i, count):
-                        c = 2 * count - 1 - j
-                        out[kind, 1 + n, place, 0, number + j - i] = complex(own[SLOPE, 0, j], own[SLOPE, 1, j])
-                        out[kind, 1 + n, place, 1, number + j - i] = complex(own[SLOPE, 0, c], own[SLOPE, 1, c])
-            number += count - i
+                    result = out[kind, 1 + n, place, number : number + 2 * (count - i)]
+                    for c in range(result.size):
+                        result[c] = complex(own[SLOPE, 0, i + c], own[SLOPE, 1, i + c])
+            number += 2 * (count - i)
 
 
 def forcing(
@@ -194,46 +192,40 @@ def forcing(
 ) -> None:  # pragma: no cover (coverage does not see compiled code)
     """Transform of the test forcing and its derivatives, as `scalingeq.theory.flow` has them.
 
-    ``pairs`` (2, 1 or 1 + parameter, row, 2, pair) are the variance and the signal, ``total`` and ``over`` (2, pair)
-    s + s' and 1/(s s') of a window that ends at 1, not at ``end``; ``out`` (..., item, 2, pair) takes the results at the
-    ``row`` of each item.
+    ``pairs`` (2, 1 or 1 + parameter, row, pair) are the variance and the signal, ``total`` and ``over`` (pair,) s + s' and
+    1/(s s') of a window that ends at 1, not at ``end``; ``out`` (..., item, pair) takes the results at the ``row`` of each
+    item.
     """
-    parameters, count = pairs.shape[1] - 1, over.shape[1]
+    parameters, count = pairs.shape[1] - 1, over.size
     # Few arrays in a loop, or it is not vectorised.
     resolved, unit, ratio = np.empty((3, count), dtype=np.complex128)
     rate, square = 1 / end, end * end
     for item in range(row.size):
         r, noise = row[item], noise_variance[item]
         q, jump = per_sample[r, 0], (untrained + noise) * square
-        for half in range(2):
-            share, signal, value, factor = pairs[0, 0, r, half], pairs[1, 0, r, half], out[0, item, half], over[half]
+        share, signal, value = pairs[0, 0, r], pairs[1, 0, r], out[0, item]
+        for n in range(count):
+            left = 1 - share[n] * q
+            norm = 1 / (left.real**2 + left.imag**2)
+            resolved[n] = complex(left.real * norm, -left.imag * norm)
+        for n in range(count):
+            unit[n] = resolved[n] * over[n] * square
+        for n in range(count):
+            value[n] = (signal[n] + noise) * unit[n]
+        if parameters:
             for n in range(count):
-                left = 1 - share[n] * q
-                norm = 1 / (left.real**2 + left.imag**2)
-                resolved[n] = complex(left.real * norm, -left.imag * norm)
+                ratio[n] = value[n] * resolved[n]
+            for m in range(1, parameters + 1):
+                d_share, d_signal, slope = pairs[0, m, r], pairs[1, m, r], out[m, item]
+                for n in range(count):
+                    slope[n] = unit[n] * d_signal[n] + ratio[n] * (q * d_share[n])
+            slope, by_noise, by_time = out[parameters, item], out[-2, item], out[-1, item]
             for n in range(count):
-                unit[n] = resolved[n] * factor[n] * square
+                slope[n] += ratio[n] * share[n]
             for n in range(count):
-                value[n] = (signal[n] + noise) * unit[n]
-            if parameters:
-                for n in range(count):
-                    ratio[n] = value[n] * resolved[n]
-                for m in range(1, parameters + 1):
-                    d_share, d_signal, slope = pairs[0, m, r, half], pairs[1, m, r, half], out[m, item, half]
-                    for n in range(count):
-                        slope[n] = unit[n] * d_signal[n] + ratio[n] * (q * d_share[n])
-                slope, by_noise, by_time, both = (
-                    out[parameters, item, half],
-                    out[-2, item, half],
-                    out[-1, item, half],
-                    total[half],
-                )
-                for n in range(count):
-                    slope[n] += ratio[n] * share[n]
-                for n in range(count):
-                    by_noise[n] = unit[n]
-                for n in range(count):
-                    by_time[n] = both[n] * rate * (value[n] - jump * factor[n])
+                by_noise[n] = unit[n]
+            for n in range(count):
+                by_time[n] = total[n] * rate * (value[n] - jump * over[n])
 
 
 def kernel(
@@ -245,27 +237,26 @@ def kernel(
 ) -> None:  # pragma: no cover (coverage does not see compiled code)
     """Transform of the test kernel and its derivatives, as `scalingeq.theory.flow` has them.
 
-    ``variance`` (1 or 1 + parameter, row, 2, pair) is that of `pair`, of which the value and derivatives with ``numbers``
-    are used; ``out`` (number, item, 2, pair) takes the results at the ``row`` of each item.
+    ``variance`` (1 or 1 + parameter, row, pair) is that of `pair`, of which the value and derivatives with ``numbers``
+    are used; ``out`` (number, item, pair) takes the results at the ``row`` of each item.
     """
-    parameters, count = out.shape[0] - 1, variance.shape[3]
+    parameters, count = out.shape[0] - 1, variance.shape[2]
     square = np.empty(count, dtype=np.complex128)
     for item in range(row.size):
         r = row[item]
         q = per_sample[r, 0]
-        for half in range(2):
-            share, value = variance[0, r, half], out[0, item, half]
+        share, value = variance[0, r], out[0, item]
+        for n in range(count):
+            left = 1 - share[n] * q
+            norm = 1 / (left.real**2 + left.imag**2)
+            resolved = complex(left.real * norm, -left.imag * norm)
+            value[n] = share[n] * resolved
+            square[n] = resolved * resolved
+        for m in range(1, parameters + 1):
+            d_share, slope = variance[numbers[m], r], out[m, item]
             for n in range(count):
-                left = 1 - share[n] * q
-                norm = 1 / (left.real**2 + left.imag**2)
-                resolved = complex(left.real * norm, -left.imag * norm)
-                value[n] = share[n] * resolved
-                square[n] = resolved * resolved
-            for m in range(1, parameters + 1):
-                d_share, slope = variance[numbers[m], r, half], out[m, item, half]
-                for n in range(count):
-                    slope[n] = d_share[n] * square[n]
-            if parameters:
-                slope = out[parameters, item, half]
-                for n in range(count):
-                    slope[n] += value[n] * value[n]
+                slope[n] = d_share[n] * square[n]
+        if parameters:
+            slope = out[parameters, item]
+            for n in range(count):
+                slope[n] += value[n] * value[n]

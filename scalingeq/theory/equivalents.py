@@ -398,16 +398,16 @@ def two_point_along(
 def two_point_of_pairs(
     point: OnePoint, nodes: ShiftedNodes | Nodes | None = None, shared: Shared = ONE_MODEL
 ) -> TwoPoint:
-    """Two-point equivalents (row, 2, pair) at the pairs of frequencies of each window (`scalingeq.theory.laplace`).
+    """Two-point equivalents (row, pair) at the pairs of frequencies of each window (`scalingeq.theory.laplace`).
 
     ``point`` is (row, frequency); ``nodes`` are those of a test spectrum, where it is another one.
     """
     compiled = loops()
     if compiled is not None and nodes is None and shared == ONE_MODEL:
-        out = np.empty((2, 1, len(point.s), 2, laplace.pairs()[0].size), dtype=np.complex128)
+        out = np.empty((2, 1, len(point.s), laplace.pairs()[0].size), dtype=np.complex128)
         compiled_pairs(compiled, point, 0, (), NEAR, out)
         variance, signal = out[:, 0]
-        return TwoPoint(signal, variance, signal, variance, point.per_sample[:, None])
+        return TwoPoint(signal, variance, signal, variance, point.per_sample)
     first, second = both_of_pairs(point)
     test = None
     if isinstance(nodes, ShiftedNodes):
@@ -415,10 +415,10 @@ def two_point_of_pairs(
         eigenvalue = nodes.training.eigenvalue
         weights = np.stack([nodes.trace, nodes.target, nodes.trace * eigenvalue])
         left = weights[:, None, None] / (point.kappa2[..., None] + eigenvalue)
-        right = (1 / (point.kappa2[..., None] + eigenvalue)).swapaxes(-1, -2)
-        test = np.stack([(left @ half)[..., numbers, others] for half in (right, right.conj())], axis=-2)
+        right = (1 / (laplace.with_mirrors(point.kappa2)[..., None] + eigenvalue)).swapaxes(-1, -2)
+        test = (left @ right)[..., numbers, others]
     pair = two_point(first, second, *cross_sums(first, second), test, shared)
-    return pair._replace(per_sample=np.broadcast_to(pair.per_sample, (len(point.s), 1, 1)))
+    return pair._replace(per_sample=np.broadcast_to(pair.per_sample, (len(point.s), 1)))
 
 
 def compiled_pairs(
@@ -439,18 +439,17 @@ def compiled_pairs(
 
 
 def both_of_pairs(point: OnePoint) -> tuple[OnePoint, OnePoint]:
-    """Equivalents at the first frequency (row, 1, pair) and the second, and its conjugate (row, 2, pair), of pairs."""
+    """Equivalents (row, pair) at the first and the second frequencies of pairs."""
     first, second = at_pairs(np.stack(point[:-2]))
-    sizes = [size[:, None] for size in point[-2:]]
-    return OnePoint._make([*first, *sizes]), OnePoint._make([*second, *sizes])
+    return OnePoint._make([*first, *point[-2:]]), OnePoint._make([*second, *point[-2:]])
 
 
 def at_pairs(fields: ComplexArray) -> tuple[ComplexArray, ComplexArray]:
-    """Fields (..., frequency) at the first frequency (..., 1, pair) and the second, and its conjugate (..., 2, pair)."""
-    # One look-up of all takes less time than three.
-    both = np.take(np.concatenate([fields, fields.conj()], axis=-1), laplace.ends_of_pairs(), axis=-1)
-    count = both.shape[-1] // 3
-    return both[..., None, :count], both[..., count:].reshape(*fields.shape[:-1], 2, count)
+    """Fields (..., frequency) at the first and the second frequencies (..., pair) of pairs."""
+    # One look-up of all takes less time than two.
+    both = np.take(laplace.with_mirrors(fields), laplace.ends_of_pairs(), axis=-1)
+    count = both.shape[-1] // 2
+    return both[..., :count], both[..., count:]
 
 
 def cross_sums(first: OnePoint, second: OnePoint) -> tuple[ComplexArray, ComplexArray]:

@@ -299,20 +299,20 @@ def _train_loss(of: Equivalents, row: IntArray, curves: Curves, whose: IntArray)
 def _forcing(
     of: Equivalents, rows: slice, pairs: ComplexArray, row: IntArray, noise_variance: FloatArray, end: float
 ) -> ComplexArray:
-    """Transform (1 or parameter, item, 2, pair) of the test forcing of the window with ``end`` at the ``row`` of items.
+    """Transform (1 or parameter, item, pair) of the test forcing of the window with ``end`` at the ``row`` of items.
 
     ``pairs`` are those of `two_points` of ``rows``, among which are those of the items. The noise rate is none of the
     parameters.
     """
     parameters, (total, over) = pairs.shape[1] - 1, laplace.pair_factors()
     own, per_sample = row - rows.start, of.point.per_sample[rows]
-    out = scratch("losses of pairs", (3 + parameters if parameters else 1, row.size, *over.shape))
+    out = scratch("losses of pairs", (3 + parameters if parameters else 1, row.size, over.size))
     compiled = loops()
     if compiled is not None:
         compiled.forcing(pairs, per_sample, of.power, own, noise_variance, total, over, end, out)
         return out
     total, over = total / end, over * end**2
-    noise, per_sample = noise_variance[:, None, None], per_sample[own, :, None]
+    noise, per_sample = noise_variance[:, None], per_sample[own]
     variance, signal = pairs[:, :, as_slice(own)]
     resolved = 1 / (1 - variance[0] * per_sample)
     unit = resolved * over
@@ -331,19 +331,19 @@ def _forcing(
 
 
 def _kernel(of: Equivalents, rows: slice, variance: ComplexArray, numbers: IntArray, row: IntArray) -> ComplexArray:
-    """Transform (number, item, 2, pair) of the test kernel, and its derivatives with ``numbers``, at the ``row`` of items.
+    """Transform (number, item, pair) of the test kernel, and its derivatives with ``numbers``, at the ``row`` of items.
 
     ``variance`` is that of `two_points` of ``rows``, among which are those of the items. The last of several derivatives
     is that with respect to one over the number of samples.
     """
     own, per_sample = row - rows.start, of.point.per_sample[rows]
-    out = scratch("losses of pairs", (len(numbers), row.size, *variance.shape[2:]))
+    out = scratch("losses of pairs", (len(numbers), row.size, variance.shape[2]))
     compiled = loops()
     if compiled is not None:
         compiled.kernel(variance, numbers, per_sample, own, out)
         return out
     variance = variance[:, as_slice(own)]
-    resolved = 1 / (1 - variance[0] * per_sample[own, :, None])
+    resolved = 1 / (1 - variance[0] * per_sample[own])
     value = variance[0] * resolved
     out[0] = value
     if len(out) > 1:

@@ -86,28 +86,32 @@ def propagate(phase: FloatArray) -> ComplexArray:
     return weights
 
 
+def with_mirrors(fields: ComplexArray) -> ComplexArray:
+    """Fields (..., frequency), and after them those of the mirror images in the opposite order."""
+    return np.concatenate([fields, fields[..., ::-1].conj()], axis=-1)
+
+
 @lru_cache(maxsize=1)
 def pairs() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Numbers (pair,) of the first and second frequencies of all pairs, each pair once."""
-    first, second = np.triu_indices(NODES)
-    return first, second
+    """Numbers (pair,) of the first frequencies of all pairs, and of the second ones among those of `with_mirrors`.
+
+    Frequency i has all from itself to its mirror image: every pair, but for mirror images of both, is there once.
+    """
+    first = np.arange(NODES)
+    return np.repeat(first, 2 * (NODES - first)), np.concatenate([np.arange(i, 2 * NODES - i) for i in first])
 
 
 @lru_cache(maxsize=1)
 def ends_of_pairs() -> NDArray[np.int64]:
-    """Numbers (3 pair,) of the first frequencies of all pairs, the second, and their conjugates, which follow all."""
-    first, second = pairs()
-    return np.concatenate([first, second, second + NODES])
+    """The numbers (2 pair,) of `pairs`, first those of the first frequencies."""
+    return np.concatenate(pairs())
 
 
 @lru_cache(maxsize=1)
 def pair_factors() -> tuple[ComplexArray, ComplexArray]:
-    """Sum s + s' and 1/(s s') of `FREQUENCIES`, those of times up to 1, at all pairs (2, pair).
-
-    They are at s and s', and at s and the conjugate of s'.
-    """
+    """Sum s + s' and 1/(s s') of `FREQUENCIES`, those of times up to 1, at all pairs (pair,)."""
     first, second = pairs()
-    left, right = FREQUENCIES[first], np.stack([FREQUENCIES[second], FREQUENCIES[second].conj()])
+    left, right = FREQUENCIES[first], with_mirrors(FREQUENCIES)[second]
     return left + right, 1 / (left * right)
 
 
@@ -144,11 +148,12 @@ def inverse_two(
 
 
 def pair_weights(weights: ComplexArray) -> ComplexArray:
-    """Weights (time, 2, pair) that turn transforms at pairs of frequencies into values at equal times.
+    """Weights (time, pair) that turn transforms at `pairs` of frequencies into values at equal times.
 
-    ``weights`` are those of `propagate`. The transform is symmetric, and real at conjugate pairs of its frequencies: it
-    is given at the pairs (s, s') of `pairs`, and at s and the conjugate of s'.
+    ``weights`` are those of `propagate`. The transform is symmetric, and real at conjugate pairs of its frequencies.
     """
     first, second = pairs()
-    left, right = weights[:, first] * np.where(first == second, 0.5, 1.0), weights[:, second]
-    return np.stack([left * right, left * right.conj()], axis=1)
+    # A frequency with itself, or with its mirror image, stands for no other pair.
+    alone = (second == first) | (second == 2 * NODES - 1 - first)
+    left, right = np.take(weights, first, axis=1), np.take(with_mirrors(weights), second, axis=1)
+    return np.asarray(left * np.where(alone, 0.5, 1.0) * right)

@@ -121,7 +121,7 @@ def node_slopes(spectrum: AnySpectrum, smallest_frequency: float) -> NodeSlopes:
     nodes = spectrum.nodes(smallest_frequency)
     if not isinstance(spectrum, PowerLaw):
         none = np.empty((0, nodes.eigenvalue.size))
-        return NodeSlopes((), none, none, np.empty((2, 0)), np.empty((2, 2, 0)), np.empty((2, 2, 0, 0)))
+        return NodeSlopes((), none, none, np.zeros((2, none.shape[1])), np.empty((2, 2, 0)), np.empty((2, 2, 0, 0)))
     alpha, r, dim = spectrum.alpha, spectrum.r, spectrum.dim
     k, count, stop = counted_modes(alpha, dim, smallest_frequency)
     log = np.log(k)
@@ -217,7 +217,7 @@ def one_point_slopes(point: OnePoint, nodes: Nodes, slopes: NodeSlopes, pairs: b
         last = nodes.eigenvalue[nodes.eigenvalue.size - slopes.tail.shape[-1] :]
         columns, of_tail = (
             with_moments(slopes.moved, nodes.eigenvalue),
-            with_moments(slopes.tail.reshape(-1, last.size), last),
+            with_moments(slopes.tail.reshape(4 * count, last.size), last),
         )
         for first in range(0, out.shape[2], FREQUENCIES):
             some = slice(first, first + FREQUENCIES)
@@ -292,7 +292,7 @@ def two_points(
     ------
     rows : slice
         Those of ``blocks``, in turn.
-    pairs : ndarray of complex, shape (1 or 2, 1 or 1 + parameter, row, 2, pair)
+    pairs : ndarray of complex, shape (1 or 2, 1 or 1 + parameter, row, pair)
         Variance and signal of `TwoPoint`, and after each, by the chain rule, its derivatives with respect to the
         parameters of the spectrum, ``per_width`` and ``per_sample``.
     """
@@ -303,7 +303,7 @@ def two_points(
             moved = (slopes.kappa2, slopes.degrees, slopes.power, slopes.degrees_slope, slopes.power_slope)
         # The last parameter is the Laplace frequency.
         count = len(moved[0]) - 1 if moved else 0
-        out = scratch("pairs", (1 + signals, 1 + count, rows.stop - rows.start, 2, laplace.pairs()[0].size))
+        out = scratch("pairs", (1 + signals, 1 + count, rows.stop - rows.start, laplace.pairs()[0].size))
         if compiled is not None:
             compiled_pairs(compiled, point, rows.start, moved, NEAR, out)
         else:
@@ -355,9 +355,8 @@ def _pair_slopes(
         by_width.append(resolved * target_squares)
         near_by_cross.append(by_cross[near])
     # Where the frequencies are all but equal, divided differences change like the mean of the slopes.
-    row, half, number = near
-    left, right = (moved[3:, :, row, frequency[number]] for frequency in laplace.pairs())
-    near_cross, near_target = (left + np.where(half, right.conj(), right)) / -2
+    left, right = (side[:, :, near[0], near[1]] for side in at_pairs(moved[3:]))
+    near_cross, near_target = (left + right) / -2
     near_target = near_target * by_target[near]
     for n, moves in enumerate(moved[0, :, 0, 0] != 0):
         # What leaves the renormalised frequency where it is moves the target alone.

@@ -95,7 +95,7 @@ def flow_test_forcing(time: FloatArray, noise_variance: FloatArray, model: Model
     times = sort_times(time)
     layout = times.curves(np.arange(len(time)))
     point, pair = _two_points(times, model)
-    noise = noise_variance[layout.curve, None, None]
+    noise = noise_variance[layout.curve, None]
     # The windows of the rows are those of the curves, in the same order.
     transform = forcing_from(pair, noise) / product_of_pairs(point, model.ridge)
     loss = invert_pairs(times, layout, lambda items: transform[None, items], time.shape[1])[0]
@@ -172,14 +172,14 @@ def _kernel_grids(steps: int) -> KernelGrids:
 
 
 def product_of_pairs(point: OnePoint, ridge: float = 0.0) -> ComplexArray:
-    """``s s'`` (row, 2, pair) at the pairs of frequencies of ``point`` (row, frequency)."""
+    """``s s'`` (row, pair) at the pairs of frequencies of ``point`` (row, frequency)."""
     first, second = laplace.pairs()
-    left, right = point.s[:, first] - ridge, point.s[:, second] - ridge
-    return np.stack([left * right, left * right.conj()], axis=1)
+    rate = point.s - ridge
+    return np.asarray(rate[:, first] * laplace.with_mirrors(rate)[:, second])
 
 
 def _two_points(times: SortedTimes, model: Model) -> tuple[OnePoint, TwoPoint]:
-    """Equivalents (window, frequency) at the frequencies of each window, and those of its pairs (window, 2, pair)."""
+    """Equivalents (window, frequency) at the frequencies of each window, and those of its pairs (window, pair)."""
     sizes = np.ones(times.end.size)
     point, row, _ = equivalents(
         times.end, sizes * model.per_width, sizes * model.per_sample, model.spectrum, ridge=model.ridge, polish=True

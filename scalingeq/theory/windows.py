@@ -178,7 +178,7 @@ def invert_pairs(
 ) -> FloatArray:
     """Inverse, as that of `invert`, of a transform in two frequencies.
 
-    ``transform`` gives that of some items (lead, item, 2, pair) at the pairs of `scalingeq.theory.laplace.pairs`. It is
+    ``transform`` gives that of some items (lead, item, pair) at the pairs of `scalingeq.theory.laplace.pairs`. It is
     asked for those of one window at a time, so that they stay in the processor's cache.
     """
     values = np.zeros((0, layout.curves, columns))
@@ -193,13 +193,12 @@ def invert_pairs(
 
 def real_pair_weights(weights: ComplexArray) -> FloatArray:
     """Weights (time, part) of pairs of frequencies, of real and imaginary parts in turn, from those of one frequency."""
-    pairs = laplace.pair_weights(weights)
-    return np.conj(pairs).reshape(len(pairs), -1).view(np.float64)
+    return np.conj(laplace.pair_weights(weights)).view(np.float64)
 
 
 def inverse_of_pairs(transform: ComplexArray, weights: FloatArray) -> FloatArray:
-    """Inverse (lead, item, time) of a transform (lead, item, 2, pair); ``weights`` as `real_pair_weights` gives them."""
-    parts = transform.view(np.float64).reshape(*transform.shape[:2], -1)
+    """Inverse (lead, item, time) of a transform (lead, item, pair); ``weights`` as `real_pair_weights` gives them."""
+    parts = transform.view(np.float64)
     compiled = loops()
     if compiled is None:
         return _product(parts, weights)
@@ -260,6 +259,6 @@ def invert_one(times: SortedTimes, transform: ComplexArray, columns: int) -> Flo
 
 
 def invert_one_of_pairs(times: SortedTimes, transform: ComplexArray, columns: int) -> FloatArray:
-    """Inverse, at the times of one problem, of ``transform`` (window, 2, pair)."""
+    """Inverse, at the times of one problem, of ``transform`` (window, pair)."""
     layout = times.curves(np.zeros(1, dtype=np.int64))
     return np.asarray(invert_pairs(times, layout, lambda items: transform[None, items], columns)[0, 0])
