@@ -94,8 +94,6 @@ def two_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) ->
     It is the test forcing and, with noise, the test kernel on the train loss.
     """
     noisy = bool(curves.noise_rate.any())
-    if not (noisy or jacobian):
-        return forcing_loss(curves, spectrum, jacobian)
     problem, sizes = curves.problems
     # One set of windows serves the forcing, the kernel, and the train loss, which is wanted at twice the times. Without
     # noise they are those of `forcing_loss`.

@@ -489,7 +489,8 @@ class Training:
         constant = self._constant_of(self.schedule)
         if constant and direction is None:
             rate, noise_rate = constant
-            loss, slopes = loss_and_jacobian(self._flow(rate, noise_rate), model.spectrum, self.kind)
+            # The derivatives are with respect to a factor of the noise rate.
+            loss, slopes = loss_and_jacobian(self._flow(rate, noise_rate), model.spectrum, self.kind, noise_rate > 0)
             slopes["steps"] = rate * slopes.pop("time")
             return loss, slopes | {
                 "rate": curves.time.reshape(curves.shape) * slopes["steps"],
