@@ -93,7 +93,7 @@ def resolvent_sums(
 def sums_at(kappa: ComplexArray, eigenvalue: FloatArray, columns: FloatArray, powers: int) -> ComplexArray:
     """What `resolvent_sums` gives, of many frequencies."""
     sums = np.empty((powers, kappa.size, columns.shape[1] // 2), dtype=np.complex128)
-    step = min(max(1, CHUNK // eigenvalue.size), max(kappa.size, 1))
+    step = min(max(1, CHUNK // max(eigenvalue.size, 1)), max(kappa.size, 1))
     work = scratch("powers of resolvents", (powers * step * eigenvalue.size,))
     for i in range(0, kappa.size, step):
         sums[:, i : i + step] = resolvent_sums(kappa[i : i + step], eigenvalue, columns, powers, work)
@@ -354,9 +354,9 @@ def _walk_together(
         late = np.abs(steps) > short * np.abs(path.T)
         if not late.any():
             break
-        p, q = (size[late.nonzero()[1]] for size in sizes)
+        row = late.nonzero()[1]
         powers[:, late] = sums_at(kappa[late], nodes.eigenvalue, columns, 3)
-        steps[late] = _step(kappa[late], path.T[late], powers[:, late, 0], p, q, data)[0]
+        steps[late] = _step(kappa[late], path.T[late], powers[:, late, 0], sizes[0][row], sizes[1][row], data)[0]
         kappa[late] += steps[late]
     # Series about where the sums were taken.
     kappa, step, powers = kappa.T, steps.T, powers.transpose(3, 0, 2, 1)

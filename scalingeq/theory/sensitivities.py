@@ -200,7 +200,7 @@ def one_point_slopes(point: OnePoint, nodes: Nodes, slopes: NodeSlopes, pairs: b
     >>> from scalingeq.theory.equivalents import one_point
     >>> spectrum = PowerLaw(alpha=2.0, r=0.5, dim=2)
     >>> slopes = one_point_slopes(one_point(0.1, spectrum, width=4), spectrum.nodes(0.1), node_slopes(spectrum, 0.1))
-    >>> dict(zip(slopes.names, slopes.kappa2.real.round(6).tolist()))
+    >>> dict(zip(slopes.names, (slopes.kappa2.real.round(6) + 0).tolist()))
     {'alpha': -0.009053, 'r': 0.0, 'per_width': 0.324626, 'per_sample': 0.204894, 's': 1.388805}
     """
     count, shape, powers = len(slopes.names), point.kappa2.shape, 3 if pairs else 2

@@ -6,6 +6,7 @@ Run with ``pytest tests/benchmarks --benchmark-only``; ``python tests/benchmarks
 import itertools
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -29,6 +30,12 @@ CASES = {
         64,
         (60, 20),
     ),
+}
+#: What `loss_curve` is given.
+SETTINGS = {
+    "one pass": {"batch_size": 8},
+    "finite data, full batches": {"samples": 3e4},
+    "finite data, small batches": {"samples": 3e4, "batch_size": 8},
 }
 #: Exponents of spectra that are met for the first time.
 ALPHAS = itertools.count(1.5, 1e-6)
@@ -58,16 +65,29 @@ def test_loss_curve(in_units, loops):
     in_units(case, lambda: loss_curve(TIMES, spectrum, **settings), target=target)
 
 
+@pytest.fixture
+def with_derivatives(record_property, turns, guard, loops):
+    """Time a function with and without derivatives, in turns; record how many times as long it takes with them."""
+
+    def run(case, function):
+        seconds = turns(function, lambda: function(jacobian=True))
+        ratio = float(np.median(seconds[1] / seconds[0]))
+        record_property("ratios", {f"{case}, {loops}: with derivatives over without": (ratio, WITH_DERIVATIVES)})
+        assert ratio < guard * WITH_DERIVATIVES
+
+    return run
+
+
 @pytest.mark.parametrize("name", CASES)
-def test_derivatives(record_property, turns, guard, name, loops):
-    arguments, spectrum = CASES[name][0], PowerLaw(1.5, 0.4, MODES)
-    seconds = turns(
-        lambda: flow_loss(TIMES, spectrum, **arguments),
-        lambda: flow_loss(TIMES, spectrum, **arguments, jacobian=True),
-    )
-    ratio = float(np.median(seconds[1] / seconds[0]))
-    record_property("ratios", {f"{name}, {loops}: with derivatives over without": (ratio, WITH_DERIVATIVES)})
-    assert ratio < guard * WITH_DERIVATIVES
+def test_derivatives(with_derivatives, name):
+    with_derivatives(name, partial(flow_loss, TIMES, PowerLaw(1.5, 0.4, MODES), **CASES[name][0]))
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_derivatives_of_loss_curve(with_derivatives, name):
+    """With respect to learning rate and batch size, among others, in the place of time and noise rate."""
+    settings = {"width": 1e4, "learning_rate": 0.5} | SETTINGS[name]
+    with_derivatives(f"loss_curve, {name}", partial(loss_curve, TIMES, PowerLaw(1.5, 0.4, MODES), **settings))
 
 
 @pytest.mark.parametrize("name", CASES)
