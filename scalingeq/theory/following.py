@@ -93,7 +93,7 @@ def resolvent_sums(
 def sums_at(kappa: ComplexArray, eigenvalue: FloatArray, columns: FloatArray, powers: int) -> ComplexArray:
     """What `resolvent_sums` gives, of many frequencies."""
     sums = np.empty((powers, kappa.size, columns.shape[1] // 2), dtype=np.complex128)
-    step = min(max(1, CHUNK // max(eigenvalue.size, 1)), max(kappa.size, 1))
+    step = min(max(1, CHUNK // eigenvalue.size), max(kappa.size, 1))
     work = scratch("powers of resolvents", (powers * step * eigenvalue.size,))
     for i in range(0, kappa.size, step):
         sums[:, i : i + step] = resolvent_sums(kappa[i : i + step], eigenvalue, columns, powers, work)

@@ -224,7 +224,8 @@ def one_point_slopes(point: OnePoint, nodes: Nodes, slopes: NodeSlopes, pairs: b
             own = [field[some] for field in fields]
             moved = sums_at(own[0], nodes.eigenvalue, columns, powers).swapaxes(1, 2)
             sums = slopes.shares[..., None] * moved[:, None, :, None]
-            sums += sums_at(own[0], last, of_tail, powers).swapaxes(1, 2).reshape(sums.shape)
+            if slopes.tail.size:
+                sums += sums_at(own[0], last, of_tail, powers).swapaxes(1, 2).reshape(sums.shape)
             _slopes_from(sums, own, sizes[:, some], shares, out[..., some])
     found = list(out.reshape(*out.shape[:2], *shape))
     names = (*slopes.names, "per_width", "per_sample", "s")

@@ -20,7 +20,8 @@ def central(function, x, step):
     return fine + (fine - coarse) / 3
 
 
-@pytest.mark.parametrize("dim", [40, 1e9, math.inf])
+@pytest.mark.usefixtures("loops")
+@pytest.mark.parametrize("dim", [2, 40, 1e9, math.inf])
 @pytest.mark.parametrize("alpha, r", [(1.3, 0.4), (1.5, 0.9), (3.0, 0.3)])
 @pytest.mark.parametrize("width, samples", [(math.inf, math.inf), (30.0, math.inf), (math.inf, 20.0), (25.0, 70.0)])
 def test_one_point_slopes_are_central_differences(alpha, r, dim, width, samples):
