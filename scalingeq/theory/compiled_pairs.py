@@ -13,7 +13,7 @@ VARIANCE, SIGNAL, DIVISOR, CROSS, TARGET, RESOLVED, FEATURES, UNIT, BY_POWER, BY
 SLOPE, BY_KAPPA, BY_APART, BY_DEGREES, BY_SECOND_DEGREES, BY_CROSS, BY_WIDTH, PARTS = range(8)
 #: Room for the second frequencies and, in the opposite order, their conjugates: those of the pairs of frequency i are then
 #: side by side, from i on and as far from the end. A multiple of 8.
-MOST = 32
+MOST = 40
 
 
 def pair(

@@ -93,8 +93,8 @@ def flow_loss(
     -------
     loss : ndarray, shape (..., time)
         Loss, in the units of the target power. The numerical error is about 1e-8 of the loss (1e-7 for the test loss
-        with noise and finite data) or 1e-10 / time of the target power, whichever is larger; a loss below that, such as
-        that of a finite spectrum learnt to the end, may come out as 0 but never negative.
+        with noise and finite data) or 2e-12 of the target power, whichever is larger; a loss below that, such as that of
+        a finite spectrum learnt to the end, may come out as 0 but never negative.
     jacobian : dict of str to ndarray, shape (..., time)
         Only where it is asked for: derivatives of the loss with respect to ``alpha`` and ``r`` (of a power law),
         ``width``, ``samples``, ``noise_variance``, ``noise_rate`` and ``time``; 0 where a size is infinite.

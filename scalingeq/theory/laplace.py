@@ -18,15 +18,15 @@ WINDOW = 10.0
 #: Those of a window that ends at 1, from the real axis on and above it; their mirror images belong to them. No others leave
 #: so small an error (``tests/benchmarks/frequencies.py`` finds them): on a hyperbola, with its own weights, it takes 26.
 FREQUENCIES: ComplexArray = np.array([
-    2.8551, 2.6762+1.1635j, 2.584+2.2707j, 2.4541+3.5948j, 2.336+5.7948j, 1.3906+8.6934j, -0.2896+12.078j,
-    -2.6454+16.076j, -5.6706+21.196j, -10.099+28.112j, -16.91+36.838j, -26.763+47.391j, -40.842+60.246j,
-    -61.228+75.475j, -90.958+93.119j, -136.99+113.87j,
+    3.049, 2.861+1.1012j, 2.7675+2.2164j, 2.6131+3.5612j, 2.5012+5.2159j, 2.1012+7.8734j, 0.87453+11.146j,
+    -1.0512+14.995j, -3.7686+19.636j, -7.3599+25.398j, -12.44+32.922j, -19.971+42.216j, -30.639+53.419j,
+    -45.777+66.78j, -67.192+82.286j, -97.807+100.16j, -144.6+121.31j,
 ])  # fmt: skip
 NODES = FREQUENCIES.size
 #: Errors at a rate are counted in units of 1/(1 + (rate/FAST)**2), for losses fall from far higher values.
 FAST = 30.0
 #: What the weights, over their frequencies, count beside errors, lest they raise those of rounding.
-SMALL = 2e-12
+SMALL = 2e-13
 
 
 def design(frequencies: ComplexArray, rate: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -66,7 +66,7 @@ def propagate(phase: FloatArray) -> ComplexArray:
     Returns
     -------
     ndarray of complex, shape (time, frequency)
-        The inverse transform is ``Re sum(weight * transform)``; the error of an exponential is below 2e-11.
+        The inverse transform is ``Re sum(weight * transform)``; the error of an exponential is below 2e-12.
 
     Notes
     -----
