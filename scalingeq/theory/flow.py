@@ -112,10 +112,11 @@ def two_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) ->
     row_fed = row[forced.curve.size : row.size - driven.curve.size].reshape(len(sizes), -1)
     values = np.zeros((1 + of.parameters, curves.which.size, curves.grid.shape[1]))
     kernel = np.zeros((max(1, moved.parameters - 2), *row_fed.shape, grids.phase.size))
+    numbers = moved.of_kernels
     blocks = _blocks(of.point, int(row_forced.min()), int(row_forced.max()) + 1, int(row[:moving].max()) + 1)
     for rows, pairs in two_points(of.point, of.slopes, blocks):
         _forcing_at(rows, pairs, of, row_forced, times, forced, curves, values)
-        _kernel_at(rows, pairs[0], moved, row_fed, grids, kernel)
+        _kernel_at(rows, pairs[0], moved, numbers, row_fed, grids, kernel)
     _with_noise_rate(values)
     train = _train_loss(moved, row_driven, curves, driven.curve)
     window = driven.window - driven.window.min()
@@ -170,9 +171,9 @@ def test_kernel_amplitudes(
     end = np.tile(grids.end, per_width.size)
     of, row = _equivalents(end, per_width.repeat(windows), per_sample.repeat(windows), spectrum, end.size)
     row = row.reshape(per_width.size, windows)
-    kernel = np.zeros((of.parameters - 2, *row.shape, grids.phase.size))
+    kernel, numbers = np.zeros((of.parameters - 2, *row.shape, grids.phase.size)), of.of_kernels
     for rows, pairs in two_points(of.point, of.slopes, _blocks(of.point, 0, 0, len(of.point.s))):
-        _kernel_at(rows, pairs[0], of, row, grids, kernel)
+        _kernel_at(rows, pairs[0], of, numbers, row, grids, kernel)
     return grids.amplitudes(kernel.reshape(*kernel.shape[:2], -1))
 
 
@@ -220,16 +221,21 @@ def _forcing_at(
 
 
 def _kernel_at(
-    rows: slice, variance: ComplexArray, of: Equivalents, row: IntArray, grids: KernelGrids, kernel: FloatArray
+    rows: slice,
+    variance: ComplexArray,
+    of: Equivalents,
+    numbers: IntArray,
+    row: IntArray,
+    grids: KernelGrids,
+    kernel: FloatArray,
 ) -> None:
     """Test kernel (1 or 1 + parameter of spectrum and sizes, problem, window, phase) at the times of its grid.
 
-    ``variance`` is that of `two_points` of ``rows``; derivatives that the kernel has none of are left as they are.
+    ``variance`` is that of `two_points` of ``rows``; derivatives without one of the ``numbers`` are left as they are.
     """
     some = slice(*row[0].searchsorted((rows.start, rows.stop)))
     own = row[:, some]
     if own.size:
-        numbers = of.of_kernels
         transform = _kernel(of, rows, variance, numbers, own.ravel())
         inverse = inverse_of_pairs(transform, grids.weights)
         kernel[numbers, :, some] = inverse.reshape(len(inverse), *own.shape, -1) / grids.end[some, None] ** 2
