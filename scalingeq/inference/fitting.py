@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -226,7 +226,7 @@ def fit_two_point(
     starts = [] if given is None else [params]
     once = np.where(np.isinf(curves.dataset_size[curves.run]), weight, 0.0)
     if near is not None:
-        best = refine(objective, _started_at(params, near), *FINE)
+        best = refine(objective, _started_at(params, near.valuesdict()), *FINE)
     elif params["samples_scale"].vary and np.count_nonzero(once) > sum(p.vary for p in params.values()):
         # Runs that repeat their data cost ten times the others: the latter alone find the basin.
         held = params.copy()
@@ -293,12 +293,12 @@ def _best_of_many(
     return refine(objective, _best(objective, fits), *FINE)
 
 
-def _started_at(params: Parameters, near: Parameters) -> Parameters:
-    """Copy of ``params`` whose free ones have the values of ``near``, inside their bounds."""
+def _started_at(params: Parameters, values: Mapping[str, float]) -> Parameters:
+    """Copy of ``params`` whose free ones have the values, inside their bounds."""
     start = params.copy()
     for name, parameter in start.items():
-        if parameter.vary and np.isfinite(near[name].value):
-            parameter.set(value=float(np.clip(near[name].value, parameter.min, parameter.max)))
+        if parameter.vary and np.isfinite(values[name]):
+            parameter.set(value=float(np.clip(values[name], parameter.min, parameter.max)))
     return start
 
 
@@ -353,9 +353,10 @@ def _search(
     points = qmc.Sobol(max(len(searched), 1), seed=0).random(count)
     low, high = (np.log([ranges[name][side] for name in searched]) for side in (0, 1))
     row = objective.weight / (objective.spread * objective.used.loss)
-    found: list[tuple[float, Parameters]] = []
+    found: list[tuple[float, dict[str, float]]] = []
+    # Copies take as long as losses: of all points one, and one of each that is kept.
+    start = params.copy()
     for number, point in enumerate(points):
-        start = params.copy()
         for name, value in zip(searched, np.exp(low + point[: len(searched)] * (high - low)), strict=True):
             start[name].set(value=float(np.clip(value, start[name].min, start[name].max)))
         tell((number + 1) / count)
@@ -372,9 +373,9 @@ def _search(
             if start[name].vary:
                 # A little above zero: refinements start inside the bounds.
                 start[name].set(value=float(max(amplitude, 1e-3 * objective.used.loss.min())))
-        found.append((_cost(objective, start), start))
+        found.append((_cost(objective, start), start.valuesdict()))
     found.sort(key=lambda item: item[0])
-    return [start for _, start in found[:kept]]
+    return [_started_at(params, values) for _, values in found[:kept]]
 
 
 def _missed_runs(objective: Objective, params: Parameters) -> tuple[str, ...]:
