@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -83,23 +83,47 @@ class SortedTimes:
         return real
 
 
-class Layout(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Layout:
     """The windows of curves, one after the other.
 
     Attributes
     ----------
+    times : SortedTimes
+        What they are windows of.
+    row : ndarray of int, shape (curve,)
+        Row of times of each curve.
     curve, window : ndarray of int, shape (item,)
         Curve and window of each item.
-    curves : int
-        Number of curves.
-    parts : list
-        Windows, each with the items of all curves that have it, and where their times stand among the values.
+    start : ndarray of int, shape (curve,)
+        First item of each curve.
     """
 
+    times: SortedTimes
+    row: IntArray
     curve: IntArray
     window: IntArray
-    curves: int
-    parts: list[tuple[int, Numbers, tuple[Numbers, ...]]]
+    start: IntArray
+
+    @property
+    def curves(self) -> int:
+        """Number of curves."""
+        return self.row.size
+
+    @cached_property
+    def parts(self) -> list[tuple[int, Numbers, tuple[Numbers, ...]]]:
+        """Windows, each with the items of all curves that have it, and where their times stand among the values."""
+        times = self.times
+        parts: list[tuple[int, Numbers, tuple[Numbers, ...]]] = []
+        for one in np.unique(self.row):
+            curves = np.flatnonzero(self.row == one)
+            for number, window in enumerate(np.flatnonzero(times.row == one).tolist()):
+                place = times.place[times.first[window] : times.first[window + 1]]
+                of_curves, of_times = as_slice(curves), as_slice(place)
+                if not (isinstance(of_curves, slice) or isinstance(of_times, slice)):
+                    of_curves = curves[:, None]
+                parts.append((window, as_slice(self.start[curves] + number), (slice(None), of_curves, of_times)))
+        return parts
 
 
 def _layout(times: SortedTimes, rows: bytes) -> Layout:
@@ -108,17 +132,7 @@ def _layout(times: SortedTimes, rows: bytes) -> Layout:
     begin = np.cumsum(count) - count
     curve = np.repeat(np.arange(row.size), count[row])
     start = np.cumsum(count[row]) - count[row]
-    parts: list[tuple[int, Numbers, tuple[Numbers, ...]]] = []
-    for one in np.unique(row):
-        curves = np.flatnonzero(row == one)
-        for number in range(count[one]):
-            window = int(begin[one]) + number
-            place = times.place[times.first[window] : times.first[window + 1]]
-            of_curves, of_times = as_slice(curves), as_slice(place)
-            if not (isinstance(of_curves, slice) or isinstance(of_times, slice)):
-                of_curves = curves[:, None]
-            parts.append((window, as_slice(start[curves] + number), (slice(None), of_curves, of_times)))
-    return Layout(curve, np.arange(curve.size) - start[curve] + begin[row[curve]], row.size, parts)
+    return Layout(times, row, curve, np.arange(curve.size) - start[curve] + begin[row[curve]], start)
 
 
 _layout_before = lru_cache(maxsize=64)(_layout)
