@@ -195,7 +195,7 @@ def moved_parameters(params: Parameters, names: list[str]) -> Iterator[tuple[Par
 def tied_to(params: Parameters, names: list[str]) -> Floats:
     """Derivatives (parameter, name) of all parameters in those of ``names``, through their constraints."""
     if not any(parameter.expr for parameter in params.values()):
-        return (np.array(list(params))[:, None] == np.array(names)).astype(np.float64)
+        return np.asarray(np.array(list(params))[:, None] == np.array(names), dtype=np.float64)
     values = np.array(list(params.valuesdict().values()))
     tied = np.zeros((len(params), len(names)))
     for column, (moved, step) in enumerate(moved_parameters(params, names)):

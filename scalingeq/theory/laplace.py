@@ -15,8 +15,8 @@ from scalingeq.theory.spectrum import ComplexArray, FloatArray
 
 #: One set of frequencies, scaled by 1/end, serves all times of a window [end / WINDOW, end].
 WINDOW = 10.0
-#: Those of a window that ends at 1, from the real axis on and above it; their mirror images belong to them. No others leave
-#: so small an error (``tests/benchmarks/frequencies.py`` finds them): on a hyperbola, with its own weights, it takes 26.
+#: Those of a window that ends at 1, from the real axis on and above it; their mirror images belong to them. They leave the
+#: smallest error that ``tests/benchmarks/frequencies.py`` finds, for which it takes 26 on a hyperbola with its own weights.
 FREQUENCIES: ComplexArray = np.array([
     3.049, 2.861+1.1012j, 2.7675+2.2164j, 2.6131+3.5612j, 2.5012+5.2159j, 2.1012+7.8734j, 0.87453+11.146j,
     -1.0512+14.995j, -3.7686+19.636j, -7.3599+25.398j, -12.44+32.922j, -19.971+42.216j, -30.639+53.419j,
@@ -33,7 +33,7 @@ def design(frequencies: ComplexArray, rate: FloatArray) -> tuple[FloatArray, Flo
     """What weights of frequencies are fitted with: how much errors at rates count (rate, 1), and the matrix of the fit.
 
     The matrix (rate + part, part) turns real parts of weights, and imaginary parts of all but the first, into counted
-    inverses of 1/(s + rate), and into their own sizes.
+    exponentials, the inverses of 1/(s + rate), and into their own sizes.
     """
     resolvent, counted = 1 / (rate[:, None] + frequencies), (1 + (rate / FAST) ** 2)[:, None]
     size = SMALL * np.sqrt(rate.size) / np.abs(frequencies)
