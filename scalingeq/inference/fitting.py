@@ -356,8 +356,10 @@ def _search(
     found: list[tuple[float, dict[str, float]]] = []
     # Copies take as long as losses: of all points one, and one of each that is kept.
     start = params.copy()
+    linear_start = {name: params[name].value for name in LINEAR if params[name].vary}
     for number, point in enumerate(points):
-        for name, value in zip(searched, np.exp(low + point[: len(searched)] * (high - low)), strict=True):
+        drawn = dict(zip(searched, np.exp(low + point[: len(searched)] * (high - low)), strict=True))
+        for name, value in (linear_start | drawn).items():
             start[name].set(value=float(np.clip(value, start[name].min, start[name].max)))
         tell((number + 1) / count)
         try:

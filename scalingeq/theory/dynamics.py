@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Literal, TypeAlias, overload
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike
 from scalingeq.errors import ParameterError, raise_problems
 from scalingeq.theory.curves import Curves, IntArray, Kind, broadcast
 from scalingeq.theory.equivalents import kernel_one_point, size_problems
-from scalingeq.theory.flow import forcing_loss, one_frequency_loss, two_frequency_loss
+from scalingeq.theory.flow import one_frequency_loss, two_frequency_loss
 from scalingeq.theory.smooth import SmoothTimes
 from scalingeq.theory.spectrum import AnySpectrum, FloatArray, PowerLaw
 from scalingeq.theory.stability import edge_bound
@@ -174,10 +175,9 @@ def _losses(
             curves = curves._replace(grid=np.where(at_start, EARLIEST / spectrum.trace, curves.grid))
     values = np.zeros((1 + len(parameters or ()), curves.which.size, curves.grid.shape[1]))
     one = (curves.per_sample == 0) | (kind == "train")
-    of_two = two_frequency_loss if noise or curves.noise_rate.any() else forcing_loss
     for chosen, solve, most, most_curves in (
         (one, one_frequency_loss, PROBLEMS[bool(parameters)], curves.which.size),
-        (~one, of_two, PROBLEMS_OF_PAIRS, CURVES_OF_PAIRS),
+        (~one, partial(two_frequency_loss, noise=noise), PROBLEMS_OF_PAIRS, CURVES_OF_PAIRS),
     ):
         for group in _groups(np.flatnonzero(chosen), curves, most, most_curves) if chosen.any() else []:
             if group.size == curves.which.size:

@@ -440,16 +440,8 @@ def compiled_pairs(
 
 def both_of_pairs(point: OnePoint) -> tuple[OnePoint, OnePoint]:
     """Equivalents (row, pair) at the first and the second frequencies of pairs."""
-    first, second = at_pairs(np.stack(point[:-2]))
+    first, second = laplace.at_pairs(np.stack(point[:-2]))
     return OnePoint._make([*first, *point[-2:]]), OnePoint._make([*second, *point[-2:]])
-
-
-def at_pairs(fields: ComplexArray) -> tuple[ComplexArray, ComplexArray]:
-    """Fields (..., frequency) at the first and the second frequencies (..., pair) of pairs."""
-    # One look-up of all takes less time than two.
-    both = np.take(laplace.with_mirrors(fields), laplace.ends_of_pairs(), axis=-1)
-    count = both.shape[-1] // 2
-    return both[..., :count], both[..., count:]
 
 
 def cross_sums(first: OnePoint, second: OnePoint) -> tuple[ComplexArray, ComplexArray]:

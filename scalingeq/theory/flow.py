@@ -88,12 +88,15 @@ def one_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) ->
     return values
 
 
-def two_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool) -> FloatArray:
+def two_frequency_loss(curves: Curves, spectrum: AnySpectrum, jacobian: bool, noise: bool) -> FloatArray:
     """Test loss with finite data (1 or 1 + parameter, curve, time) at positive times, and 0 at times 0.
 
-    It is the test forcing and, with noise, the test kernel on the train loss.
+    It is the test forcing and, with noise, the test kernel on the train loss. Without ``noise`` derivatives with respect to
+    its rate are left 0 where there is none.
     """
     noisy = bool(curves.noise_rate.any())
+    if not (noisy or noise):
+        return forcing_loss(curves, spectrum, jacobian)
     problem, sizes = curves.problems
     # One set of windows serves the forcing, the kernel, and the train loss, which is wanted at twice the times. Without
     # noise they are those of `forcing_loss`.

@@ -41,18 +41,25 @@ def design(frequencies: ComplexArray, rate: FloatArray) -> tuple[FloatArray, Flo
     return counted, np.concatenate([inverse, np.diag(np.concatenate([size, size[1:]]))])
 
 
-@lru_cache(maxsize=1)
-def _inverse() -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Rates (rate,), and matrices (rate, part) and (part, part) that turn exponentials of them into weights.
+def factored_inverse(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Matrices (unknown, rank) and (rank, row) that solve least squares one after the other.
 
-    Least squares in the singular vectors: the product of both would lose what the large elements of the one cancel.
+    Their product would lose what the large elements of the one cancel.
     """
-    rate = np.append(0.0, np.geomspace(1e-2, 1e5, 120))
-    counted, matrix = design(FREQUENCIES, rate)
     scale = np.linalg.norm(matrix, axis=0)
     left, singular, right = np.linalg.svd(matrix / scale, full_matrices=False)
+    kept = singular > 1e-13 * singular[0]
+    return right[kept].T / singular[kept] / scale[:, None], left[:, kept].T
+
+
+@lru_cache(maxsize=1)
+def _inverse() -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Rates (rate,), and matrices (rate, rank) and (rank, part) that turn exponentials of them into weights."""
+    rate = np.append(0.0, np.geomspace(1e-2, 1e5, 120))
+    counted, matrix = design(FREQUENCIES, rate)
+    left, right = factored_inverse(matrix)
     felt = rate < 1e3  # exponentials of faster ones are 0
-    return rate[felt], (left[: rate.size] * counted)[felt], right / singular[:, None] / scale
+    return rate[felt], (right.T[: rate.size] * counted)[felt], left.T
 
 
 def propagate(phase: FloatArray) -> ComplexArray:
@@ -79,8 +86,8 @@ def propagate(phase: FloatArray) -> ComplexArray:
     >>> ((propagate(time) / (FREQUENCIES + 3)).sum(axis=1).real / np.exp(-3 * time)).round(9)
     array([1., 1.])
     """
-    rate, into_parts, into_weights = _inverse()
-    parts = (np.exp(-np.multiply.outer(phase, rate)) @ into_parts) @ into_weights
+    rate, first, second = _inverse()
+    parts = (np.exp(-np.multiply.outer(phase, rate)) @ first) @ second
     weights = parts[:, :NODES].astype(np.complex128)
     weights[:, 1:] += 1j * parts[:, NODES:]
     return weights
@@ -102,16 +109,23 @@ def pairs() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 @lru_cache(maxsize=1)
-def ends_of_pairs() -> NDArray[np.int64]:
+def _ends_of_pairs() -> NDArray[np.int64]:
     """The numbers (2 pair,) of `pairs`, first those of the first frequencies."""
     return np.concatenate(pairs())
+
+
+def at_pairs(fields: ComplexArray) -> tuple[ComplexArray, ComplexArray]:
+    """Fields (..., frequency) at the first and the second frequencies (..., pair) of `pairs`."""
+    # One look-up of all takes less time than two.
+    both = np.take(with_mirrors(fields), _ends_of_pairs(), axis=-1)
+    count = both.shape[-1] // 2
+    return both[..., :count], both[..., count:]
 
 
 @lru_cache(maxsize=1)
 def pair_factors() -> tuple[ComplexArray, ComplexArray]:
     """Sum s + s' and 1/(s s') of `FREQUENCIES`, those of times up to 1, at all pairs (pair,)."""
-    first, second = pairs()
-    left, right = FREQUENCIES[first], with_mirrors(FREQUENCIES)[second]
+    left, right = at_pairs(FREQUENCIES)
     return left + right, 1 / (left * right)
 
 
@@ -155,5 +169,5 @@ def pair_weights(weights: ComplexArray) -> ComplexArray:
     first, second = pairs()
     # A frequency with itself, or with its mirror image, stands for no other pair.
     alone = (second == first) | (second == 2 * NODES - 1 - first)
-    left, right = np.take(weights, first, axis=1), np.take(with_mirrors(weights), second, axis=1)
+    left, right = at_pairs(weights)
     return np.asarray(left * np.where(alone, 0.5, 1.0) * right)

@@ -17,7 +17,6 @@ from scalingeq.theory import laplace
 from scalingeq.theory.compiled import loops
 from scalingeq.theory.equivalents import (
     OnePoint,
-    at_pairs,
     both_of_pairs,
     compiled_pairs,
     cross_sums,
@@ -41,9 +40,9 @@ from scalingeq.theory.spectrum import (
 #: Relative distance of two frequencies below which derivatives of their divided differences are the mean at the ends.
 NEAR = 1e-4
 #: Windows whose pairs are worked on at once, so that arrays stay in the processor's cache.
-WINDOWS = 8
+WINDOWS_AT_ONCE = 8
 #: Frequencies whose derivatives are worked on at once, for the same reason.
-FREQUENCIES = 800
+FREQUENCIES_AT_ONCE = 800
 
 
 class NodeSlopes(NamedTuple):
@@ -219,8 +218,8 @@ def one_point_slopes(point: OnePoint, nodes: Nodes, slopes: NodeSlopes, pairs: b
             with_moments(slopes.moved, nodes.eigenvalue),
             with_moments(slopes.tail.reshape(4 * count, last.size), last),
         )
-        for first in range(0, out.shape[2], FREQUENCIES):
-            some = slice(first, first + FREQUENCIES)
+        for first in range(0, out.shape[2], FREQUENCIES_AT_ONCE):
+            some = slice(first, first + FREQUENCIES_AT_ONCE)
             own = [field[some] for field in fields]
             moved = sums_at(own[0], nodes.eigenvalue, columns, powers).swapaxes(1, 2)
             sums = slopes.shares[..., None] * moved[:, None, :, None]
@@ -308,8 +307,8 @@ def two_points(
         if compiled is not None:
             compiled_pairs(compiled, point, rows.start, moved, NEAR, out)
         else:
-            for row in range(rows.start, rows.stop, WINDOWS):
-                some = slice(row, min(row + WINDOWS, rows.stop))
+            for row in range(rows.start, rows.stop, WINDOWS_AT_ONCE):
+                some = slice(row, min(row + WINDOWS_AT_ONCE, rows.stop))
                 own = out[:, :, some.start - rows.start : some.stop - rows.start]
                 first, second = both_of_pairs(OnePoint._make(field[some] for field in point))
                 cross, target = cross_sums(first, second)
@@ -356,12 +355,12 @@ def _pair_slopes(
         by_width.append(resolved * target_squares)
         near_by_cross.append(by_cross[near])
     # Where the frequencies are all but equal, divided differences change like the mean of the slopes.
-    left, right = (side[:, :, near[0], near[1]] for side in at_pairs(moved[3:]))
+    left, right = (side[:, :, near[0], near[1]] for side in laplace.at_pairs(moved[3:]))
     near_cross, near_target = (left + right) / -2
     near_target = near_target * by_target[near]
     for n, moves in enumerate(moved[0, :, 0, 0] != 0):
         # What leaves the renormalised frequency where it is moves the target alone.
-        left, right = at_pairs(moved[0 if moves else 2 : 3 if signals else 2, n])
+        left, right = laplace.at_pairs(moved[0 if moves else 2 : 3 if signals else 2, n])
         out[0, n] = 0
         if signals:
             np.multiply(right[-1], features, out=out[1, n])

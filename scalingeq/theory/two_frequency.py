@@ -173,9 +173,8 @@ def _kernel_grids(steps: int) -> KernelGrids:
 
 def product_of_pairs(point: OnePoint, ridge: float = 0.0) -> ComplexArray:
     """``s s'`` (row, pair) at the pairs of frequencies of ``point`` (row, frequency)."""
-    first, second = laplace.pairs()
-    rate = point.s - ridge
-    return np.asarray(rate[:, first] * laplace.with_mirrors(rate)[:, second])
+    left, right = laplace.at_pairs(point.s - ridge)
+    return np.asarray(left * right)
 
 
 def _two_points(times: SortedTimes, model: Model) -> tuple[OnePoint, TwoPoint]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scalingeq.errors import InstabilityError
+from scalingeq.theory.laplace import factored_inverse
 from scalingeq.theory.spectrum import ComplexArray, FloatArray
 
 
@@ -104,10 +105,7 @@ def fit_exponentials(time: FloatArray, values: FloatArray, tolerance: FloatArray
 def pseudo_inverse(time: FloatArray, tolerance: FloatArray, rate: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Matrices (term, rank) and (rank, time) that turn values into amplitudes (`fit_exponentials`) one after the other.
 
-    They depend on the grids alone. Their product would lose what the large elements of the one cancel.
+    They depend on the grids alone.
     """
-    design = np.exp(-np.multiply.outer(time, rate)) / tolerance[:, None]
-    scale = np.linalg.norm(design, axis=0)
-    left, singular, right = np.linalg.svd(design / scale, full_matrices=False)
-    kept = singular > 1e-13 * singular[0]
-    return right[kept].T / singular[kept] / scale[:, None], left[:, kept].T / tolerance
+    left, right = factored_inverse(np.exp(-np.multiply.outer(time, rate)) / tolerance[:, None])
+    return left, right / tolerance
